@@ -1,0 +1,334 @@
+"""The messages that a program yields.
+
+1. A message is a frozen value. Going up it is a request; coming down, finished, it is a *site*.
+2. A ``Sample`` that carries a value is *decided*: nobody draws it again. An ``Observe`` always carries its value.
+3. Rewriting is a new object: ``message.evolve(scale=2.0)``.
+4. ``Sample("x", Normal(0.0, 1.0))`` carries a distribution; ``Sample("x", Normal, 0.0, 1.0)`` is *deferred*: the
+   distribution is built once, by whoever first asks for ``message.dist``.
+5. Users define their own types as subclasses of ``Message``; a poutine that does not know a type passes it on.
+6. A message reads as the seed's dictionary, too: ``message["value"]`` is ``message.value``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
+
+import attrs
+import torch
+from torch.distributions import constraints
+
+from poutine.equality import same_fields
+from poutine.errors import DistributionError, NoDensity
+from poutine.randomness import Key, Keyed
+
+
+class Undecided(Enum):
+    """The type of ``UNDECIDED``, the value of a message that nobody has answered yet."""
+
+    UNDECIDED = "undecided"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNDECIDED: Final = Undecided.UNDECIDED
+
+
+class DistributionLike(Protocol):
+    """What may stand where a distribution is asked for. ``rsample`` and ``has_rsample`` are used where present."""
+
+    def sample(self) -> Any: ...
+    def log_prob(self, value: Any, /) -> Any: ...
+
+
+def is_distribution(thing: Any) -> bool:
+    """True for an object, not a class, with ``sample`` and ``log_prob``."""
+    return hasattr(thing, "log_prob") and hasattr(thing, "sample") and not isinstance(thing, type)
+
+
+Self = TypeVar("Self", bound="Message")
+
+
+@attrs.frozen
+class CondIndepStackFrame:
+    """One plate around a site.
+
+    ``counter`` numbers the entries of the plate within one run of the enclosing program, from 1. ``dim`` (negative,
+    counted from the right) and ``size`` are those of the batch dimension of a vectorised plate, where it has one.
+    """
+
+    name: str
+    counter: int
+    vectorized: bool
+    dim: int | None = None
+    size: int | None = None
+
+
+class _Defaults:
+    """What a field is where a message's own dictionary does not hold it.
+
+    Messages are made and rewritten at every site of every run; a dictionary that holds only what is not the default
+    takes two thirds of the time.
+    """
+
+    value: Any = UNDECIDED
+    scale: float | torch.Tensor = 1.0
+    mask: bool | torch.Tensor = True
+    cond_indep_stack: tuple[CondIndepStackFrame, ...] = ()
+    infer: Mapping[str, Any] = MappingProxyType({})
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+    key: Key | None = None
+    conditioned: bool = False
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Message(_Defaults):
+    """A named request. Subclass it, with ``@attrs.frozen(slots=False, eq=False)``, for a message type of your own.
+
+    ``name`` is the site's name; ``value`` is what the program will be sent, or ``UNDECIDED``.
+    **Law**: a poutine that does not know a message's type passes it on untouched, both ways (H5).
+    """
+
+    type: ClassVar[str] = "message"
+    name: str
+    value: Any = attrs.field(default=UNDECIDED, kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        if cls.__dict__.get("__slots__"):
+            raise TypeError(f"{cls.__name__} has __slots__; a message keeps its fields in its dictionary: write @attrs.frozen(slots=False)")
+
+    @property
+    def is_decided(self) -> bool:
+        return self.value is not UNDECIDED
+
+    @property
+    def is_observed(self) -> bool:
+        return isinstance(self, Observe)
+
+    def evolve(self: Self, **changes: Any) -> Self:
+        """A copy with ``changes``; the receiver stays as it is."""
+        return _made(self.__class__, self.__dict__ | changes)
+
+    def __getitem__(self, key: str) -> Any:
+        if key.startswith("_") or not hasattr(self, key):
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # values are tensors: equality is by content, so identity must not be hashed
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({', '.join([repr(self.name), *self._shown()])})"
+
+    def _shown(self) -> list[str]:
+        return [f"{f.name}={getattr(self, f.name)!r}" for f in attrs.fields(type(self)) if f.name != "name" and f.name in self.__dict__]
+
+
+def _made(cls: type[Self], fields: dict[str, Any]) -> Self:
+    """A message of type ``cls`` with just these fields. attrs.evolve takes five times as long, and a handler does it at every site."""
+    message = _new(cls)
+    _set_fields(message, fields)
+    return message
+
+
+_new: Final = object.__new__
+_set_fields: Final[Callable[[Message, dict[str, Any]], None]] = _Defaults.__dict__["__dict__"].__set__
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Site(Message):
+    """What all of the built-in sites have: ``scale``, ``mask``, ``cond_indep_stack`` and ``infer``.
+
+    scale:  positive factor of the log density, a number or a tensor that broadcasts with the batch shape.
+    mask:   where the log density counts, a bool or a bool tensor that broadcasts with the batch shape.
+    cond_indep_stack:  the frames of the plates around the site, outermost first.
+    infer:  free-form configuration for inference algorithms.
+    """
+
+    scale: float | torch.Tensor
+    mask: bool | torch.Tensor
+    cond_indep_stack: tuple[CondIndepStackFrame, ...]
+    infer: Mapping[str, Any]
+
+    def __init__(self, name: str, value: Any = UNDECIDED) -> None:
+        self.__dict__.update(name=name, value=value)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Choice(Site):
+    """A site with a distribution: ``Sample`` or ``Observe``.
+
+    fn, args, kwargs:  a distribution, or whatever returns one (or, for a bare callable, a value) when called.
+    key:  the (seed, name, visit) that a draw uses; None leaves it to the runtime.
+    """
+
+    fn: Any
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    key: Key | None = attrs.field(eq=False)
+
+    @property
+    def is_deferred(self) -> bool:
+        """True if ``fn`` must be called to get the distribution (or the value)."""
+        return not is_distribution(self.fn)
+
+    @property
+    def dist(self) -> DistributionLike:
+        """The distribution, built at the first look and kept. Raises ``DistributionError``, ``NoDensity``."""
+        fn, args, built = self.__dict__.get("_built", _NOT_BUILT)
+        if fn is not self.fn or args is not self.args:
+            # What fn draws while it builds, if anything, must not come from the global generator.
+            with Keyed(self.key or (0, self.name, 0)):
+                built = self.call()
+            if not is_distribution(built):
+                raise NoDensity(
+                    self.name,
+                    f"{self.fn!r} is a bare callable, which can be called but has no density; "
+                    "give the site a distribution (an object with sample and log_prob, or a class with its arguments)",
+                )
+        return cast(DistributionLike, built)
+
+    def call(self) -> Any:
+        """What ``fn`` returns: a distribution, which is kept, or the value of a bare callable."""
+        if not self.is_deferred:
+            built = self.fn
+        else:
+            try:
+                built = self.fn(*self.args, **self.kwargs)
+            except Exception as error:
+                raise DistributionError(self.name, f"cannot call {_call(self.fn, self.args, self.kwargs)}: {error}") from error
+        if is_distribution(built):
+            self.__dict__["_built"] = (self.fn, self.args, built)  # for as long as these are its own: see dist
+        return built
+
+    def _shown(self) -> list[str]:
+        fn = self.fn.__name__ if isinstance(self.fn, type) else repr(self.fn)
+        rest = (part for part in super()._shown() if not part.startswith(("fn=", "args=", "kwargs=")))
+        return [fn, *map(repr, self.args), *(f"{key}={value!r}" for key, value in self.kwargs.items()), *rest]
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Sample(Choice):
+    """``x = yield Sample("x", Normal(0.0, 1.0))`` or, deferred, ``yield Sample("x", Normal, 0.0, 1.0)``.
+
+    Also ``Sample("x", fn, *args, **kwargs)`` with a bare callable, which is called for the value and has no density.
+    """
+
+    type: ClassVar[str] = "sample"
+
+    def __init__(self, name: str, fn: Any, /, *args: Any, infer: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        # Straight into the dictionary, as attrs does it for frozen classes: this runs at every site of every program.
+        fields = self.__dict__
+        fields["name"] = name
+        fields["fn"] = fn
+        if args:
+            fields["args"] = args
+        if kwargs:
+            fields["kwargs"] = kwargs
+        if infer:
+            fields["infer"] = infer
+
+    def observed(self, value: Any) -> Observe:
+        """This site, conditioned on ``value``."""
+        return _made(Observe, self.__dict__ | {"value": value, "conditioned": True})
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Observe(Choice):
+    """``yield Observe("y", Normal(mu, 1.0), y)`` or, deferred, ``yield Observe("y", Normal, y, mu, 1.0)``.
+
+    ``conditioned`` is True where a handler turned a ``Sample`` into this; only then may an outer one replace the value.
+    """
+
+    type: ClassVar[str] = "observe"
+    conditioned: bool
+
+    def __init__(self, name: str, fn: Any, value: Any, /, *args: Any, infer: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        fields = self.__dict__
+        fields["name"] = name
+        fields["fn"] = fn
+        fields["value"] = value
+        if args:
+            fields["args"] = args
+        if kwargs:
+            fields["kwargs"] = kwargs
+        if infer:
+            fields["infer"] = infer
+
+    def unobserved(self) -> Sample:
+        """This site as a ``Sample`` that nobody has decided."""
+        return _made(Sample, {key: value for key, value in self.__dict__.items() if key not in {"conditioned", "value"}})
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Param(Site):
+    """``w = yield Param("w", torch.zeros(3), constraint=constraints.real)``: a learnable, constrained value.
+
+    ``init`` is the constrained value that it starts from, or a callable that returns it; None if it must exist already.
+    """
+
+    type: ClassVar[str] = "param"
+    init: Any
+    constraint: constraints.Constraint
+
+    def __init__(
+        self,
+        name: str,
+        init: torch.Tensor | float | Callable[[], torch.Tensor] | None = None,
+        *,
+        constraint: constraints.Constraint = constraints.real,
+        infer: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.__dict__.update(init=init, constraint=constraint)
+        if infer:
+            self.__dict__["infer"] = infer
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Deterministic(Site):
+    """``yield Deterministic("theta", mu + tau * z)``: names a computed value in the trace; has no density."""
+
+    type: ClassVar[str] = "deterministic"
+
+    def __init__(self, name: str, value: Any) -> None:
+        super().__init__(name, value)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Sealed(Message):
+    """A hidden site on its way through poutines that must not see it. Only the runtime opens ``message``."""
+
+    type: ClassVar[str] = "sealed"
+    message: Message
+
+    def __init__(self, message: Message) -> None:
+        self.__dict__.update(name="(sealed)", value=message.value, message=message)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class EnterPlate(Message):
+    """A plate asks for its entry number; plates around it add their frames on the way up.
+
+    The answer's ``value`` is the number, from 1; ``cond_indep_stack`` holds the frames around the plate, outermost first.
+    """
+
+    type: ClassVar[str] = "enter_plate"
+    cond_indep_stack: tuple[CondIndepStackFrame, ...]
+
+    def __init__(self, name: str) -> None:
+        self.__dict__.update(name=name)
+
+
+_NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED)
+
+
+def _call(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    inside = ", ".join([*map(repr, args), *(f"{key}={value!r}" for key, value in kwargs.items())])
+    return f"{getattr(fn, '__name__', repr(fn))}({inside})"

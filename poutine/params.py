@@ -1,0 +1,92 @@
+"""Learnable parameters: an explicit object, nothing global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch.distributions import constraints, transform_to
+
+from poutine.equality import same
+from poutine.errors import ParamError
+from poutine.messages import Param
+from poutine.randomness import Keyed
+
+
+class ParamStore(torch.nn.Module):
+    """Holds each parameter unconstrained, as a ``torch.nn.Parameter``; hands it out constrained by torch's transforms.
+
+    It is a ``torch.nn.Module``: ``state_dict``, ``to(device)`` and ``torch.optim`` work on it. A parameter is made when a
+    program first yields its ``Param``; a state that is loaded into an empty store makes them, too. In ``state_dict``,
+    a ``.`` in a name is written ``%2E`` (and ``%`` as ``%25``), since torch uses the dot for nesting.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._constraints: dict[str, constraints.Constraint] = {}
+
+    def answer(self, site: Param) -> Param:
+        """The finished site: its value from here unless a poutine decided it. Raises ``ParamError``."""
+        return site if site.is_decided else site.evolve(value=self.read(site))
+
+    def read(self, site: Param) -> torch.Tensor:
+        """The constrained value, made from ``site.init`` at the first read; gradients reach the unconstrained one."""
+        key = _encode(site.name)
+        known = self._constraints.setdefault(site.name, site.constraint)
+        if known is not site.constraint and not _same_constraint(known, site.constraint):
+            raise ParamError(site.name, f"the constraint was {known!r} and is now {site.constraint!r}; use one constraint, or another store")
+        if key not in self._parameters:
+            self.register_parameter(key, torch.nn.Parameter(_unconstrained_init(site)))
+        unconstrained = self._parameters[key]
+        assert unconstrained is not None
+        value = transform_to(site.constraint)(unconstrained)
+        assert isinstance(value, torch.Tensor)
+        return value
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """The constrained value of a parameter that a program has read from this store."""
+        if name not in self._constraints:
+            raise KeyError(f"no parameter {name!r} was read from this store; it has {', '.join(self) or '(none)'}")
+        return self.read(Param(name, constraint=self._constraints[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(map(_decode, self._parameters))
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _encode(name) in self._parameters
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # torch's hook for loading one module: make what is in the state and not yet here, then load as ever.
+        for key, value in state_dict.items():
+            if key.startswith(prefix) and key[len(prefix) :] not in self._parameters:
+                self.register_parameter(key[len(prefix) :], torch.nn.Parameter(torch.empty_like(value)))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _unconstrained_init(site: Param) -> torch.Tensor:
+    if site.init is None:
+        raise ParamError(site.name, "it has no initial value and the store does not hold it; write Param(name, init)")
+    init = site.init
+    if isinstance(init, Callable):  # type: ignore[arg-type]  # mypy: abstract; the check is what is wanted
+        with Keyed((0, site.name, 0)):
+            init = init()
+    value = torch.as_tensor(init, dtype=None if isinstance(init, torch.Tensor) else torch.get_default_dtype()).detach()
+    if not bool(site.constraint.check(value).all()):
+        raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
+    return transform_to(site.constraint).inv(value).clone()
+
+
+def _same_constraint(a: constraints.Constraint, b: constraints.Constraint) -> bool:
+    return type(a) is type(b) and same(vars(a), vars(b))
+
+
+def _encode(name: str) -> str:
+    return name.replace("%", "%25").replace(".", "%2E")
+
+
+def _decode(key: str) -> str:
+    return key.replace("%2E", ".").replace("%25", "%")

@@ -1,0 +1,68 @@
+"""The base of all poutines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from poutine.equality import same_fields
+from poutine.errors import NotAProgram
+from poutine.program import Coroutine, Handling, Program, Rules, name_of
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Poutine:
+    """Turns a program into a program; this one forwards everything.
+
+    ``Poutine(fn)(*args)`` is the program that runs ``fn(*args)`` under this poutine's rules. ``fn`` is a generator function,
+    another poutine, or any callable that returns a program.
+
+    To write one, subclass it with ``@attrs.frozen(slots=False, eq=False, repr=False)`` and return ``rules``: from a message
+    type to a ``Rule``. What a run must remember lives in the closures of its rules, which are made anew for each run::
+
+        @attrs.frozen(slots=False, eq=False, repr=False)
+        class Doubled(Poutine):                        # the model gets every sample twice as large
+            def rules(self):
+                def double(request):                   # the request, going up
+                    site = yield request               # the site, coming down
+                    return site.evolve(value=2 * site.value)
+                return {Sample: Rule(around=double)}
+
+    Override ``coroutine`` to act before or after the program, or on what it returns or raises.
+
+    **Law** (identity, H1): ``Poutine(p) ≈ p``. **Law** (associativity, H2): chains compose.
+    Raises ``NotAProgram`` if ``fn`` cannot be called.
+    """
+
+    fn: Callable[..., Any] = attrs.field(validator=lambda self, _, fn: _check_callable(self, fn))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Program[Any]:
+        return Program(self.coroutine, Program(self.fn, *args, **kwargs))
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        """One run: a program that runs ``program`` under this poutine."""
+        return (yield Handling(program, self.rules()))
+
+    def rules(self) -> Rules:
+        """What this poutine does at each type of message, in one run."""
+        return {}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
+
+    def __repr__(self) -> str:
+        options = (
+            f"{f.name}={getattr(self, f.name)!r}" for f in attrs.fields(type(self)) if f.repr and f.name != "fn" and getattr(self, f.name) is not f.default
+        )
+        return f"{type(self).__name__}({', '.join([name_of(self.fn), *options])})"
+
+
+def _check_callable(poutine: Poutine, fn: Any) -> None:
+    if isinstance(fn, Program):
+        raise NotAProgram(f"{type(poutine).__name__} wraps a function, got the program {fn!r}: wrap what makes it, and call the result")
+    if not callable(fn):
+        raise NotAProgram(f"{type(poutine).__name__} needs a generator function or a poutine as fn, got {fn!r}; name the other arguments")

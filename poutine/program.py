@@ -1,0 +1,400 @@
+"""Programs, and the only driver of generators. No other file calls ``send``, ``throw`` or ``close``.
+
+1. A program is a generator: it yields messages and is sent values. ``Program`` is the frozen, restartable value of one.
+2. A poutine's ``Rule`` sees each message on its way up and the finished site on its way down. The innermost poutine is
+   first on the way up and last on the way down.
+3. Programs run other programs by yielding them (``yield from program``). They are driven from an explicit stack of frames,
+   so that depth costs memory and not recursion.
+4. Every generator that is started is closed, on every path, innermost first.
+5. An error from outside (a poutine further out, the runtime) is thrown into the program at its yield. Nobody between
+   there and the place that it came from may swallow it: the run is poisoned, and it is raised again at the next yield.
+   A second swallow closes the generator. Outside the place that it came from, it is an ordinary exception.
+6. A program's own exception goes to whoever ran the program, unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, Generic, TypeVar, cast
+
+import attrs
+import torch
+
+from poutine.equality import same_fields
+from poutine.errors import BadReply, NotAMessage, NotAProgram, PoutineError
+from poutine.messages import UNDECIDED, Message, is_distribution
+
+T = TypeVar("T")
+
+Coroutine = Generator[Any, Any, T]
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Program(Generic[T]):
+    """A generator function with its arguments. Each run starts a fresh generator.
+
+    ``fn`` may also return another ``Program`` (as a poutine does), which is then run instead.
+    ``yield from program`` runs it inside another program and evaluates to what it returns.
+    """
+
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def __init__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
+        if not callable(fn):
+            raise NotAProgram(f"a program needs a generator function or a poutine, got {fn!r}{_hint(fn)}")
+        self.__dict__.update(fn=fn, args=args, kwargs=kwargs)
+
+    def __iter__(self) -> Generator[Program[T], T, T]:
+        return (yield self)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # arguments are compared by content
+
+    def __repr__(self) -> str:
+        inside = [*map(repr, self.args), *(f"{key}={value!r}" for key, value in self.kwargs.items())]
+        return f"{name_of(self.fn)}({', '.join(inside)})"
+
+
+def as_program(program: Program[T] | Callable[..., Any]) -> Program[T]:
+    """``program`` itself, or the program of a callable without arguments."""
+    return program if isinstance(program, Program) else Program(program)
+
+
+def name_of(fn: Any) -> str:
+    """A callable's name for people."""
+    return getattr(fn, "__qualname__", None) or repr(fn)
+
+
+@attrs.frozen
+class Rule:
+    """What a poutine does at one type of message: any of
+
+    up:      request -> request, called on the way up. May change the message's type.
+    down:    site -> site, called on the way down.
+    around:  a generator function of the request. It yields messages outwards, is sent sites, and returns the site for the
+             program. It may answer without yielding, or yield more than once. Stands alone.
+    """
+
+    up: Callable[[Any], Message] | None = None
+    down: Callable[[Any], Message] | None = None
+    around: Callable[[Any], Coroutine[Message]] | None = None
+
+
+Rules = Mapping[type[Message], Rule]
+
+
+@attrs.frozen
+class Handling:
+    """What a poutine's coroutine yields to run ``program`` under ``rules``; evaluates to what the program returns."""
+
+    program: Program[Any]
+    rules: Rules
+
+    def __iter__(self) -> Generator[Handling, Any, Any]:
+        return (yield self)
+
+
+def drive(program: Program[T]) -> Generator[Message, Message, T]:
+    """Runs ``program`` and yields the messages that leave its chain of poutines; to be sent the finished sites.
+
+    This is the engine under every runtime. Closing it closes all that it started.
+    """
+    run = _Run(program)
+    frames = run.frames
+    try:
+        while frames:
+            frame = frames[-1]
+            try:
+                yielded = frame.send(run.reply) if run.error is None else frame.generator.throw(run.take_error())
+            except StopIteration as stop:
+                run.returned(frame, stop.value)
+                continue
+            except BaseException as error:
+                run.raised(frame, error)
+                continue
+            message = run.ascend(frame, yielded)
+            if message is None:
+                continue
+            try:
+                site = yield message
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                run.fail(error, None)
+            else:
+                run.descend(frame, site)
+        return cast(T, run.reply)
+    finally:
+        run.close()
+
+
+def answer(program: Program[T], answers: Mapping[type[Message], Callable[[Any], Message]]) -> T:
+    """Runs ``program`` to its end and returns its value; ``answers[type(message)](message)`` is each message's finished site."""
+    engine = drive(program)
+    try:
+        message = next(engine)
+        while True:
+            try:
+                site = answers[type(message)](message)
+            except BaseException as error:
+                message = engine.throw(error)
+            else:
+                message = engine.send(site)
+    except StopIteration as stop:
+        return cast(T, stop.value)
+    finally:
+        engine.close()
+
+
+class _Scope(dict[type, "_Step | None"]):
+    """The part of a run that is under one poutine's rules: from a message's type to its way outwards, found once.
+
+    ``base`` is the index of the frame in which it begins.
+    """
+
+    __slots__ = ("base", "parent", "rules")
+
+    def __init__(self, rules: Rules, parent: _Scope | None, base: int) -> None:
+        super().__init__()
+        self.rules, self.parent, self.base = rules, parent, base
+
+    def __missing__(self, kind: type) -> _Step | None:
+        if not issubclass(kind, Message):
+            return _FOREIGN
+        unknown: list[_Scope] = []
+        scope: _Scope | None = self
+        while scope is not None and kind not in scope:  # a loop: scopes may be tens of thousands deep
+            unknown.append(scope)
+            scope = scope.parent
+        step = None if scope is None else scope[kind]
+        for scope in reversed(unknown):
+            rule = next((scope.rules[cls] for cls in kind.__mro__ if cls in scope.rules), None)
+            if rule is not None:
+                step = _Step(rule, scope, step)
+            scope[kind] = step
+        return step
+
+
+class _Step:
+    """One poutine's rule on the way of one type of message, and the step after it."""
+
+    __slots__ = ("around", "down", "outer", "scope", "up")
+
+    def __init__(self, rule: Rule, scope: _Scope, outer: _Step | None) -> None:
+        self.up, self.down, self.around = rule.up, rule.down, rule.around
+        self.scope, self.outer = scope, outer
+
+
+_FOREIGN: Final = _Step(Rule(), cast(Any, None), None)  # the way of what is no message
+
+
+class _Frame:
+    """One running generator: a program's or, with an ``owner``, that of the ``around`` of the owner's poutine."""
+
+    __slots__ = ("generator", "owner", "pending", "poisoned", "scope", "send")
+
+    def __init__(self, generator: Coroutine[Any], scope: _Scope, owner: _Scope | None = None) -> None:
+        self.generator = generator
+        self.send = generator.send
+        self.scope = scope  # where its messages begin their way up
+        self.owner = owner
+        self.pending: Any = None  # (step, (step, ...)): who waits for its site on the way down, outermost first
+        self.poisoned = False  # has it swallowed an error from outside before?
+
+
+@attrs.frozen
+class _Poison:
+    """An error from outside, which nobody in the frames from ``base`` on may swallow."""
+
+    error: BaseException
+    base: int
+
+
+class _Run:
+    """The stack of frames of one run. The last frame runs; each waits for the one after it."""
+
+    __slots__ = ("error", "frames", "poison", "reply")
+
+    def __init__(self, program: Program[Any]) -> None:
+        self.frames = [_Frame(_start(program), _Scope({}, None, 0))]
+        self.reply: Any = None  # what the last frame is sent next,
+        self.error: BaseException | None = None  # or what is thrown into it
+        self.poison: _Poison | None = None
+
+    def take_error(self) -> BaseException:
+        error, self.error = self.error, None
+        return cast(BaseException, error)
+
+    def ascend(self, frame: _Frame, message: Any) -> Message | None:
+        """Takes what ``frame`` yielded up the chain; None if something else comes first: a program, a coroutine, an error."""
+        kind = type(message)
+        step = frame.scope[kind]
+        if step is _FOREIGN or self.poison is not None:
+            return self._open(frame, message)
+        pending = None
+        while step is not None:
+            try:
+                if step.around is not None:
+                    self.frames.append(_Frame(_started(step.around(message), step.around), _outside(step.scope), step.scope))
+                    self.reply = None
+                    frame.pending = pending
+                    return None
+                if step.down is not None:
+                    pending = (step, pending)
+                if step.up is not None:
+                    message = step.up(message)
+                    if type(message) is not kind:
+                        kind = _kind_of(message, step.up)
+                        step = _outside(step.scope)[kind]
+                        continue
+            except BaseException as error:
+                self.fail(error, step.scope)
+                return None
+            step = step.outer
+        frame.pending = pending
+        return cast(Message, message)
+
+    def descend(self, frame: _Frame, site: Message) -> None:
+        """Takes a site down the chain, as the reply to ``frame``, the last: a program gets the value, a poutine the site."""
+        pending = frame.pending
+        while pending is not None:
+            step, pending = pending
+            try:
+                site = step.down(site)
+            except BaseException as error:
+                return self.fail(error, step.scope)
+        try:
+            value = site.value
+        except AttributeError:
+            value = UNDECIDED
+        if value is UNDECIDED:
+            return self.fail(BadReply(f"expected a message that carries a value as the answer, got {site!r}"), None)
+        self.reply = value if frame.owner is None else site
+
+    def fail(self, error: BaseException, scope: _Scope | None) -> None:
+        """An error from the poutine of ``scope`` (None: from the runtime) is to be thrown into the last frame."""
+        if isinstance(error, PoutineError):
+            error.__traceback__ = None  # the place to look at is the yield, not this library
+        base = 0 if scope is None else scope.base
+        if self.poison is not None:
+            base = min(base, self.poison.base)
+        self.error, self.poison = error, _Poison(error, base)
+
+    def close(self) -> None:
+        """Closes what is still open, innermost first; raises the first error that this raises, after closing all."""
+        first: BaseException | None = None
+        while self.frames:
+            try:
+                self.frames.pop().generator.close()
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def _open(self, frame: _Frame, yielded: Any) -> None:
+        """Runs a program that ``frame`` yielded, in its place."""
+        if self.poison is not None:
+            return self._raise_again(frame, self.poison)
+        try:
+            if isinstance(yielded, Program):
+                opened = _Frame(_start(yielded), frame.scope)
+            elif isinstance(yielded, Handling):
+                rules = yielded.rules
+                scope = _Scope(rules, frame.scope, len(self.frames)) if rules else frame.scope
+                opened = _Frame(_start(yielded.program), scope)
+            else:
+                return self.fail(_not_a_message(frame.generator, yielded), None)
+        except BaseException as error:
+            self.error = error
+        else:
+            self.frames.append(opened)
+            self.reply = None
+
+    def returned(self, frame: _Frame, value: Any) -> None:
+        frames, poison = self.frames, self.poison
+        frames.pop()
+        if poison is not None and len(frames) <= poison.base:
+            self._leave(frame, poison.error)  # it was swallowed to the last: the run fails all the same
+        elif frame.owner is not None:
+            self.descend(frames[-1], value)
+        else:
+            self.reply = value
+
+    def raised(self, frame: _Frame, error: BaseException) -> None:
+        self.frames.pop()
+        self._leave(frame, error)
+
+    def _leave(self, frame: _Frame, error: BaseException) -> None:
+        """``error`` goes from ``frame``, which has ended, to the frame before it."""
+        if self.poison is not None and len(self.frames) <= self.poison.base:
+            self.poison = None
+        if not self.frames:
+            raise error
+        if frame.owner is not None:
+            self.fail(error, frame.owner)
+        else:
+            self.error = error
+
+    def _raise_again(self, frame: _Frame, poison: _Poison) -> None:
+        """``frame`` has yielded although an error from outside is still on its way."""
+        if not frame.poisoned:
+            frame.poisoned = True
+            self.error = poison.error
+            return
+        self.frames.pop()
+        try:
+            frame.generator.close()
+        finally:
+            self._leave(frame, poison.error)
+
+
+def _outside(scope: _Scope) -> _Scope:
+    """Where a poutine's own messages begin. The outermost scope has no rules, so that every step has an outside."""
+    return cast(_Scope, scope.parent)
+
+
+def _start(program: Program[Any]) -> Coroutine[Any]:
+    started = program.fn(*program.args, **program.kwargs)
+    while isinstance(started, Program):
+        program = started
+        started = program.fn(*program.args, **program.kwargs)
+    return _started(started, program.fn)
+
+
+def _started(generator: Any, fn: Any) -> Coroutine[Any]:
+    if not isinstance(generator, Generator):
+        raise NotAProgram(
+            f"{name_of(fn)} is no generator function: calling it returned {generator!r}{_hint(generator)}. "
+            "A model yields messages; one that has none needs `return value; yield` to be a generator"
+        )
+    return generator
+
+
+def _kind_of(message: Any, up: Any) -> type[Message]:
+    if not isinstance(message, Message):
+        raise BadReply(f"expected a message from {name_of(up)} on the way up, got {message!r}; return the request, rewritten or as it came")
+    return type(message)
+
+
+def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:
+    while isinstance(inner := getattr(generator, "gi_yieldfrom", None), Generator):
+        generator = inner
+    code, frame = getattr(generator, "gi_code", None), getattr(generator, "gi_frame", None)
+    where = f"{code.co_qualname}, line {frame.f_lineno} of {code.co_filename}," if code is not None and frame is not None else "a program"
+    return NotAMessage(f"{where} yielded {yielded!r}, which is no message and no program{_hint(yielded)}")
+
+
+def _hint(thing: Any) -> str:
+    if is_distribution(thing):
+        return "; did you mean `yield Sample(name, distribution)`?"
+    if isinstance(thing, torch.Tensor):
+        return "; a value drawn with `d.sample()` comes from the global generator: write `yield Sample(name, d)` instead"
+    if isinstance(thing, Generator):
+        return "; run it with `yield from`"
+    if callable(thing):
+        return "; call it, and run the result with `yield from`"
+    return ""

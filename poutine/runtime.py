@@ -1,0 +1,99 @@
+"""The default runtime: ``run`` answers every message that no poutine answered. Only here is anything drawn or looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from poutine.errors import DistributionError, UnhandledMessage
+from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, Sample, Sealed, is_distribution
+from poutine.params import ParamStore
+from poutine.program import Program, answer, as_program
+from poutine.randomness import Key, Keyed, draw
+
+T = TypeVar("T")
+
+
+def run(program: Program[T] | Callable[..., Any], seed: int = 0, params: ParamStore | None = None) -> T:
+    """Runs ``program`` and returns its value.
+
+    seed:    names the stream of every draw, together with the site's name and the number of the visit to it.
+    params:  where ``Param`` sites live; without it, each run starts from their initial values.
+
+    **Laws**: the same program and seed give the same (H12). Conditioning or removing a site moves no other draw.
+    Raises ``UnhandledMessage`` for a message type that nobody knows, and what the program raises.
+    """
+    return answer(as_program(program), Runtime(seed, params))
+
+
+class Runtime(dict[type[Message], Callable[[Any], Message]]):
+    """The default behaviour of every message: from its type to what answers it.
+
+    One object serves one run, or several that are to be one stream: it counts the visits to each name.
+    """
+
+    def __init__(self, seed: int = 0, params: ParamStore | None = None) -> None:
+        if not isinstance(seed, int):
+            raise TypeError(f"expected an int as the seed, got {seed!r}")
+        self.seed = seed
+        self.params = ParamStore() if params is None else params
+        self._visits: dict[str, int] = {}
+        self._entries: dict[str, int] = {}
+        super().__init__()
+        self[Sample] = self._sample
+        self[Observe] = self._observe
+        self[Param] = self.params.answer
+        self[Deterministic] = _as_it_is
+        self[EnterPlate] = self._enter
+        self[Sealed] = self._open
+
+    def __missing__(self, kind: type[Message]) -> Callable[[Any], Message]:
+        return next((self[cls] for cls in kind.__mro__ if cls in self), _refuse)
+
+    def _sample(self, site: Sample) -> Message:
+        name = site.name
+        visit = self._visits[name] = self._visits.get(name, 0) + 1
+        if site.value is not UNDECIDED:
+            return site
+        return site.evolve(value=draw_site(site, site.key or (self.seed, name, visit)))
+
+    def _observe(self, site: Observe) -> Message:
+        # Counted like a draw, so that observing one visit to a name moves no other draw.
+        name = site.name
+        self._visits[name] = self._visits.get(name, 0) + 1
+        return site
+
+    def _enter(self, entry: EnterPlate) -> Message:
+        count = self._entries[entry.name] = self._entries.get(entry.name, 0) + 1
+        return entry.evolve(value=count)
+
+    def _open(self, sealed: Sealed) -> Message:
+        message = sealed.message
+        return Sealed(self[type(message)](message))
+
+
+def draw_site(site: Sample, key: Key) -> Any:
+    """The value of an undecided site from the stream of ``key``. A bare callable is called under it."""
+    dist = site.fn
+    try:
+        if site.is_deferred:
+            with Keyed(key):
+                dist = site.call()
+            if not is_distribution(dist):
+                return dist
+        return draw(dist, key)
+    except DistributionError:
+        raise
+    except Exception as error:
+        raise DistributionError(site.name, f"cannot draw from {dist!r}: {error}") from error
+
+
+def _as_it_is(site: Message) -> Message:
+    return site
+
+
+def _refuse(message: Message) -> Message:
+    raise UnhandledMessage(
+        f"nobody answers {message!r}: no poutine around the program knows {type(message).__name__}, and neither does the runtime; "
+        "wrap the program in a poutine whose rules answer it"
+    )
