@@ -151,10 +151,10 @@ class Site(Message):
     infer:  free-form configuration for inference algorithms.
     """
 
-    scale: float | torch.Tensor
-    mask: bool | torch.Tensor
-    cond_indep_stack: tuple[CondIndepStackFrame, ...]
-    infer: Mapping[str, Any]
+    scale: float | torch.Tensor = attrs.field(init=False)
+    mask: bool | torch.Tensor = attrs.field(init=False)
+    cond_indep_stack: tuple[CondIndepStackFrame, ...] = attrs.field(init=False)
+    infer: Mapping[str, Any] = attrs.field(init=False)
 
     def __init__(self, name: str, value: Any = UNDECIDED) -> None:
         self.__dict__.update(name=name, value=value)
@@ -168,10 +168,10 @@ class Choice(Site):
     key:  the (seed, name, visit) that a draw uses; None leaves it to the runtime.
     """
 
-    fn: Any
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    key: Key | None = attrs.field(eq=False)
+    fn: Any = attrs.field(init=False)
+    args: tuple[Any, ...] = attrs.field(init=False)
+    kwargs: Mapping[str, Any] = attrs.field(init=False)
+    key: Key | None = attrs.field(init=False, eq=False)
 
     @property
     def is_deferred(self) -> bool:
@@ -247,7 +247,7 @@ class Observe(Choice):
     """
 
     type: ClassVar[str] = "observe"
-    conditioned: bool
+    conditioned: bool = attrs.field(init=False)
 
     def __init__(self, name: str, fn: Any, value: Any, /, *args: Any, infer: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         fields = self.__dict__
@@ -274,8 +274,8 @@ class Param(Site):
     """
 
     type: ClassVar[str] = "param"
-    init: Any
-    constraint: constraints.Constraint
+    init: Any = attrs.field(init=False)
+    constraint: constraints.Constraint = attrs.field(init=False)
 
     def __init__(
         self,
@@ -301,26 +301,31 @@ class Deterministic(Site):
         super().__init__(name, value)
 
 
-@attrs.frozen(slots=False, eq=False, repr=False)
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
 class Sealed(Message):
     """A hidden site on its way through poutines that must not see it. Only the runtime opens ``message``."""
 
     type: ClassVar[str] = "sealed"
-    message: Message
+    message: Message = attrs.field(init=False)
 
     def __init__(self, message: Message) -> None:
         self.__dict__.update(name="(sealed)", value=message.value, message=message)
 
 
+@attrs.frozen
+class PlateEntry:
+    """The answer to ``EnterPlate``: the number of this entry, from 1, and the frames of the plates around, outermost first."""
+
+    counter: int
+    around: tuple[CondIndepStackFrame, ...]
+
+
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
 class EnterPlate(Message):
-    """A plate asks for its entry number; plates around it add their frames on the way up.
-
-    The answer's ``value`` is the number, from 1; ``cond_indep_stack`` holds the frames around the plate, outermost first.
-    """
+    """A plate asks for its number; plates around it add their frames on the way up. Its value is a ``PlateEntry``."""
 
     type: ClassVar[str] = "enter_plate"
-    cond_indep_stack: tuple[CondIndepStackFrame, ...]
+    cond_indep_stack: tuple[CondIndepStackFrame, ...] = attrs.field(init=False)
 
     def __init__(self, name: str) -> None:
         self.__dict__.update(name=name)

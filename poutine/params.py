@@ -35,7 +35,9 @@ class ParamStore(torch.nn.Module):
         key = _encode(site.name)
         known = self._constraints.setdefault(site.name, site.constraint)
         if known is not site.constraint and not _same_constraint(known, site.constraint):
-            raise ParamError(site.name, f"the constraint was {known!r} and is now {site.constraint!r}; use one constraint, or another store")
+            raise ParamError(
+                site.name, f"the constraint was {known!r} and is now {site.constraint!r}; use one constraint, or another store"
+            )
         if key not in self._parameters:
             self.register_parameter(key, torch.nn.Parameter(_unconstrained_init(site)))
         unconstrained = self._parameters[key]
@@ -75,9 +77,10 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
         with Keyed((0, site.name, 0)):
             init = init()
     value = torch.as_tensor(init, dtype=None if isinstance(init, torch.Tensor) else torch.get_default_dtype()).detach()
-    if not bool(site.constraint.check(value).all()):
+    if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
-    return transform_to(site.constraint).inv(value).clone()
+    unconstrained: torch.Tensor = transform_to(site.constraint).inv(value).clone()
+    return unconstrained
 
 
 def _same_constraint(a: constraints.Constraint, b: constraints.Constraint) -> bool:

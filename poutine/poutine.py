@@ -56,7 +56,9 @@ class Poutine:
 
     def __repr__(self) -> str:
         options = (
-            f"{f.name}={getattr(self, f.name)!r}" for f in attrs.fields(type(self)) if f.repr and f.name != "fn" and getattr(self, f.name) is not f.default
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in attrs.fields(type(self))
+            if f.repr and f.name != "fn" and getattr(self, f.name) is not f.default
         )
         return f"{type(self).__name__}({', '.join([name_of(self.fn), *options])})"
 

@@ -81,7 +81,7 @@ class Rule:
 
     up: Callable[[Any], Message] | None = None
     down: Callable[[Any], Message] | None = None
-    around: Callable[[Any], Coroutine[Message]] | None = None
+    around: Callable[[Any], Coroutine[Any]] | None = None
 
 
 Rules = Mapping[type[Message], Rule]
@@ -107,26 +107,42 @@ def drive(program: Program[T]) -> Generator[Message, Message, T]:
     frames = run.frames
     try:
         while frames:
+            # Resume the last frame.
             frame = frames[-1]
             try:
                 yielded = frame.send(run.reply) if run.error is None else frame.generator.throw(run.take_error())
             except StopIteration as stop:
-                run.returned(frame, stop.value)
-                continue
+                if not run.returned(frame, stop.value):
+                    continue
+                frame, step, site = frames[-1], _OUT, stop.value
             except BaseException as error:
                 run.raised(frame, error)
                 continue
-            message = run.ascend(frame, yielded)
-            if message is None:
-                continue
-            try:
-                site = yield message
-            except GeneratorExit:
-                raise
-            except BaseException as error:
-                run.fail(error, None)
             else:
-                run.descend(frame, site)
+                # Up the chain, and out.
+                step = frame.scope[type(yielded)]
+                if step.quiet and run.poison is None:
+                    message, frame.pending = yielded, step.pending
+                elif (message := run.ascend(frame, yielded, step)) is None:
+                    continue
+                try:
+                    site = yield message
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    run.fail(error, None)
+                    continue
+            # Down the chain: a program is sent the value, a poutine's coroutine the site.
+            try:
+                pending = frame.pending
+                while pending is not None:
+                    step, pending = pending
+                    site = step.down(site)  # type: ignore[misc]  # who is pending has a down
+                if site.value is UNDECIDED:
+                    raise _bad_reply(site)
+                run.reply = site.value if frame.owner is None else site
+            except BaseException as error:
+                run.fail(error if isinstance(site, Message) else _bad_reply(site), step.scope)
         return cast(T, run.reply)
     finally:
         run.close()
@@ -150,7 +166,7 @@ def answer(program: Program[T], answers: Mapping[type[Message], Callable[[Any], 
         engine.close()
 
 
-class _Scope(dict[type, "_Step | None"]):
+class _Scope(dict[type, "_Step"]):
     """The part of a run that is under one poutine's rules: from a message's type to its way outwards, found once.
 
     ``base`` is the index of the frame in which it begins.
@@ -162,7 +178,7 @@ class _Scope(dict[type, "_Step | None"]):
         super().__init__()
         self.rules, self.parent, self.base = rules, parent, base
 
-    def __missing__(self, kind: type) -> _Step | None:
+    def __missing__(self, kind: type) -> _Step:
         if not issubclass(kind, Message):
             return _FOREIGN
         unknown: list[_Scope] = []
@@ -170,7 +186,7 @@ class _Scope(dict[type, "_Step | None"]):
         while scope is not None and kind not in scope:  # a loop: scopes may be tens of thousands deep
             unknown.append(scope)
             scope = scope.parent
-        step = None if scope is None else scope[kind]
+        step = _OUT if scope is None else scope[kind]
         for scope in reversed(unknown):
             rule = next((scope.rules[cls] for cls in kind.__mro__ if cls in scope.rules), None)
             if rule is not None:
@@ -180,16 +196,28 @@ class _Scope(dict[type, "_Step | None"]):
 
 
 class _Step:
-    """One poutine's rule on the way of one type of message, and the step after it."""
+    """One poutine's rule on the way of one type of message, and the step after it.
 
-    __slots__ = ("around", "down", "outer", "scope", "up")
+    ``quiet``: from here outwards nobody acts on the way up, and at most one, ``pending``, on the way down. That is the way
+    of most messages (nobody, or one trace), and ``drive`` takes it without a detour.
+    """
+
+    __slots__ = ("around", "down", "outer", "pending", "quiet", "scope", "up")
 
     def __init__(self, rule: Rule, scope: _Scope, outer: _Step | None) -> None:
         self.up, self.down, self.around = rule.up, rule.down, rule.around
-        self.scope, self.outer = scope, outer
+        self.scope = scope
+        self.outer: _Step | None = outer
+        self.pending: _Pending = None if outer is None else outer.pending
+        self.quiet: bool = self.up is None and self.around is None and (outer is None or outer.quiet)
+        if self.down is not None:
+            self.quiet = self.quiet and self.pending is None
+            self.pending = (self, self.pending)
 
 
-_FOREIGN: Final = _Step(Rule(), cast(Any, None), None)  # the way of what is no message
+_Pending = tuple[_Step, Any] | None  # who acts on the way down, outermost first
+_OUT: Final = _Step(Rule(), cast(Any, None), None)  # the way of a message that no poutine, or no further one, knows
+_FOREIGN: Final = _Step(Rule(up=lambda yielded: yielded), cast(Any, None), None)  # the way of what is no message
 
 
 class _Frame:
@@ -202,7 +230,7 @@ class _Frame:
         self.send = generator.send
         self.scope = scope  # where its messages begin their way up
         self.owner = owner
-        self.pending: Any = None  # (step, (step, ...)): who waits for its site on the way down, outermost first
+        self.pending: _Pending = None  # for the message that it has yielded
         self.poisoned = False  # has it swallowed an error from outside before?
 
 
@@ -229,18 +257,20 @@ class _Run:
         error, self.error = self.error, None
         return cast(BaseException, error)
 
-    def ascend(self, frame: _Frame, message: Any) -> Message | None:
+    def ascend(self, frame: _Frame, message: Any, step: _Step) -> Message | None:
         """Takes what ``frame`` yielded up the chain; None if something else comes first: a program, a coroutine, an error."""
+        if self.poison is not None:
+            self._raise_again(frame, self.poison)
+            return None
+        if step is _FOREIGN:
+            self._open(frame, message)
+            return None
         kind = type(message)
-        step = frame.scope[kind]
-        if step is _FOREIGN or self.poison is not None:
-            return self._open(frame, message)
-        pending = None
-        while step is not None:
+        pending: _Pending = None
+        while step is not _OUT:
             try:
                 if step.around is not None:
-                    self.frames.append(_Frame(_started(step.around(message), step.around), _outside(step.scope), step.scope))
-                    self.reply = None
+                    self._push(_started(step.around(message), step.around), _outside(step.scope), step.scope)
                     frame.pending = pending
                     return None
                 if step.down is not None:
@@ -254,26 +284,9 @@ class _Run:
             except BaseException as error:
                 self.fail(error, step.scope)
                 return None
-            step = step.outer
+            step = cast(_Step, step.outer)
         frame.pending = pending
         return cast(Message, message)
-
-    def descend(self, frame: _Frame, site: Message) -> None:
-        """Takes a site down the chain, as the reply to ``frame``, the last: a program gets the value, a poutine the site."""
-        pending = frame.pending
-        while pending is not None:
-            step, pending = pending
-            try:
-                site = step.down(site)
-            except BaseException as error:
-                return self.fail(error, step.scope)
-        try:
-            value = site.value
-        except AttributeError:
-            value = UNDECIDED
-        if value is UNDECIDED:
-            return self.fail(BadReply(f"expected a message that carries a value as the answer, got {site!r}"), None)
-        self.reply = value if frame.owner is None else site
 
     def fail(self, error: BaseException, scope: _Scope | None) -> None:
         """An error from the poutine of ``scope`` (None: from the runtime) is to be thrown into the last frame."""
@@ -297,32 +310,29 @@ class _Run:
 
     def _open(self, frame: _Frame, yielded: Any) -> None:
         """Runs a program that ``frame`` yielded, in its place."""
-        if self.poison is not None:
-            return self._raise_again(frame, self.poison)
         try:
             if isinstance(yielded, Program):
-                opened = _Frame(_start(yielded), frame.scope)
+                self._push(_start(yielded), frame.scope)
             elif isinstance(yielded, Handling):
-                rules = yielded.rules
-                scope = _Scope(rules, frame.scope, len(self.frames)) if rules else frame.scope
-                opened = _Frame(_start(yielded.program), scope)
+                scope = _Scope(yielded.rules, frame.scope, len(self.frames)) if yielded.rules else frame.scope
+                self._push(_start(yielded.program), scope)
             else:
-                return self.fail(_not_a_message(frame.generator, yielded), None)
+                self.fail(_not_a_message(frame.generator, yielded), None)
         except BaseException as error:
             self.error = error
-        else:
-            self.frames.append(opened)
-            self.reply = None
 
-    def returned(self, frame: _Frame, value: Any) -> None:
-        frames, poison = self.frames, self.poison
-        frames.pop()
-        if poison is not None and len(frames) <= poison.base:
-            self._leave(frame, poison.error)  # it was swallowed to the last: the run fails all the same
-        elif frame.owner is not None:
-            self.descend(frames[-1], value)
-        else:
-            self.reply = value
+    def _push(self, generator: Coroutine[Any], scope: _Scope, owner: _Scope | None = None) -> None:
+        self.frames.append(_Frame(generator, scope, owner))
+        self.reply = None
+
+    def returned(self, frame: _Frame, value: Any) -> bool:
+        """``frame`` has ended with ``value``; True if that is a coroutine's site, for the frame before it."""
+        self.frames.pop()
+        if self.poison is not None and len(self.frames) <= self.poison.base:
+            self._leave(frame, self.poison.error)  # it was swallowed to the last: the run fails all the same
+            return False
+        self.reply = value
+        return frame.owner is not None
 
     def raised(self, frame: _Frame, error: BaseException) -> None:
         self.frames.pop()
@@ -378,6 +388,10 @@ def _kind_of(message: Any, up: Any) -> type[Message]:
     if not isinstance(message, Message):
         raise BadReply(f"expected a message from {name_of(up)} on the way up, got {message!r}; return the request, rewritten or as it came")
     return type(message)
+
+
+def _bad_reply(site: Any) -> BadReply:
+    return BadReply(f"expected a message that carries a value as the answer, got {site!r}")
 
 
 def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:

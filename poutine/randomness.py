@@ -84,4 +84,3 @@ def draw(dist: Any, key: Key) -> Any:
         return torch.normal(dist.loc, dist.scale, generator=generator)
     with Keyed(key):
         return dist.rsample() if getattr(dist, "has_rsample", False) else dist.sample()
-

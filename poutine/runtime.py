@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from poutine.errors import DistributionError, UnhandledMessage
-from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, Sample, Sealed, is_distribution
+from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, PlateEntry, Sample, Sealed, is_distribution
 from poutine.params import ParamStore
 from poutine.program import Program, answer, as_program
 from poutine.randomness import Key, Keyed, draw
@@ -37,8 +38,8 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
             raise TypeError(f"expected an int as the seed, got {seed!r}")
         self.seed = seed
         self.params = ParamStore() if params is None else params
-        self._visits: dict[str, int] = {}
-        self._entries: dict[str, int] = {}
+        self._visits: defaultdict[str, int] = defaultdict(int)
+        self._entries: defaultdict[str, int] = defaultdict(int)
         super().__init__()
         self[Sample] = self._sample
         self[Observe] = self._observe
@@ -52,20 +53,19 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
 
     def _sample(self, site: Sample) -> Message:
         name = site.name
-        visit = self._visits[name] = self._visits.get(name, 0) + 1
+        self._visits[name] += 1
         if site.value is not UNDECIDED:
             return site
-        return site.evolve(value=draw_site(site, site.key or (self.seed, name, visit)))
+        return site.evolve(value=draw_site(site, site.key or (self.seed, name, self._visits[name])))
 
     def _observe(self, site: Observe) -> Message:
         # Counted like a draw, so that observing one visit to a name moves no other draw.
-        name = site.name
-        self._visits[name] = self._visits.get(name, 0) + 1
+        self._visits[site.name] += 1
         return site
 
     def _enter(self, entry: EnterPlate) -> Message:
-        count = self._entries[entry.name] = self._entries.get(entry.name, 0) + 1
-        return entry.evolve(value=count)
+        self._entries[entry.name] += 1
+        return entry.evolve(value=PlateEntry(self._entries[entry.name], entry.cond_indep_stack))
 
     def _open(self, sealed: Sealed) -> Message:
         message = sealed.message

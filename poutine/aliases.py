@@ -1,0 +1,85 @@
+"""The short names of the poutines, and ``chain``.
+
+Each is its class under another name. Called without ``fn`` it awaits it, so that a chain can be written as a list,
+innermost first: ``chain(model, condition(data=d), scale(scale=2.0), trace())``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, overload
+
+import attrs
+
+from poutine.handlers.block import BlockPoutine
+from poutine.handlers.broadcast import BroadcastPoutine
+from poutine.handlers.condition import ConditionPoutine
+from poutine.handlers.do import DoPoutine
+from poutine.handlers.escape import EscapePoutine
+from poutine.handlers.indep import IndepPoutine
+from poutine.handlers.infer_config import InferConfigPoutine
+from poutine.handlers.lift import LiftPoutine
+from poutine.handlers.mask import MaskPoutine
+from poutine.handlers.replay import ReplayPoutine
+from poutine.handlers.scale import ScalePoutine
+from poutine.handlers.scope import ScopePoutine
+from poutine.handlers.seed import SeedPoutine
+from poutine.handlers.substitute import SubstitutePoutine
+from poutine.handlers.trace import TracePoutine
+from poutine.handlers.uncondition import UnconditionPoutine
+from poutine.poutine import Poutine
+
+P = TypeVar("P", bound=Poutine)
+
+
+@attrs.frozen
+class Awaiting(Generic[P]):
+    """A poutine that still awaits what it wraps."""
+
+    poutine: type[P]
+    options: Mapping[str, Any]
+
+    def __call__(self, fn: Callable[..., Any]) -> P:
+        return self.poutine(fn, **self.options)
+
+
+@attrs.frozen
+class Alias(Generic[P]):
+    """A short name of a poutine class: ``alias(fn, ...)`` is ``poutine(fn, ...)``, and ``alias(...)`` awaits ``fn``."""
+
+    poutine: type[P]
+
+    @overload
+    def __call__(self, fn: Callable[..., Any], *args: Any, **options: Any) -> P: ...
+    @overload
+    def __call__(self, **options: Any) -> Awaiting[P]: ...
+    def __call__(self, fn: Callable[..., Any] | None = None, *args: Any, **options: Any) -> P | Awaiting[P]:
+        return Awaiting(self.poutine, options) if fn is None else self.poutine(fn, *args, **options)
+
+
+block: Final = Alias(BlockPoutine)
+broadcast: Final = Alias(BroadcastPoutine)
+condition: Final = Alias(ConditionPoutine)
+do: Final = Alias(DoPoutine)
+escape: Final = Alias(EscapePoutine)
+indep: Final = Alias(IndepPoutine)
+infer_config: Final = Alias(InferConfigPoutine)
+lift: Final = Alias(LiftPoutine)
+mask: Final = Alias(MaskPoutine)
+replay: Final = Alias(ReplayPoutine)
+scale: Final = Alias(ScalePoutine)
+scope: Final = Alias(ScopePoutine)
+seed: Final = Alias(SeedPoutine)
+substitute: Final = Alias(SubstitutePoutine)
+trace: Final = Alias(TracePoutine)
+uncondition: Final = Alias(UnconditionPoutine)
+
+
+def chain(fn: Callable[..., Any], *links: Callable[[Callable[..., Any]], Any]) -> Any:
+    """``fn`` under each link, innermost first: ``chain(f, a, b)`` is ``b(a(f))``.
+
+    **Law** (H2): ``chain(chain(f, a), b) ≈ chain(f, a, b)``. Raises ``NotAProgram`` where a link is called with what it cannot wrap.
+    """
+    for link in links:
+        fn = link(fn)
+    return fn

@@ -1,0 +1,40 @@
+"""factor: adds a term to the log density."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch.distributions import Distribution, constraints
+
+from poutine.messages import Observe
+
+
+def factor(name: str, log_factor: torch.Tensor | float) -> Observe:
+    """``yield factor("penalty", -x**2)`` adds ``log_factor`` (nats, summed if it has a shape) to the program's log density.
+
+    **Law**: shifts the log density and moves no value.
+    """
+    unit = Unit(torch.as_tensor(log_factor))
+    return Observe(name, unit, unit.sample())
+
+
+class Unit(Distribution):
+    """The distribution of a value of shape [..., 0] whose log density is ``log_factor``, of the batch shape."""
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, log_factor: torch.Tensor) -> None:
+        self.log_factor = log_factor
+        super().__init__(log_factor.shape, torch.Size((0,)), validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Unit:
+        return Unit(self.log_factor.expand(batch_shape))
+
+    def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
+        return self.log_factor.new_empty(torch.Size(sample_shape) + self.batch_shape + self.event_shape)
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return self.log_factor.expand(torch.broadcast_shapes(self.batch_shape, value.shape[:-1]))  # type: ignore[no-untyped-call]  # torch's own

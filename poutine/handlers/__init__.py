@@ -1,0 +1,1 @@
+"""One poutine a file; none imports another."""

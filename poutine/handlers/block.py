@@ -1,0 +1,68 @@
+"""BlockPoutine: hides sites from everything further out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from poutine.messages import Message, Sealed, Site
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Rule, Rules
+
+
+def _names(names: Iterable[str] | None) -> frozenset[str] | None:
+    if isinstance(names, str):
+        raise TypeError(f"expected a list of names, got the string {names!r}; write [{names!r}]")
+    return None if names is None else frozenset(names)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class BlockPoutine(Poutine):
+    """Re-yields hidden sites sealed: no poutine further out sees or changes them; only the runtime opens them.
+
+    No option at all hides everything. A site is hidden if its name is in ``hide``, or its type in ``hide_types``, or some
+    expose option is given and neither ``expose`` nor ``expose_types`` names it. ``expose_all=True`` (or ``hide_all=False``)
+    exposes all but what ``hide`` and ``hide_types`` name. Types are "sample", "observe", "param" and "deterministic".
+
+    ::
+
+        inner = trace(model)
+        outer = trace(block(inner, hide=["a"]))       # "a" is in the trace of inner, and not in that of outer
+
+    **Laws**: ``block()`` isolates, ``h(block()(p)) ≈ block()(p)``; ``block(hide=A)(block(hide=B)(p)) ≈ block(hide=A | B)(p)``;
+    ``block(hide=[])`` is the identity. Raises ``ValueError`` if one name or type is both hidden and exposed.
+    """
+
+    hide_all: bool = True
+    expose_all: bool = False
+    hide: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    expose: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    hide_types: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    expose_types: frozenset[str] | None = attrs.field(default=None, converter=_names)
+
+    def __attrs_post_init__(self) -> None:
+        for what, hidden, exposed in (("name", self.hide, self.expose), ("type", self.hide_types, self.expose_types)):
+            both = (hidden or frozenset()) & (exposed or frozenset())
+            if both:
+                raise ValueError(f"block: the same {what} is hidden and exposed: {', '.join(sorted(both))}")
+
+    def hides(self, site: Message) -> bool:
+        """Whether ``site`` is hidden."""
+        if site.name in (self.hide or ()) or site.type in (self.hide_types or ()):
+            return True
+        if self.expose_all or not self.hide_all:
+            return False
+        if self.expose is not None or self.expose_types is not None:
+            return site.name not in (self.expose or ()) and site.type not in (self.expose_types or ())
+        return self.hide is None and self.hide_types is None
+
+    def rules(self) -> Rules:
+        def seal(site: Site) -> Coroutine[Any]:
+            if not self.hides(site):
+                return (yield site)
+            sealed = yield Sealed(site)
+            return sealed.message
+
+        return {Site: Rule(around=seal)}

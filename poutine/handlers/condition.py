@@ -1,0 +1,31 @@
+"""ConditionPoutine: samples become observations."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from poutine.errors import AlreadyObserved
+from poutine.messages import Choice, Message, Observe, Site
+from poutine.value_map import ValueMap
+
+
+class ConditionPoutine(ValueMap):
+    """Observes the samples that ``data`` names: a mapping from names to values, or a ``Trace`` for the values of its samples.
+
+    ::
+
+        posterior_target = condition(model, data={"y": y})
+
+    **Laws**: ``lp(condition(d)(p) at z) = lp(p at (z, d))``; ``condition({})`` is the identity; of two, the outer one wins.
+    Raises ``AlreadyObserved`` at a site that the model itself observes (uncondition first), ``UnusedNames`` at the end of
+    a run that never reached a name (``strict=False`` allows it).
+    """
+
+    kinds: ClassVar[tuple[type[Site], ...]] = (Choice,)
+
+    def request(self, site: Choice, value: Any) -> Message:
+        if not isinstance(site, Observe):
+            return site.observed(value)  # type: ignore[attr-defined, no-any-return]  # the other Choice is Sample
+        if site.conditioned:
+            return site.evolve(value=value)
+        raise AlreadyObserved(site.name, f"it cannot be conditioned on {value!r}: the model observes it already; uncondition first")

@@ -1,0 +1,31 @@
+"""DoPoutine: interventions."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from poutine.messages import Choice, Message, Site
+from poutine.value_map import ValueMap
+
+
+class DoPoutine(ValueMap):
+    """The program gets the intervened value of each site that ``data`` names; the world outside sees the natural site.
+
+    This is the single-world intervention graph: the natural sample stays in the trace, with its density, and what depends
+    on it inside depends on the intervened value instead.
+
+    ::
+
+        treated = do(model, data={"dose": torch.tensor(1.0)})
+
+    **Laws**: ``do({})`` is the identity; ``condition(d)(do(e)(p)) ≈ do(e)(condition(d)(p))``: the trace has d, the model gets e.
+    The older reading, in which the site is gone: ``block(condition(model, data=e), hide=e)``.
+    Raises ``UnusedNames`` as condition does.
+
+    Source: Richardson and Robins (2013), "Single World Intervention Graphs (SWIGs)".
+    """
+
+    kinds: ClassVar[tuple[type[Site], ...]] = (Choice,)
+
+    def reply(self, site: Choice, value: Any) -> Message:
+        return site.evolve(value=value)

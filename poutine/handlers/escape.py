@@ -1,0 +1,40 @@
+"""EscapePoutine: leaves the program at a site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from poutine.errors import NonlocalExit
+from poutine.messages import Choice, Message
+from poutine.poutine import Poutine
+from poutine.program import Rule, Rules
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class EscapePoutine(Poutine):
+    """Raises ``NonlocalExit`` at the first sample or observation for which ``escape_fn(site)`` is true.
+
+    The site is not answered: nothing is drawn. ``exit.site`` is the request; a ``TracePoutine`` outside leaves its partial
+    trace in ``exit.trace``.
+
+    ::
+
+        try:
+            run(trace(escape(model, escape_fn=lambda site: site.name == "z"))())
+        except NonlocalExit as exit:
+            prefix = exit.trace
+
+    **Laws**: ``escape(never)`` is the identity; never fires at a site that a block inside hides.
+    """
+
+    escape_fn: Callable[[Choice], bool]
+
+    def rules(self) -> Rules:
+        def leave(site: Choice) -> Message:
+            if self.escape_fn(site):
+                raise NonlocalExit(site)
+            return site
+
+        return {Choice: Rule(up=leave)}

@@ -1,0 +1,60 @@
+"""IndepPoutine: marks the inside of a plate."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import attrs
+
+from poutine.errors import PlateError
+from poutine.messages import CondIndepStackFrame, EnterPlate, Message, PlateEntry, Site
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Handling, Program, Rule
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class IndepPoutine(Poutine):
+    """Each run is one entry of plate ``name``: adds its frame, numbered by entry, to every site's ``cond_indep_stack``.
+
+    A vectorised plate with a ``size`` has a batch dimension: ``dim`` (negative, counted from the right) or, without it, the
+    first from the right that no plate around uses. ``plate`` is built on this.
+
+    ::
+
+        def model():
+            for i in range(3):
+                yield from indep(flip, name="flips", vectorized=False)(i)    # frames ("flips", 1), ("flips", 2), ("flips", 3)
+
+    **Laws**: frames are listed outermost first; values and log densities stay as they are; commutes with scale, mask,
+    trace, condition, replay, uncondition and lift.
+    Raises ``PlateError`` if the plate is entered inside itself, or its dimension is taken by a plate around it.
+    """
+
+    name: str
+    vectorized: bool
+    dim: int | None = None
+    size: int | None = None
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        entry = yield EnterPlate(self.name)
+        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size)
+
+        def mark(message: Any) -> Message:
+            inside: tuple[CondIndepStackFrame, ...] = message.cond_indep_stack
+            return message.evolve(cond_indep_stack=(frame, *inside))  # type: ignore[no-any-return]  # a Site or an EnterPlate
+
+        rule = Rule(up=mark)
+        return (yield Handling(program, {Site: rule, EnterPlate: rule}))
+
+    def _dimension(self, entry: PlateEntry) -> int | None:
+        if any(frame.name == self.name for frame in entry.around):
+            raise PlateError(self.name, "this plate is entered inside itself; give the inner plate another name")
+        taken = {frame.dim: frame.name for frame in entry.around if frame.dim is not None}
+        if self.dim in taken:
+            raise PlateError(
+                self.name, f"its dimension {self.dim} is that of plate {taken[self.dim]!r} around it; leave dim out, or use another"
+            )
+        if self.dim is None and self.vectorized and self.size is not None:
+            return next(dim for dim in count(-1, -1) if dim not in taken)
+        return self.dim

@@ -1,0 +1,53 @@
+"""MaskPoutine: switches log densities off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+
+from poutine.messages import Choice, Message, Param, Site
+from poutine.poutine import Poutine
+from poutine.program import Rule, Rules
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class MaskPoutine(Poutine):
+    """The log density of every site counts only where ``mask`` (a bool, or a bool tensor of the batch shape) is True.
+
+    ::
+
+        def series(y, seen):
+            mu = yield Sample("mu", Normal(0.0, 1.0))
+            yield from mask(observations, mask=seen)(mu, y)     # y may be nan where seen is False
+
+    **Laws**: ``lp(mask(m)(p)) = sum(where(m, lp, 0))``, with a gradient of exactly zero where ``m`` is off, even where the
+    density is infinite or nan there; ``mask(m)(mask(n)(p)) ≈ mask(m & n)(p)``; ``mask(True)`` is the identity; draws stay
+    as they are; commutes with scale, indep, trace, condition, replay, uncondition and lift.
+    Raises ``TypeError`` if ``mask`` is not boolean.
+    """
+
+    mask: bool | torch.Tensor = attrs.field(validator=lambda self, _, value: _check_boolean(value))
+
+    def rules(self) -> Rules:
+        mask = self.mask
+
+        def narrow(site: Site) -> Message:
+            return site.evolve(mask=_both(site.mask, mask))
+
+        rule = Rule(up=narrow)
+        return {Choice: rule, Param: rule}
+
+
+def _both(a: bool | torch.Tensor, b: bool | torch.Tensor) -> bool | torch.Tensor:
+    if isinstance(a, bool):
+        return b if a else False
+    if isinstance(b, bool):
+        return a if b else False
+    return a & b
+
+
+def _check_boolean(mask: Any) -> None:
+    if not isinstance(mask, bool) and not (isinstance(mask, torch.Tensor) and mask.dtype == torch.bool):
+        raise TypeError(f"expected a bool or a bool tensor as mask, got {mask!r}")

@@ -1,0 +1,48 @@
+"""ScalePoutine: multiplies log densities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import torch
+
+from poutine.messages import Choice, Message, Param, Site
+from poutine.poutine import Poutine
+from poutine.program import Rule, Rules
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class ScalePoutine(Poutine):
+    """Multiplies the scale of every site by ``scale``, a positive number or tensor (broadcast with the batch shape).
+
+    ::
+
+        def coin(data):
+            p = yield Sample("p", Beta(2.0, 2.0))
+            yield Observe("y", Bernoulli(p).expand([10]), data)
+
+        half = scale(coin, scale=0.5)          # a tempered model: its log density is half of the model's
+
+    **Laws**: ``lp(scale(a)(p)) = a * lp(p)``; ``scale(a)(scale(b)(p)) ≈ scale(a * b)(p)``; ``scale(1.0)`` is the identity;
+    commutes with mask, indep, trace, condition, replay, uncondition and lift.
+    Raises ``ValueError`` if ``scale`` is not positive everywhere; to switch a site off, there is mask.
+    """
+
+    scale: float | torch.Tensor = attrs.field(validator=lambda self, _, value: _check_positive(value))
+
+    def rules(self) -> Rules:
+        factor = self.scale
+
+        def multiply(site: Site) -> Message:
+            return site.evolve(scale=site.scale * factor)
+
+        rule = Rule(up=multiply)
+        return {Choice: rule, Param: rule}
+
+
+def _check_positive(scale: Any) -> None:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float, torch.Tensor)):
+        raise TypeError(f"expected a positive number or tensor as scale, got {scale!r}")
+    if not bool((torch.as_tensor(scale) > 0).all()):
+        raise ValueError(f"expected a positive scale, got {scale!r}; to switch sites off use mask, whose gradient is exactly zero")

@@ -1,0 +1,35 @@
+"""ScopePoutine: puts names into a name space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from poutine.messages import Message, Site
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Rule, Rules
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class ScopePoutine(Poutine):
+    """Renames every site to ``f"{prefix}/{name}"`` for what is further out; inside, the names stay.
+
+    ::
+
+        def twice():
+            x = yield from scope(sub, prefix="a")()       # "a/x"
+            y = yield from scope(sub, prefix="b")()       # "b/x"
+
+    **Laws**: ``scope("")`` is the identity; ``scope(a)(scope(b)(p)) ≈ scope("a/b")(p)``;
+    ``scope(a)(condition(d)(p)) ≈ condition({a/k: v})(scope(a)(p))``; log densities stay as they are.
+    """
+
+    prefix: str = attrs.field(validator=attrs.validators.instance_of(str))
+
+    def rules(self) -> Rules:
+        def rename(site: Site) -> Coroutine[Any]:
+            answered = yield site.evolve(name=f"{self.prefix}/{site.name}")
+            return answered.evolve(name=site.name)
+
+        return {Site: Rule(around=rename)} if self.prefix else {}

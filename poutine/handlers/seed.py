@@ -1,0 +1,39 @@
+"""SeedPoutine: fixes the randomness of a part of a program."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import attrs
+
+from poutine.messages import Choice, Message, Sealed
+from poutine.poutine import Poutine
+from poutine.program import Rule, Rules
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class SeedPoutine(Poutine):
+    """Every draw of the program is keyed by ``seed``, its site's name and the number of the visit inside this poutine.
+
+    It reaches hidden sites, too: what a draw is keyed by is no part of what a block hides.
+
+    ::
+
+        frozen = seed(simulator, seed=7)       # the same draws under every run(frozen(), seed=...)
+
+    **Laws**: the innermost seed wins; commutes with condition, replay, uncondition, substitute, scale, mask, block and trace.
+    """
+
+    seed: int = attrs.field(validator=attrs.validators.instance_of(int))
+
+    def rules(self) -> Rules:
+        visits: defaultdict[str, int] = defaultdict(int)
+
+        def key(site: Choice) -> Choice:
+            visits[site.name] += 1  # for an observation, too: observing one visit moves no other draw
+            return site if site.key is not None else site.evolve(key=(self.seed, site.name, visits[site.name]))
+
+        def reach(sealed: Sealed) -> Message:
+            return Sealed(key(sealed.message)) if isinstance(sealed.message, Choice) else sealed
+
+        return {Choice: Rule(up=key), Sealed: Rule(up=reach)}

@@ -1,0 +1,28 @@
+"""SubstitutePoutine: samples and parameters take given values."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from poutine.errors import AlreadyObserved
+from poutine.messages import Choice, Message, Observe, Param, Site
+from poutine.value_map import ValueMap
+
+
+class SubstitutePoutine(ValueMap):
+    """Decides the samples and params that ``data`` (a mapping, or a ``Trace`` for its samples) names; they stay what they are.
+
+    ::
+
+        run(trace(substitute(model, data={"w": w, "z": z})).traced())    # its log_pdf is the model's at (w, z)
+
+    **Laws**: ``substitute({})`` is the identity; of two, the outer one wins; associative.
+    Raises ``AlreadyObserved`` at a site that the model itself observes, ``UnusedNames`` as condition does.
+    """
+
+    kinds: ClassVar[tuple[type[Site], ...]] = (Choice, Param)
+
+    def request(self, site: Site, value: Any) -> Message:
+        if isinstance(site, Observe) and not site.conditioned:
+            raise AlreadyObserved(site.name, f"it cannot be substituted with {value!r}: the model observes it; uncondition first")
+        return site.evolve(value=value)

@@ -1,0 +1,22 @@
+"""UnconditionPoutine: observations become samples."""
+
+from __future__ import annotations
+
+from poutine.messages import Observe
+from poutine.poutine import Poutine
+from poutine.program import Rule, Rules
+
+
+class UnconditionPoutine(Poutine):
+    """Turns every observation of the program, its own and the conditioned ones, into an undecided sample.
+
+    ::
+
+        predict = uncondition(model)           # run(predict(data)) draws new data
+
+    **Laws**: idempotent; ``uncondition(condition(p, data))`` is in distribution ``p``, if ``p`` has no observations;
+    does not commute with condition: the outer one wins.
+    """
+
+    def rules(self) -> Rules:
+        return {Observe: Rule(up=Observe.unobserved)}

@@ -1,0 +1,129 @@
+"""plate: a part of a program that is run for each of several independent elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+
+from poutine.errors import PlateError
+from poutine.handlers.broadcast import BroadcastPoutine
+from poutine.handlers.indep import IndepPoutine
+from poutine.handlers.scale import ScalePoutine
+from poutine.messages import Sample
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Program
+
+
+def plate(
+    name: str,
+    size: int | None = None,
+    subsample_size: int | None = None,
+    subsample: torch.Tensor | None = None,
+    dim: int | None = None,
+    *,
+    vectorized: bool = True,
+) -> Callable[[Callable[..., Any]], PlatePoutine]:
+    """Makes a generator function of an index into a plate; use it as a decorator, and run the result with ``yield from``.
+
+    ::
+
+        @plate("schools", 8)
+        def school(j):                                      # j = torch.arange(8)
+            theta = yield Sample("theta", Normal(mu, tau))  # shape [8]
+            yield Observe("y", Normal(theta, sigma[j]), y[j])
+            return theta
+
+        theta = yield from school()
+
+    size:            the number of elements; without it (and without subsample) the index is ``slice(None)`` and nothing is broadcast.
+    subsample_size:  draw so many of them: a site ``name`` of log density zero holds the index; the sites inside are scaled
+                     by ``size / subsample_size``.
+    subsample:       use these indices instead of drawing any; scaled likewise.
+    dim:             the batch dimension (negative); without it, the first from the right that no plate around uses.
+    vectorized:      True (the seed's iarange): the function is run once, with an index tensor, and what it samples is broadcast to
+                     the size. False (the seed's irange): it is run once for each element, with an int, and the plate's value is
+                     the list of what it returned; its sites need names of their own.
+
+    **Law**: a vectorised plate of n is, in log density, n sequential entries.
+    Raises ``PlateError`` (a ``ValueError``) with both numbers where sizes do not fit.
+    """
+    return lambda fn: PlatePoutine(fn, name, size, subsample_size, subsample, dim, vectorized)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class PlatePoutine(Poutine):
+    """What ``plate`` makes: calls ``fn(index, *args, **kwargs)`` under indep and scale (and broadcast)."""
+
+    name: str
+    size: int | None = None
+    subsample_size: int | None = None
+    subsample: torch.Tensor | None = None
+    dim: int | None = None
+    vectorized: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        size, few = self.size, self._drawn
+        if self.dim is not None and self.dim >= 0:
+            raise PlateError(self.name, f"expected a negative dim, counted from the right, got {self.dim}")
+        for what, number in (("size", size), ("subsample_size", few)):
+            if number is not None and number < 1:
+                raise PlateError(self.name, f"expected a positive {what}, got {number}")
+        if self.subsample is not None and self.subsample_size not in (None, len(self.subsample)):
+            raise PlateError(self.name, f"subsample has {len(self.subsample)} indices, but subsample_size is {self.subsample_size}")
+        if size is not None and few is not None and few > size:
+            raise PlateError(self.name, f"the subsample size {few} is larger than the size {size}")
+        if size is None and (self.subsample_size is not None or not self.vectorized) and self.subsample is None:
+            raise PlateError(self.name, "give the plate a size: without it there is nothing to draw from or to count")
+
+    @property
+    def _drawn(self) -> int | None:
+        return self.subsample_size if self.subsample is None else len(self.subsample)
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        index = yield from self._index()
+        if self.vectorized:
+            count = None if isinstance(index, slice) else len(index)
+            body = BroadcastPoutine(IndepPoutine(program.fn, self.name, True, self.dim, count))
+            return (yield from self._scaled(body, count)(index, *program.args, **program.kwargs))
+        results = []
+        branch = self._scaled(IndepPoutine(program.fn, self.name, False), len(index))
+        for i in index.tolist():
+            results.append((yield from branch(i, *program.args, **program.kwargs)))
+        return results
+
+    def _index(self) -> Coroutine[Any]:
+        if self.subsample is not None:
+            return self.subsample
+        if self.size is None:
+            return slice(None)
+        if self.subsample_size in (None, self.size):
+            return torch.arange(self.size)
+        index = yield Sample(self.name, Subsample(self.size, self._drawn), infer={"is_subsample": True})
+        if len(index) != self._drawn:
+            raise PlateError(self.name, f"the subsample size is {self._drawn} here, but the index that was given has {len(index)}")
+        if not bool(((index >= 0) & (index < self.size)).all()):
+            raise PlateError(self.name, f"an index that was given lies outside of the plate's size {self.size}: {index.tolist()}")
+        return index
+
+    def _scaled(self, body: Poutine, count: int | None) -> Poutine:
+        return body if self.size is None or count == self.size else ScalePoutine(body, self.size / (count or self.size))
+
+
+@attrs.frozen
+class Subsample:
+    """The distribution of the index of a subsampled plate: ``drawn`` of ``size`` without replacement; its log density is zero.
+
+    Zero, since the estimator that the plate stands for is unbiased under it: the index is no part of the model.
+    """
+
+    size: int
+    drawn: int | None
+
+    def sample(self) -> torch.Tensor:
+        return torch.randperm(self.size)[: self.drawn].clone()
+
+    def log_prob(self, value: torch.Tensor, /) -> torch.Tensor:
+        return torch.zeros(())

@@ -1,0 +1,63 @@
+"""ValueMap: the base of the poutines that give sites values by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+from poutine.errors import UnusedNames
+from poutine.messages import Message, Site
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Handling, Program, Rule
+from poutine.trace_graph import Trace
+
+
+def _values(data: Mapping[str, Any] | Trace) -> Mapping[str, Any]:
+    """A trace stands for the values of its samples."""
+    if isinstance(data, Trace):
+        return {name: data[name].value for name in data.stochastic_nodes}
+    if not isinstance(data, Mapping):
+        raise TypeError(f"expected a mapping from names to values, or a trace, got {data!r}")
+    return dict(data)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class ValueMap(Poutine):
+    """Acts on the sites of the types ``kinds`` that ``data`` (a mapping, or a trace for its samples) names.
+
+    At the end of a run, names that no site had raise ``UnusedNames``, unless ``strict`` is false.
+    """
+
+    kinds: ClassVar[tuple[type[Site], ...]] = ()
+
+    data: Mapping[str, Any] = attrs.field(converter=_values)
+    strict: bool = True
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        data = self.data
+        seen: dict[str, None] = {}
+
+        def up(site: Any) -> Message:
+            seen[site.name] = None
+            return self.request(site, data[site.name]) if site.name in data else site
+
+        def down(site: Any) -> Message:
+            return self.reply(site, data[site.name]) if site.name in data else site
+
+        acts_down = type(self).reply is not ValueMap.reply
+        rule = Rule(up=up, down=down if acts_down else None)
+        result = yield Handling(program, dict.fromkeys(self.kinds, rule))
+        unused = [name for name in data if name not in seen]
+        if unused and self.strict:
+            raise UnusedNames(type(self).__name__, unused, seen)
+        return result
+
+    def request(self, site: Any, value: Any) -> Message:
+        """What becomes of the request of a site that ``data`` names."""
+        return site  # type: ignore[no-any-return]
+
+    def reply(self, site: Any, value: Any) -> Message:
+        """What becomes of its finished site."""
+        return site  # type: ignore[no-any-return]
