@@ -11,7 +11,7 @@ import attrs
 from poutine.messages import Message
 from poutine.params import ParamStore
 from poutine.poutine import Poutine
-from poutine.program import Program, Rule, Rules, as_program, name_of
+from poutine.program import Program, Rule, Rules, as_program
 from poutine.runtime import run
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from poutine.messages import Message, Site
+from poutine.messages import Site
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Rule, Rules
 
