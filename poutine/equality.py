@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MethodType
 from typing import Any
 
 import attrs
@@ -30,6 +31,8 @@ def same(a: Any, b: Any) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, (Distribution, Transform)):
         return _same_state(a, b)
+    if isinstance(a, MethodType):
+        return a.__func__ is b.__func__ and same(a.__self__, b.__self__)
     if isinstance(a, float):
         return a == b or (a != a and b != b)
     return bool(a == b)

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from types import MethodType
 from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
@@ -66,6 +67,8 @@ def as_program(program: Program[T] | Callable[..., Any]) -> Program[T]:
 
 def name_of(fn: Any) -> str:
     """A callable's name for people."""
+    if isinstance(fn, MethodType):
+        return f"{fn.__self__!r}.{fn.__name__}"
     return getattr(fn, "__qualname__", None) or repr(fn)
 
 
