@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 import torch
 from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
 _CACHES = frozenset(("_cached_x_y", "_inv"))
@@ -29,7 +30,7 @@ def same(a: Any, b: Any) -> bool:
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, (Distribution, Transform)):
+    if isinstance(a, (Distribution, Transform, Constraint)):
         return _same_state(a, b)
     if isinstance(a, MethodType):
         return a.__func__ is b.__func__ and same(a.__self__, b.__self__)
@@ -53,7 +54,7 @@ def _same_tensors(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def _same_state(a: Any, b: Any) -> bool:
-    """Equality of two distributions or transforms by what both hold.
+    """Equality of two distributions, transforms or constraints by what both hold.
 
     Attributes that are computed on demand (``logits`` from ``probs``, a transform's inverse) come and go, so only what
     both have counts; two distributions must have at least one parameter in common.

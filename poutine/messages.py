@@ -156,8 +156,6 @@ class Site(Message):
     cond_indep_stack: tuple[CondIndepStackFrame, ...] = attrs.field(init=False)
     infer: Mapping[str, Any] = attrs.field(init=False)
 
-    def __init__(self, name: str, value: Any = UNDECIDED) -> None:
-        self.__dict__.update(name=name, value=value)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
@@ -285,8 +283,7 @@ class Param(Site):
         constraint: constraints.Constraint = constraints.real,
         infer: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(name)
-        self.__dict__.update(init=init, constraint=constraint)
+        self.__dict__.update(name=name, init=init, constraint=constraint)
         if infer:
             self.__dict__["infer"] = infer
 
@@ -298,7 +295,7 @@ class Deterministic(Site):
     type: ClassVar[str] = "deterministic"
 
     def __init__(self, name: str, value: Any) -> None:
-        super().__init__(name, value)
+        self.__dict__.update(name=name, value=value)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)

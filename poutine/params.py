@@ -34,7 +34,7 @@ class ParamStore(torch.nn.Module):
         """The constrained value, made from ``site.init`` at the first read; gradients reach the unconstrained one."""
         key = _encode(site.name)
         known = self._constraints.setdefault(site.name, site.constraint)
-        if known is not site.constraint and not _same_constraint(known, site.constraint):
+        if not same(known, site.constraint):
             raise ParamError(
                 site.name, f"the constraint was {known!r} and is now {site.constraint!r}; use one constraint, or another store"
             )
@@ -81,10 +81,6 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
     unconstrained: torch.Tensor = transform_to(site.constraint).inv(value).clone()
     return unconstrained
-
-
-def _same_constraint(a: constraints.Constraint, b: constraints.Constraint) -> bool:
-    return type(a) is type(b) and same(vars(a), vars(b))
 
 
 def _encode(name: str) -> str:

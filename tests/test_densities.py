@@ -1,0 +1,133 @@
+"""Log densities of sites: scale, mask, and gradients that are exactly zero."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.distributions as td
+
+from poutine import DistributionError, NoDensity, Observe, Sample, batch_log_density, factor, log_density
+from poutine.randomness import draw
+from tests.test_randomness import EXAMPLES
+
+D = td.Normal(0.0, 1.0)
+
+
+def test_an_exact_value():
+    assert log_density(Observe("y", D, torch.tensor(2.0))).item() == pytest.approx(-2 - 0.5 * math.log(2 * math.pi))
+
+
+@pytest.mark.parametrize("value", [2.0, torch.tensor(2.0)])
+def test_numbers_are_values_too(value: object):
+    assert torch.allclose(log_density(Observe("y", D, value)).double(), D.log_prob(torch.tensor(2.0)).double())
+
+
+def test_numbers_keep_double_precision():
+    exact = td.Normal(torch.tensor(0.0, dtype=torch.float64), 1e-9)
+    assert log_density(Observe("y", exact, 0.1)) == exact.log_prob(torch.tensor(0.1, dtype=torch.float64))
+
+
+def test_scale_and_mask():
+    site = Observe("y", D, torch.arange(3.0)).evolve(scale=torch.tensor([1.0, 2.0, 3.0]), mask=torch.tensor([True, False, True]))
+    expected = D.log_prob(torch.arange(3.0)) * torch.tensor([1.0, 0.0, 3.0])
+    assert torch.equal(batch_log_density(site), expected)
+    assert torch.equal(log_density(site), expected.sum())
+
+
+@pytest.mark.parametrize("mask", [False, torch.tensor(False)])
+def test_a_mask_that_is_off(mask: object):
+    site = Observe("y", td.Normal(torch.zeros(3), 1.0), torch.full((3,), float("nan"))).evolve(mask=mask)
+    assert torch.equal(batch_log_density(site), torch.zeros(3))
+
+
+def test_a_mask_broadcasts_the_batch():
+    site = Observe("y", D, torch.tensor(1.0)).evolve(mask=torch.tensor([True, False, True]))
+    assert batch_log_density(site).shape == (3,)
+    assert torch.equal(log_density(site), 2 * D.log_prob(torch.tensor(1.0)))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])
+def test_where_the_mask_is_off_the_gradient_is_exactly_zero(bad: float):
+    loc = torch.tensor(0.5, requires_grad=True)
+    scale = torch.tensor([1.0, bad], requires_grad=True)
+    value = torch.tensor([1.0, bad], requires_grad=True)
+    dist = td.Normal(loc, scale, validate_args=False)
+    density = log_density(Observe("y", dist, value).evolve(mask=torch.tensor([True, False])))
+    density.backward()
+    assert torch.equal(density, td.Normal(0.5, 1.0).log_prob(torch.tensor(1.0)))
+    assert (loc.grad.item(), scale.grad[1].item(), value.grad[1].item()) == (0.5, 0.0, 0.0)
+    assert scale.grad[0] == pytest.approx(0.25 - 1.0)
+
+
+@pytest.mark.parametrize("make", [
+    lambda w: td.Gamma(w, w),
+    lambda w: td.LogNormal(w, w),
+    lambda w: td.TransformedDistribution(td.Normal(w, w), [td.AffineTransform(w, w), td.ExpTransform()]),
+    lambda w: td.Independent(td.Normal(torch.stack([w, w], -1), 1.0), 1),
+    lambda w: td.MixtureSameFamily(td.Categorical(torch.stack([w, w], -1)), td.Normal(torch.stack([w, w], -1), 1.0)),
+    lambda w: td.StudentT(w, w, w),
+    lambda w: td.MultivariateNormal(torch.stack([w, w], -1), w[..., None, None] * torch.eye(2)),
+], ids=["Gamma", "LogNormal", "Transformed", "Independent", "Mixture", "StudentT", "MultivariateNormal"])  # fmt: skip
+def test_infinities_behind_a_mask_stay_there_for_compound_distributions(make):
+    """Parameters that several elements share must get the gradient of the elements that count, and no nan."""
+    shared = torch.tensor(1.5, requires_grad=True)
+    dist = make(shared * torch.ones(2))
+    value = torch.full(dist.batch_shape + dist.event_shape, 0.5)
+    value[1] = float("inf")
+    log_density(Observe("y", dist, value).evolve(mask=torch.tensor([True, False]))).backward()
+    alone = torch.tensor(1.5, requires_grad=True)
+    make(alone * torch.ones(2)).log_prob(torch.full_like(value, 0.5))[0].backward()
+    assert torch.allclose(shared.grad, alone.grad)
+
+
+@pytest.mark.filterwarnings("ignore:Singular sample detected:UserWarning")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_masking_every_distribution_is_selecting(name: str):
+    dist = EXAMPLES[name]
+    value = draw(dist, (0, name, 1))
+    mask = torch.arange(math.prod(dist.batch_shape)).reshape(dist.batch_shape) % 2 == 0
+    expected = torch.where(mask, dist.log_prob(value), 0.0)
+    assert torch.allclose(batch_log_density(Observe("y", dist, value).evolve(mask=mask)), expected)
+
+
+def test_values_outside_of_the_support_are_refused_only_where_the_mask_is_on():
+    site = Observe("y", td.Exponential(torch.ones(2)), torch.tensor([1.0, -1.0]))
+    assert batch_log_density(site.evolve(mask=torch.tensor([True, False])))[0] == -1.0
+    with pytest.raises(DistributionError, match=r"site 'y'.*support"):
+        batch_log_density(site.evolve(mask=torch.tensor([False, True])))
+    with pytest.raises(DistributionError, match="site 'y': cannot score"):
+        batch_log_density(site)
+
+
+def test_what_cannot_be_scored():
+    with pytest.raises(NoDensity, match="no value yet"):
+        log_density(Sample("x", D))
+    with pytest.raises(NoDensity, match="bare callable"):
+        log_density(Observe("x", lambda: torch.randn(2), torch.zeros(())))
+    with pytest.raises(DistributionError, match=r"shape \(2, 3\)"):
+        log_density(Observe("x", td.MultivariateNormal(torch.zeros(2), torch.eye(2)), torch.zeros(2, 3)))
+
+
+class Coin:
+    """A distribution of the user's own, with no more than it must have."""
+
+    def sample(self) -> bool:
+        return bool(torch.rand(()) < 0.5)
+
+    def log_prob(self, value: bool) -> float:
+        return math.log(0.5)
+
+
+def test_any_object_with_sample_and_log_prob_is_a_distribution():
+    assert log_density(Observe("c", Coin(), True)).item() == pytest.approx(math.log(0.5))
+    assert log_density(Observe("c", Coin(), True).evolve(mask=False, scale=2.0)).item() == 0.0
+    assert log_density(Observe("c", Coin(), True).evolve(scale=2.0)).item() == pytest.approx(2 * math.log(0.5))
+
+
+def test_a_factor_adds_its_term():
+    site = factor("f", torch.tensor([1.0, 2.0]))
+    assert torch.equal(batch_log_density(site), torch.tensor([1.0, 2.0]))
+    assert torch.equal(batch_log_density(site.evolve(mask=torch.tensor([False, True]), scale=3.0)), torch.tensor([0.0, 6.0]))
+    assert log_density(factor("f", -0.5)) == -0.5

@@ -1,0 +1,268 @@
+"""The trace: order, kinds of nodes, densities and their memo, copies, dense edges, plates."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal
+
+from poutine import (
+    DuplicateSite,
+    Observe,
+    Param,
+    Sample,
+    Trace,
+    indep,
+    plate,
+    run,
+    trace,
+    vectorized_plates,
+)
+
+Y = torch.tensor([1.0, 2.0, 3.0])
+
+
+def model(shift: float, *, spread: float = 1.0):
+    w = yield Param("w", torch.tensor(0.5))
+    z = yield Sample("z", Normal(shift + w, spread))
+    b = yield Sample("b", Bernoulli(0.3))
+    yield Observe("y", Normal(z + b, 1.0), Y)
+    return z
+
+
+def test_nodes_are_in_order_between_the_arguments_and_the_return():
+    t = trace(model).get_trace(1.0, spread=2.0)
+    assert list(t) == ["_INPUT", "w", "z", "b", "y", "_RETURN"]
+    assert (t["_INPUT"].type, t["_INPUT"].args, t["_INPUT"].kwargs) == ("args", (1.0,), {"spread": 2.0})
+    assert (t["_RETURN"].type, t["_RETURN"].value) == ("return", t["z"].value)
+    assert t.nodes["z"]["value"] is t["z"].value
+    assert "z" in t and "zz" not in t and len(t) == 6
+
+
+def test_nodes_by_kind():
+    t = trace(model).get_trace(1.0)
+    assert t.stochastic_nodes == ["z", "b"]
+    assert t.observation_nodes == ["y"]
+    assert t.param_nodes == ["w"]
+    assert t.reparameterized_nodes == ["z"]
+    assert t.nonreparam_stochastic_nodes == ["b"]
+
+
+def test_log_densities_add_up():
+    t = trace(model).get_trace(1.0)
+    z, b = t["z"].value, t["b"].value
+    by_hand = Normal(1.5, 1.0).log_prob(z) + Bernoulli(0.3).log_prob(b) + Normal(z + b, 1.0).log_prob(Y).sum()
+    assert torch.allclose(t.log_pdf(), by_hand)
+    assert torch.allclose(t.batch_log_pdf(), by_hand)
+    assert t.compute_batch_log_pdf().keys() == {"z", "b", "y"}
+    assert torch.allclose(t.log_pdf(lambda name, site: site.is_observed), Normal(z + b, 1.0).log_prob(Y).sum())
+    assert t.compute_batch_log_pdf(lambda name, site: name == "y")["y"].shape == (3,)
+    assert Trace().log_pdf() == Trace().batch_log_pdf() == 0
+
+
+@pytest.mark.parametrize(("shapes", "shared"), [
+    ([(3,), (3,)], (3,)),
+    ([(), (3,)], ()),
+    ([(5, 1), (5, 3)], (5,)),
+    ([(5, 3), (3,)], (3,)),
+    ([(2, 5, 3), (5, 1)], (5,)),
+])  # fmt: skip
+def test_the_batched_log_density_keeps_the_dimensions_that_all_sites_share(shapes, shared):
+    t = Trace()
+    for i, shape in enumerate(shapes):
+        t.add_node(f"x{i}", Observe(f"x{i}", Normal(torch.zeros(shape), 1.0), torch.arange(float(torch.Size(shape).numel())).reshape(shape)))
+    assert t.batch_log_pdf().shape == shared
+    assert torch.allclose(t.batch_log_pdf().sum(), t.log_pdf())
+
+
+def test_a_log_density_is_computed_once_and_cannot_go_stale():
+    scored = []
+
+    class Counted(Normal):
+        def log_prob(self, value):
+            scored.append(value)
+            return super().log_prob(value)
+
+    t = Trace()
+    t.add_node("x", Observe("x", Counted(0.0, 1.0), torch.tensor(1.0)))
+    first = t.log_pdf()
+    assert t.log_pdf() == first
+    assert len(scored) == 1
+    t.set_value("x", torch.tensor(2.0))
+    assert t.log_pdf() == Normal(0.0, 1.0).log_prob(torch.tensor(2.0)) != first
+    t.remove_node("x")
+    t.add_node("x", Observe("x", Counted(5.0, 1.0), torch.tensor(2.0)))
+    assert t.log_pdf() == Normal(5.0, 1.0).log_prob(torch.tensor(2.0))
+
+
+def test_editing_a_copy_leaves_the_original():
+    t = trace(model, graph_type="dense").get_trace(1.0)
+    before, edges, density = list(t), t.edges, t.log_pdf()
+    c = t.copy()
+    assert c == t
+    c.set_value("z", torch.tensor(100.0))
+    c.remove_node("b")
+    c.add_node("new", Sample("new", Normal(0.0, 1.0)).evolve(value=torch.tensor(0.0)))
+    c.add_edge("new", "z")
+    assert c != t
+    assert (list(t), t.edges) == (before, edges)
+    assert t.log_pdf() == density != c.log_pdf()
+
+
+def test_removing_a_node_leaves_the_induced_subgraph():
+    t = trace(model, graph_type="dense").get_trace(1.0)
+    t.remove_node("b")
+    assert t.edges == [("z", "y")]
+    assert t.successors("z") == ["y"]
+    assert t.predecessors("y") == ["z"]
+
+
+def test_the_seeds_way_to_add_nodes():
+    t = Trace()
+    t.add_node("_INPUT", name="_INPUT", type="args", args=(1,), kwargs={})
+    t.add_node("x", name="x", type="sample", is_observed=False, fn=Normal(0.0, 1.0), value=torch.tensor(1.0), args=(), kwargs={}, scale=2.0)
+    t.add_node("y", name="y", type="observe", fn=Normal(0.0, 1.0), value=torch.tensor(1.0))
+    t.add_node("_RETURN", name="_RETURN", type="return", value=3)
+    assert t.log_pdf() == 3 * Normal(0.0, 1.0).log_prob(torch.tensor(1.0))
+    assert t["_RETURN"]["value"] == 3
+    with pytest.raises(DuplicateSite, match="'x'"):
+        t.add_node("x", name="x", type="sample", fn=Normal(0.0, 1.0))
+    with pytest.raises(ValueError, match="unknown type"):
+        t.add_node("z", name="z", type="something")
+
+
+def test_missing_nodes_are_named():
+    t = trace(model).get_trace(1.0)
+    with pytest.raises(KeyError, match="no site 'q' in this trace; it has _INPUT, w"):
+        t["q"]
+    for look in (t.successors, t.predecessors, t.remove_node, lambda name: t.add_edge("z", name), lambda name: t.set_value(name, 1)):
+        with pytest.raises(KeyError, match="no site 'q'"):
+            look("q")
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        t.nodes["z"] = 1
+    with pytest.raises(ValueError, match="graph_type"):
+        Trace("round")
+
+
+def test_traces_compare_print_and_pickle():
+    t = trace(model, graph_type="dense").get_trace(1.0)
+    t.log_pdf()
+    assert pickle.loads(pickle.dumps(t)) == t == trace(model, graph_type="dense").get_trace(1.0)
+    assert t != trace(model).get_trace(1.0)
+    assert t != run(trace(model, graph_type="dense").traced(1.0), seed=1)
+    assert repr(t) == "<Trace, dense: _INPUT, w, z, b, y, _RETURN>"
+
+
+def test_networkx_gets_nodes_and_edges():
+    networkx = pytest.importorskip("networkx")
+    t = trace(model, graph_type="dense").get_trace(1.0)
+    graph = t.to_networkx()
+    assert isinstance(graph, networkx.DiGraph)
+    assert list(graph.nodes) == list(t)
+    assert list(graph.edges) == t.edges
+    assert graph.nodes["z"]["site"] is t["z"]
+
+
+# Dense edges
+
+
+def branches(vectorized: bool):
+    yield Sample("before", Normal(0.0, 1.0))
+
+    def body(i):
+        yield Sample(f"a{i}", Normal(0.0, 1.0))
+        yield Sample(f"b{i}", Normal(0.0, 1.0))
+
+    for i in range(2):
+        yield from indep(body, name="branch", vectorized=vectorized)(i)
+    yield Sample("after", Normal(0.0, 1.0))
+
+
+def test_dense_edges_skip_the_other_branches_of_a_sequential_plate():
+    t = trace(branches, graph_type="dense").get_trace(False)
+    assert t.predecessors("b1") == ["before", "a1"]
+    assert t.predecessors("a1") == ["before"]
+    assert t.predecessors("after") == ["before", "a0", "b0", "a1", "b1"]
+    assert all(list(t).index(parent) < list(t).index(child) for parent, child in t.edges)
+
+
+def test_entries_of_a_vectorised_plate_are_not_separated():
+    t = trace(branches, graph_type="dense").get_trace(True)
+    assert t.predecessors("b1") == ["before", "a0", "b0", "a1"]
+
+
+def test_subsample_indices_have_no_edges():
+    @plate("data", 10, subsample_size=2)
+    def body(index):
+        yield Sample("x", Normal(0.0, 1.0))
+
+    t = trace(body, graph_type="dense").get_trace()
+    assert "data" in t
+    assert t.edges == []
+    assert t.stochastic_nodes == ["x"]
+
+
+def test_flat_traces_have_no_edges_of_their_own():
+    t = trace(model).get_trace(1.0)
+    assert t.edges == []
+    t.add_edge("z", "y")
+    assert t.edges == [("z", "y")]
+
+
+# Which plates a Rao-Blackwellised estimator may exploit
+
+
+def test_a_vectorised_plate_may_be_exploited():
+    @plate("outer", 3)
+    def outer(i):
+        x = yield Sample("x", Normal(0.0, 1.0))
+
+        @plate("inner", 2)
+        def inner(j):
+            yield Sample("z", Bernoulli(0.5))
+            yield Observe("y", Normal(x, 1.0), torch.zeros(3))
+
+        yield from inner()
+
+    use = vectorized_plates(trace(outer, graph_type="dense").get_trace())
+    assert [(u.name, u.dim, u.size, u.sites, u.exploitable) for u in use.values()] == [
+        ("outer", -1, 3, ("x", "z", "y"), True),
+        ("inner", -2, 2, ("z", "y"), True),
+    ]
+
+
+def test_why_a_plate_may_not_be_exploited():
+    def bare():
+        yield Sample("x", Bernoulli(torch.full((3,), 0.5)))
+
+    use = vectorized_plates(trace(indep(bare, name="p", vectorized=True)).get_trace())
+    assert "no dimension or size" in use["p"].problem
+
+    def twice():
+        for size in (2, 3):
+
+            @plate("p", size)
+            def body(index, size=size):
+                yield Sample(f"x{size}", Bernoulli(0.5))
+
+            yield from body()
+
+    assert "different dimensions or sizes" in vectorized_plates(trace(twice).get_trace())["p"].problem
+
+    use = vectorized_plates(trace(indep(one_scalar, name="p", vectorized=True, size=3)).get_trace())
+    assert "has shape (), without size 3 at dimension -1" in use["p"].problem
+
+
+def one_scalar():
+    yield Sample("x", Bernoulli(0.5))
+
+
+def test_the_memo_of_a_copy_is_its_own():
+    t = trace(model).get_trace(1.0)
+    t.log_pdf()
+    c = t.copy()
+    c.set_value("z", torch.tensor(3.0))
+    c.log_pdf()
+    assert torch.equal(t.compute_batch_log_pdf()["z"], t["z"].dist.log_prob(t["z"].value))
