@@ -27,7 +27,7 @@ from poutine.handlers.seed import SeedPoutine
 from poutine.handlers.substitute import SubstitutePoutine
 from poutine.handlers.trace import TracePoutine
 from poutine.handlers.uncondition import UnconditionPoutine
-from poutine.poutine import Poutine
+from poutine.poutine import Poutine, check_wrapped
 
 P = TypeVar("P", bound=Poutine)
 
@@ -54,7 +54,10 @@ class Alias(Generic[P]):
     @overload
     def __call__(self, **options: Any) -> Awaiting[P]: ...
     def __call__(self, fn: Callable[..., Any] | None = None, *args: Any, **options: Any) -> P | Awaiting[P]:
-        return Awaiting(self.poutine, options) if fn is None else self.poutine(fn, *args, **options)
+        if fn is None:
+            return Awaiting(self.poutine, options)
+        check_wrapped(self.poutine, fn)  # before Python misses an argument: scale(2.0) forgets a name
+        return self.poutine(fn, *args, **options)
 
 
 block: Final = Alias(BlockPoutine)

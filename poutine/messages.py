@@ -157,7 +157,6 @@ class Site(Message):
     infer: Mapping[str, Any] = attrs.field(init=False)
 
 
-
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
 class Choice(Site):
     """A site with a distribution: ``Sample`` or ``Observe``.

@@ -36,7 +36,7 @@ class Poutine:
     Raises ``NotAProgram`` if ``fn`` cannot be called.
     """
 
-    fn: Callable[..., Any] = attrs.field(validator=lambda self, _, fn: _check_callable(self, fn))
+    fn: Callable[..., Any] = attrs.field(validator=lambda self, _, fn: check_wrapped(type(self), fn))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Program[Any]:
         return Program(self.coroutine, Program(self.fn, *args, **kwargs))
@@ -63,8 +63,9 @@ class Poutine:
         return f"{type(self).__name__}({', '.join([name_of(self.fn), *options])})"
 
 
-def _check_callable(poutine: Poutine, fn: Any) -> None:
+def check_wrapped(poutine: type[Poutine], fn: Any) -> None:
+    """Raises ``NotAProgram`` if ``poutine`` cannot wrap ``fn``."""
     if isinstance(fn, Program):
-        raise NotAProgram(f"{type(poutine).__name__} wraps a function, got the program {fn!r}: wrap what makes it, and call the result")
+        raise NotAProgram(f"{poutine.__name__} wraps a function, got the program {fn!r}: wrap what makes it, and call the result")
     if not callable(fn):
-        raise NotAProgram(f"{type(poutine).__name__} needs a generator function or a poutine as fn, got {fn!r}; name the other arguments")
+        raise NotAProgram(f"{poutine.__name__} needs a generator function or a poutine as fn, got {fn!r}; name the other arguments")

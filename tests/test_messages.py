@@ -157,5 +157,14 @@ def test_what_is_computed_on_demand_makes_no_difference():
 
 
 def test_every_site_type_says_what_it_is():
-    assert [message.type for message in MESSAGES] == ["sample", "sample", "sample", "observe", "observe", "param", "deterministic", "sealed"]
+    assert [message.type for message in MESSAGES] == [
+        "sample",
+        "sample",
+        "sample",
+        "observe",
+        "observe",
+        "param",
+        "deterministic",
+        "sealed",
+    ]
     assert [isinstance(message, Site) for message in MESSAGES] == [True] * 7 + [False]

@@ -55,7 +55,9 @@ EXAMPLES: dict[str, td.Distribution] = {
     "RelaxedBernoulli": td.RelaxedBernoulli(torch.tensor([0.5]), torch.tensor([0.3])),
     "RelaxedOneHotCategorical": td.RelaxedOneHotCategorical(torch.tensor([0.5]), torch.tensor([0.3, 0.7])),
     "StudentT": td.StudentT(torch.tensor([3.0])),
-    "TransformedDistribution": td.TransformedDistribution(td.Normal(torch.zeros(2), 1.0), [td.ExpTransform(), td.AffineTransform(1.0, 2.0)]),
+    "TransformedDistribution": td.TransformedDistribution(
+        td.Normal(torch.zeros(2), 1.0), [td.ExpTransform(), td.AffineTransform(1.0, 2.0)]
+    ),
     "Uniform": td.Uniform(torch.tensor([0.0]), torch.tensor([3.0])),
     "VonMises": td.VonMises(torch.tensor([0.0]), torch.tensor([4.0])),
     "Weibull": td.Weibull(torch.tensor([1.0]), torch.tensor([2.0])),

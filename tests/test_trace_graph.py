@@ -72,7 +72,9 @@ def test_log_densities_add_up():
 def test_the_batched_log_density_keeps_the_dimensions_that_all_sites_share(shapes, shared):
     t = Trace()
     for i, shape in enumerate(shapes):
-        t.add_node(f"x{i}", Observe(f"x{i}", Normal(torch.zeros(shape), 1.0), torch.arange(float(torch.Size(shape).numel())).reshape(shape)))
+        t.add_node(
+            f"x{i}", Observe(f"x{i}", Normal(torch.zeros(shape), 1.0), torch.arange(float(torch.Size(shape).numel())).reshape(shape))
+        )
     assert t.batch_log_pdf().shape == shared
     assert torch.allclose(t.batch_log_pdf().sum(), t.log_pdf())
 

@@ -52,7 +52,7 @@ def _expanded(site: Choice, batch_shape: Any, frames: Iterable[CondIndepStackFra
             raise PlateError(
                 site.name,
                 f"plate {frame.name!r} has size {frame.size} at dimension {frame.dim}, where the batch shape {tuple(batch_shape)} has "
-                f"{shape[frame.dim]}; use .to_event(n) for dimensions that belong to one draw, or another dim.\n{_format(table)}",
+                f"{shape[frame.dim]}; wrap it in Independent(d, n) if the last n dimensions are one draw, or use another dim.\n{_format(table)}",
             )
         shape[frame.dim] = frame.size
     return tuple(shape)

@@ -21,7 +21,7 @@ class LiftPoutine(Poutine):
 
     ::
 
-        bayesian = lift(network, prior={"w": Normal(torch.zeros(3), 1.0).to_event(1)})
+        bayesian = lift(network, prior={"w": Independent(Normal(torch.zeros(3), 1.0), 1)})
 
     **Laws**: ``lp(lift(prior)(p) at w) = log prior(w) + lp(substitute(w)(p))``; ``lift({})`` is the identity; the inner one of
     two wins; condition outside sees the lifted sites, inside it cannot.

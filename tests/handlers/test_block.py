@@ -1,0 +1,130 @@
+"""BlockPoutine: every option, isolation in both directions, and the seed's example."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from poutine import (
+    BlockPoutine,
+    Deterministic,
+    Observe,
+    Param,
+    Sample,
+    Sealed,
+    TracePoutine,
+    block,
+    chain,
+    condition,
+    drive,
+    escape,
+    run,
+    same,
+    scale,
+    trace,
+)
+
+D = Normal(0.0, 1.0)
+
+
+def model():
+    a = yield Sample("a", D)
+    b = yield Sample("b", D)
+    y = yield Observe("y", D, torch.tensor(1.0))
+    w = yield Param("w", torch.tensor(2.0))
+    t = yield Deterministic("t", a + b)
+    return a, b, y, w, t
+
+
+ALL = {"a", "b", "y", "w", "t"}
+
+
+def test_the_seeds_example():
+    def fn():
+        yield Sample("a", D)
+        yield Sample("b", D)
+
+    fn_inner = TracePoutine(fn)
+    fn_outer = TracePoutine(BlockPoutine(TracePoutine(fn), hide=["a"]))
+    trace_inner = fn_inner.get_trace()
+    trace_outer = fn_outer.get_trace()
+    assert "a" in trace_inner
+    assert "a" not in trace_outer
+    assert "b" in trace_inner
+    assert "b" in trace_outer
+
+
+@pytest.mark.parametrize(("options", "seen"), [
+    ({}, set()),
+    ({"hide_all": True}, set()),
+    ({"hide_all": False}, ALL),
+    ({"expose_all": True}, ALL),
+    ({"expose_all": True, "hide": ["a"]}, ALL - {"a"}),
+    ({"hide_all": False, "hide": ["a"], "hide_types": ["param"]}, ALL - {"a", "w"}),
+    ({"hide": ["a"]}, ALL - {"a"}),
+    ({"hide": []}, ALL),
+    ({"hide": ["a", "nowhere"]}, ALL - {"a"}),
+    ({"hide_types": ["sample"]}, ALL - {"a", "b"}),
+    ({"hide_types": ["observe", "param"]}, ALL - {"y", "w"}),
+    ({"hide_types": ["deterministic"]}, ALL - {"t"}),
+    ({"expose": ["a"]}, {"a"}),
+    ({"expose": []}, set()),
+    ({"expose_types": ["sample"]}, {"a", "b"}),
+    ({"expose": ["y"], "expose_types": ["sample"]}, {"y", "a", "b"}),
+    ({"expose_types": ["sample"], "hide": ["a"]}, {"b"}),
+    ({"expose": ["a"], "hide_types": ["sample"]}, set()),
+])  # fmt: skip
+def test_what_each_option_shows(options, seen):
+    assert set(trace(block(model, **options)).get_trace()) - {"_INPUT", "_RETURN"} == seen
+
+
+@pytest.mark.parametrize(("options", "problem"), [
+    ({"hide": ["a"], "expose": ["a", "b"]}, "same name is hidden and exposed: a"),
+    ({"hide_types": ["param"], "expose_types": ["param"]}, "same type is hidden and exposed: param"),
+])  # fmt: skip
+def test_hiding_and_exposing_the_same_is_an_error(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        block(model, **options)
+
+
+def test_a_name_is_no_list_of_names():
+    with pytest.raises(TypeError, match=r"write \['ab'\]"):
+        block(model, hide="ab")
+
+
+def test_the_values_are_the_same_hidden_or_not():
+    assert same(run(model), run(block(model)()))
+
+
+def test_nothing_outside_acts_on_a_hidden_site_and_the_inside_sees_all():
+    inner = TracePoutine(model)
+    outer = chain(inner, block(hide=["a"]), condition(data={"a": torch.tensor(9.0)}, strict=False), scale(scale=3.0), trace())
+    outside = outer.get_trace()
+    assert "a" not in outside
+    assert outside["b"].scale == 3.0
+    assert same(outside["_RETURN"].value, run(model))
+
+
+def test_an_escape_outside_never_fires_at_a_hidden_site():
+    assert same(run(escape(block(model), escape_fn=lambda site: True)()), run(model))
+
+
+def test_a_hidden_site_goes_up_sealed_and_only_once():
+    def one():
+        return (yield Sample("a", D))
+
+    sealed = Sealed(Sample("a", D))
+    engine = drive(block(block(one))())
+    assert next(engine) == sealed
+    with pytest.raises(StopIteration) as stop:
+        engine.send(Sealed(Sample("a", D).evolve(value=4.0)))
+    assert stop.value.value == 4.0
+
+
+def test_two_blocks_hide_what_either_hides():
+    for a, b in itertools.product(["a", "b", "y"], repeat=2):
+        both = trace(block(block(model, hide=[b]), hide=[a])).get_trace()
+        assert both == trace(block(model, hide=[a, b])).get_trace()

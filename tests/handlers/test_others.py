@@ -1,0 +1,368 @@
+"""escape, indep, infer_config, lift, mask, scale, scope, trace, the aliases and chain."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal, constraints
+
+from poutine import (
+    AlreadyObserved,
+    CondIndepStackFrame,
+    ConditionPoutine,
+    Deterministic,
+    DuplicateSite,
+    NonlocalExit,
+    Observe,
+    Param,
+    PlateError,
+    Program,
+    Sample,
+    ScalePoutine,
+    TracePoutine,
+    block,
+    chain,
+    condition,
+    escape,
+    indep,
+    infer_config,
+    lift,
+    mask,
+    replay,
+    run,
+    same,
+    scale,
+    scope,
+    seed,
+    substitute,
+    trace,
+)
+from tests.script import AS_IT_IS, perform
+
+D = Normal(0.0, 1.0)
+ONE = torch.tensor(1.0)
+
+
+def model():
+    x = yield Sample("x", D)
+    yield Observe("y", Normal(x, 1.0), ONE)
+    return x
+
+
+# scale and mask
+
+
+def test_scale_multiplies():
+    t = chain(model, scale(scale=2.0), scale(scale=torch.tensor(3.0)), trace()).get_trace()
+    assert t["x"].scale == t["y"].scale == 6.0
+    assert torch.isclose(t.log_pdf(), 6 * trace(model).get_trace().log_pdf())
+
+
+@pytest.mark.parametrize(("bad", "error"), [(0.0, ValueError), (-1.0, ValueError), (float("nan"), ValueError),
+                                            (torch.tensor([1.0, 0.0]), ValueError), (True, TypeError), ("2", TypeError), (None, TypeError)])  # fmt: skip
+def test_a_scale_is_positive(bad, error):
+    with pytest.raises(error, match="expected a positive"):
+        scale(model, scale=bad)
+
+
+def test_masks_are_joined():
+    some = torch.tensor([True, False])
+    assert same(chain(model, mask(mask=some), mask(mask=torch.tensor([True, True])), trace()).get_trace()["y"].mask, some)
+    assert chain(model, mask(mask=some), mask(mask=False), trace()).get_trace()["y"].mask is False
+    assert same(chain(model, mask(mask=True), mask(mask=some), trace()).get_trace()["y"].mask, some)
+    assert trace(mask(model, mask=False)).get_trace().log_pdf() == 0
+    assert same(run(mask(model, mask=False)()), run(model))
+
+
+@pytest.mark.parametrize("bad", [1, None, torch.tensor([1.0])])
+def test_a_mask_is_boolean(bad):
+    with pytest.raises(TypeError, match="bool"):
+        mask(model, mask=bad)
+
+
+# escape
+
+
+def test_escape_leaves_with_the_site_and_the_partial_trace():
+    drawn = []
+
+    def watched():
+        x = yield Sample("x", D)
+        drawn.append(x)
+        drawn.append((yield Sample("z", D)))
+
+    with pytest.raises(NonlocalExit, match="'z'") as caught:
+        run(trace(escape(watched, escape_fn=lambda site: site.name == "z"))())
+    assert caught.value.site == Sample("z", D)
+    assert list(caught.value.trace) == ["_INPUT", "x"]
+    assert len(drawn) == 1
+
+
+def test_a_trace_inside_of_the_escape_leaves_its_trace_unless_there_is_one_outside():
+    def leave(site):
+        return site.type == "observe"
+
+    with pytest.raises(NonlocalExit) as caught:
+        run(escape(model, escape_fn=leave)())
+    assert caught.value.trace is None
+    with pytest.raises(NonlocalExit) as caught:
+        run(trace(scale(escape(trace(model), escape_fn=leave), scale=2.0), graph_type="dense")())
+    assert caught.value.trace["x"].scale == 2.0
+    assert caught.value.trace.graph_type == "dense"
+
+
+def test_a_program_may_catch_the_exit_outside_and_a_model_may_not_inside():
+    def deaf():
+        try:
+            yield Sample("x", D)
+        except NonlocalExit:
+            return "stayed"
+
+    def search():
+        try:
+            return (yield from escape(deaf, escape_fn=lambda site: True)())
+        except NonlocalExit as exit:
+            return exit.site.name
+
+    assert run(search) == "x"
+
+
+# indep
+
+
+def flip(i):
+    yield Sample(f"x{i}", D)
+
+
+def test_entries_are_counted_in_the_run():
+    flips = indep(flip, name="flips", vectorized=False)
+
+    def loop():
+        for i in range(3):
+            yield from flips(i)
+
+    for _ in range(2):
+        t = trace(loop).get_trace()
+        assert [t[f"x{i}"].cond_indep_stack for i in range(3)] == [(CondIndepStackFrame("flips", i, False),) for i in (1, 2, 3)]
+
+
+def test_a_traced_program_counts_from_one_inside_of_a_larger_run():
+    def twice():
+        first = yield from trace(indep(flip, name="flips", vectorized=False)).traced(0)
+        second = yield from trace(indep(flip, name="flips", vectorized=False)).traced(0)
+        return first, second
+
+    first, second = run(twice)
+    assert first["x0"].cond_indep_stack == second["x0"].cond_indep_stack == (CondIndepStackFrame("flips", 1, False),)
+
+
+def test_frames_are_listed_outermost_first_and_dimensions_are_taken_from_the_right():
+    def both(outer_dim):
+        inner = indep(flip, name="inner", vectorized=True, size=2)
+        yield from indep(inner, name="outer", vectorized=True, size=3, dim=outer_dim)(0)
+
+    def dims(outer_dim):
+        return [(frame.name, frame.dim) for frame in trace(both).get_trace(outer_dim)["x0"].cond_indep_stack]
+
+    assert dims(None) == [("outer", -1), ("inner", -2)]
+    assert dims(-2) == [("outer", -2), ("inner", -1)]
+
+
+def test_a_plate_is_not_entered_inside_itself_and_dimensions_do_not_clash():
+    with pytest.raises(PlateError, match="inside itself"):
+        run(indep(indep(flip, name="p", vectorized=True), name="p", vectorized=True)(0))
+    with pytest.raises(PlateError, match="dimension -1 is that of plate 'a'"):
+        run(indep(indep(flip, name="b", vectorized=True, dim=-1), name="a", vectorized=True, dim=-1)(0))
+
+
+# lift
+
+
+def network():
+    w = yield Param("w", torch.zeros(2), constraint=constraints.real)
+    again = yield Param("w")
+    b = yield Param("b", torch.zeros(()))
+    return w, again, b
+
+
+PRIOR = Independent(Normal(torch.zeros(2), 1.0), 1)
+
+
+def test_lift_samples_once_and_remembers():
+    t = trace(lift(network, prior={"w": PRIOR})).get_trace()
+    w, again, b = t["_RETURN"].value
+    assert (t["w"].type, t["b"].type) == ("sample", "param")
+    assert same(w, again)
+    assert b == 0.0
+
+
+def test_a_trace_inside_of_lift_sees_the_lifted_site_once():
+    inner = []
+
+    def noting():
+        t = yield from trace(network).traced()
+        inner.append(t)
+
+    run(lift(noting, prior={"w": PRIOR})())
+    assert inner[0].stochastic_nodes == ["w"]
+
+
+def test_the_lifted_site_keeps_scale_mask_and_frames():
+    def lifted():
+        yield Param("w", torch.zeros(2))
+
+    links = [scale(scale=2.0), mask(mask=False), indep(name="p", vectorized=True), lift(prior=PRIOR), trace()]
+    site = chain(lifted, *links).get_trace()["w"]
+    assert (site.type, site.scale, site.mask, len(site.cond_indep_stack)) == ("sample", 2.0, False, 1)
+
+
+def test_priors_by_callable_and_the_inner_lift_wins():
+    def one():
+        return (yield Param("w", ONE))
+
+    assert run(lift(one, prior=lambda: torch.tensor(5.0))()) == 5.0
+    t = trace(lift(lift(one, prior=Normal(100.0, 0.001)), prior=Normal(-100.0, 0.001))).get_trace()
+    assert t["w"].value > 0
+
+
+def test_condition_reaches_lifted_sites_from_outside_only():
+    def one():
+        return (yield Param("w", ONE))
+
+    assert run(condition(lift(one, prior=D), data={"w": torch.tensor(3.0)})()) == 3.0
+    assert run(lift(condition(one, data={"w": torch.tensor(3.0)}, strict=False), prior=D)()) != 3.0
+
+
+def test_substitute_decides_what_lift_makes_of_it():
+    def one():
+        return (yield Param("w", ONE))
+
+    t = trace(lift(substitute(one, data={"w": torch.tensor(3.0)}), prior=D)).get_trace()
+    assert (t["w"].type, t["w"].value) == ("sample", 3.0)
+
+
+# scope and infer_config
+
+
+def test_scope_renames_outside_and_not_inside():
+    inner = []
+
+    def noting():
+        t = yield from trace(model).traced()
+        inner.append(list(t))
+
+    outside = chain(noting, scope(prefix="b"), scope(prefix="a"), trace()).get_trace()
+    assert inner == [["_INPUT", "x", "y", "_RETURN"]]
+    assert list(outside) == ["_INPUT", "a/b/x", "a/b/y", "_RETURN"]
+
+
+def test_infer_config_merges():
+    configured = infer_config(
+        infer_config(model, config={"x": {"step": 1, "kind": "a"}}), config=lambda site: {"kind": "b"} if site.name == "x" else {}
+    )
+    t = trace(configured).get_trace()
+    assert t["x"].infer == {"step": 1, "kind": "b"}
+    assert t["y"].infer == {}
+
+
+# trace
+
+
+def test_a_second_sample_of_a_name_is_refused_before_it_is_drawn():
+    drawn = []
+
+    class Watched(Normal):
+        def rsample(self, sample_shape=()):
+            drawn.append(1)
+            return super().rsample(sample_shape)
+
+    def twice():
+        yield Sample("x", Watched(0.0, 1.0))
+        yield Sample("x", Watched(0.0, 1.0))
+
+    with pytest.raises(DuplicateSite, match="site 'x': this name is taken"):
+        run(trace(twice)())
+    assert drawn == [1]
+    run(twice)
+
+
+@pytest.mark.parametrize(
+    "second", [Observe("x", D, ONE), Deterministic("x", ONE), Param("x", ONE), Sample("_INPUT", D), Observe("_INPUT", D, ONE)]
+)
+def test_names_are_unique_over_all_types(second):
+    def twice():
+        yield Sample("x", D)
+        yield second
+
+    with pytest.raises(DuplicateSite):
+        run(trace(twice)())
+
+
+def test_a_trace_is_transparent_and_its_trace_is_a_programs_value():
+    assert same(run(trace(model)()), run(model))
+
+    def outer():
+        t = yield from trace(model).traced()
+        return t.log_pdf(), t["_RETURN"].value
+
+    density, value = run(outer)
+    assert same(value, run(model))
+    assert density == trace(model).get_trace().log_pdf()
+
+
+def test_get_trace_uses_seed_zero_unless_the_chain_has_one():
+    assert trace(model).get_trace() == run(trace(model).traced(), seed=0) != trace(seed(model, seed=1)).get_trace()
+
+
+def test_a_trace_records_what_further_out_left_of_a_site():
+    inner = []
+
+    def noting():
+        inner.append((yield from trace(model).traced()))
+
+    run(scale(condition(noting, data={"x": ONE}), scale=2.0)())
+    assert (inner[0]["x"].is_observed, inner[0]["x"].scale) == (True, 2.0)
+
+
+# aliases and chain
+
+
+def test_an_alias_is_its_class_and_awaits_its_function():
+    assert scale(model, 2.0) == scale(model, scale=2.0) == scale(scale=2.0)(model) == ScalePoutine(model, 2.0)
+    assert isinstance(trace(model), TracePoutine)
+
+
+def test_a_chain_reads_innermost_first():
+    whole = chain(model, condition(data={"x": ONE}), scale(scale=2.0), trace())
+    assert whole == TracePoutine(ScalePoutine(ConditionPoutine(model, {"x": ONE}), 2.0))
+    assert chain(model) is model
+    assert repr(whole) == "TracePoutine(ScalePoutine(ConditionPoutine(model, data={'x': tensor(1.)}), scale=2.0))"
+
+
+def test_an_option_without_its_name_is_refused():
+    with pytest.raises(TypeError, match="name the other arguments"):
+        scale(2.0)
+
+
+@pytest.mark.parametrize("link", [
+    block(hide=["x"]), condition(data={"x": ONE}), escape(escape_fn=bool), indep(name="p", vectorized=True), infer_config(config={"x": {}}),
+    lift(prior=D), mask(mask=torch.tensor(True)), replay(guide_trace=trace(model).get_trace()), scale(scale=torch.tensor(2.0)), scope(prefix="a"),
+    seed(seed=3), substitute(data={"x": ONE}), trace(graph_type="dense"),
+])  # fmt: skip
+def test_handlers_compare_and_pickle(link):
+    handler = link(model)
+    assert pickle.loads(pickle.dumps(handler)) == handler == link(model)
+    assert handler != ScalePoutine(model, 99.0)
+
+
+def test_messages_pass_in_order_of_the_chain():
+    def one():
+        return (yield Sample("x", D))
+
+    seen = perform(chain(one, scale(scale=2.0), scope(prefix="s"), scale(scale=3.0))(), [(Sample("s/x", D).evolve(scale=6.0), 5)])
+    assert seen == 5
+    assert perform(Program(model), [(Sample("x", D), ONE), (Observe("y", Normal(ONE, 1.0), ONE), AS_IT_IS)]) == ONE
+    with pytest.raises(AlreadyObserved):
+        run(chain(model, condition(data={"y": ONE}))())

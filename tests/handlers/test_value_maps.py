@@ -1,0 +1,218 @@
+"""condition, uncondition, substitute, do and replay: who decides a value, and who wins."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from poutine import (
+    AlreadyObserved,
+    Observe,
+    Param,
+    Sample,
+    Trace,
+    UnusedNames,
+    block,
+    chain,
+    condition,
+    do,
+    replay,
+    run,
+    same,
+    substitute,
+    trace,
+    uncondition,
+)
+from tests.script import AS_IT_IS, perform
+
+D = Normal(0.0, 1.0)
+ONE, TWO, THREE = torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)
+
+
+def model():
+    x = yield Sample("x", D)
+    w = yield Param("w", TWO)
+    yield Observe("y", Normal(x, 1.0), THREE)
+    return x, w
+
+
+def one():
+    return (yield Sample("x", D))
+
+
+X = Sample("x", D)
+SAW_X = Observe("x", D, ONE).evolve(conditioned=True)
+
+
+# condition
+
+
+def test_condition_observes():
+    assert perform(condition(one, data={"x": ONE})(), [(SAW_X, AS_IT_IS)]) == ONE
+    t = trace(condition(model, data={"x": ONE})).get_trace()
+    assert (t["x"].type, t["x"]["is_observed"], t["_RETURN"].value[0]) == ("observe", True, ONE)
+    assert t.observation_nodes == ["x", "y"]
+
+
+def test_a_trace_conditions_on_its_samples():
+    t = trace(model).get_trace()
+    again = trace(condition(model, data=t)).get_trace()
+    assert again.observation_nodes == ["x", "y"]
+    assert same(again["x"].value, t["x"].value)
+    assert again.log_pdf() == t.log_pdf()
+
+
+@pytest.mark.parametrize("value", [ONE, THREE])
+def test_what_the_model_observes_cannot_be_conditioned_on(value):
+    with pytest.raises(AlreadyObserved, match=r"site 'y'.*uncondition first"):
+        run(condition(model, data={"y": value})())
+    with pytest.raises(AlreadyObserved, match="site 'y'"):
+        run(substitute(model, data={"y": value})())
+    assert trace(condition(uncondition(model), data={"y": value})).get_trace()["y"].value == value
+
+
+@pytest.mark.parametrize("alias", [condition, do, substitute])
+def test_names_that_no_site_has_are_listed_at_the_end(alias):
+    with pytest.raises(UnusedNames, match=r"nowhere, nothing; it reached: x.*strict=False"):
+        run(alias(model, data={"x": ONE, "nowhere": ONE, "nothing": ONE})())
+    run(alias(model, data={"nowhere": ONE}, strict=False)())
+
+
+def test_condition_and_do_do_not_reach_parameters():
+    for alias in (condition, do):
+        with pytest.raises(UnusedNames, match="w; it reached: x, y"):
+            run(alias(model, data={"w": ONE})())
+
+
+def test_a_mapping_is_wanted():
+    with pytest.raises(TypeError, match="expected a mapping"):
+        condition(model, data=[("x", ONE)])
+
+
+def test_the_outer_one_of_two_wins():
+    for alias in (condition, substitute):
+        assert run(chain(one, alias(data={"x": ONE}), alias(data={"x": TWO}))()) == TWO
+    assert run(chain(one, condition(data={"x": ONE}), substitute(data={"x": TWO}))()) == TWO
+    assert run(chain(one, substitute(data={"x": ONE}), condition(data={"x": TWO}))()) == TWO
+
+
+def test_the_data_of_a_handler_is_its_own():
+    data = {"x": ONE}
+    conditioned = condition(one, data=data)
+    data["x"] = TWO
+    assert run(conditioned()) == ONE
+
+
+# uncondition
+
+
+def test_uncondition_draws_what_was_observed():
+    t = trace(uncondition(condition(model, data={"x": ONE}))).get_trace()
+    assert t.stochastic_nodes == ["x", "y"]
+    assert same(t["x"].value, run(one))
+    assert trace(condition(uncondition(model), data={"x": ONE})).get_trace()["x"].is_observed
+
+
+# substitute
+
+
+def test_substitute_decides_samples_and_params_that_stay_what_they_are():
+    t = trace(substitute(model, data={"x": ONE, "w": THREE})).get_trace()
+    assert (t["x"].type, t["w"].type, t["_RETURN"].value) == ("sample", "param", (ONE, THREE))
+
+
+# do
+
+
+def test_do_shows_the_natural_site_outside_and_the_intervened_value_inside():
+    assert perform(do(one, data={"x": TWO})(), [(X, ONE)]) == TWO
+    outside = trace(do(model, data={"x": TWO})).get_trace()
+    assert same(outside["x"].value, run(one))
+    assert outside["y"].dist.loc == TWO
+
+
+def test_conditioning_is_not_intervening():
+    """A confounder: z -> x, z -> y, x -> y, all with unit normal noise; observing x tells about z, setting it does not."""
+
+    def confounded():
+        z = yield Sample("z", D)
+        x = yield Sample("x", Normal(z, 1.0))
+        yield Sample("y", Normal(x + z, 1.0))
+
+    at = {"z": ONE, "y": TWO}
+    saw = trace(condition(confounded, data={"x": THREE, **at})).get_trace().log_pdf()
+    did = trace(condition(do(confounded, data={"x": THREE}), data=at)).get_trace()
+    by_hand = D.log_prob(ONE) + Normal(4.0, 1.0).log_prob(TWO)
+    assert torch.isclose(saw, by_hand + Normal(1.0, 1.0).log_prob(THREE))
+    assert torch.isclose(did.log_pdf(lambda name, site: name != "x"), by_hand)
+    cut = chain(confounded, condition(data={"x": THREE}), block(hide=["x"]), condition(data=at), trace()).get_trace()
+    assert "x" not in cut
+    assert torch.isclose(cut.log_pdf(), by_hand)
+
+
+def test_condition_and_do_commute():
+    a = trace(condition(do(model, data={"x": TWO}), data={"x": ONE})).get_trace()
+    b = trace(do(condition(model, data={"x": ONE}), data={"x": TWO})).get_trace()
+    assert a == b
+    assert (a["x"].value, a["_RETURN"].value[0]) == (ONE, TWO)
+
+
+# replay
+
+
+def test_replay_decides_the_samples_of_the_trace():
+    t = run(trace(model).traced(), seed=9)
+    again = run(trace(replay(model, guide_trace=t)).traced(), seed=1)
+    assert again == t
+    assert again["x"].type == "sample"
+
+
+def test_a_partial_trace_leaves_the_other_draws():
+    def two():
+        return (yield Sample("a", D)), (yield Sample("b", D))
+
+    t = run(trace(two).traced(), seed=9)
+    t.remove_node("b")
+    a, b = run(replay(two, t)(), seed=1)
+    assert a == t["a"].value
+    assert b == run(two, seed=1)[1]
+
+
+def test_sites_to_replay_and_renaming():
+    t = Trace()
+    t.add_node("u", type="sample", fn=D, value=TWO)
+    t.add_node("x", type="sample", fn=D, value=ONE)
+    assert run(replay(one, t)()) == ONE
+    assert run(replay(one, t, sites=["x"])()) == ONE
+    assert run(replay(one, t, sites={"x": "u"})()) == TWO
+    assert run(replay(one, t, sites=["u"])()) == run(one)
+    assert run(replay(one, t, sites=[])()) == run(one)
+
+
+def test_what_cannot_be_replayed():
+    t = trace(model).get_trace()
+    for sites in (["y"], ["nowhere"], {"x": "w"}):
+        with pytest.raises(ValueError, match="which is no sample of"):
+            replay(model, t, sites=sites)
+    with pytest.raises(TypeError, match=r"write \['x'\]"):
+        replay(model, t, sites="x")
+    unconditioned = trace(uncondition(model)).get_trace()
+    with pytest.raises(AlreadyObserved, match=r"site 'y'.*named in replay's sites"):
+        run(replay(model, unconditioned, sites=["y"])())
+    assert run(trace(replay(model, unconditioned)).traced())["y"].value == THREE
+
+
+def test_data_wins_over_replay_in_both_orders():
+    t = Trace()
+    t.add_node("x", type="sample", fn=D, value=TWO)
+    for order in ([replay(guide_trace=t), condition(data={"x": ONE})], [condition(data={"x": ONE}), replay(guide_trace=t)]):
+        got = chain(one, *order, trace()).get_trace()
+        assert (got["x"].value, got["x"].is_observed) == (ONE, True)
+
+
+def test_the_outer_replay_wins():
+    inner, outer = Trace(), Trace()
+    inner.add_node("x", type="sample", fn=D, value=ONE)
+    outer.add_node("x", type="sample", fn=D, value=TWO)
+    assert run(chain(one, replay(guide_trace=inner), replay(guide_trace=outer))()) == TWO

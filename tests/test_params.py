@@ -1,0 +1,143 @@
+"""ParamStore: explicit, a torch module, constrained; two never meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Normal, constraints
+
+from poutine import Observe, Param, ParamError, ParamStore, Sample, run, scope, substitute, trace
+
+
+def fit(init=None, constraint=constraints.real):
+    return (yield Param("w", init, constraint=constraint))
+
+
+def test_a_parameter_is_made_at_its_first_read_and_kept():
+    store = ParamStore()
+
+    def model():
+        a = yield Param("w", torch.tensor([1.0, 2.0]))
+        b = yield Param("w", torch.tensor([9.0, 9.0]))
+        return a, b
+
+    a, b = run(model, params=store)
+    assert a.tolist() == b.tolist() == [1.0, 2.0]
+    assert list(store) == ["w"] and "w" in store and len(store) == 1
+    assert store["w"].tolist() == [1.0, 2.0]
+
+
+def test_runs_without_a_store_start_from_the_initial_values():
+    assert run(lambda: fit(1.0)) == 1.0
+    first, second = ParamStore(), ParamStore()
+    run(lambda: fit(1.0), params=first)
+    run(lambda: fit(2.0), params=second)
+    assert (first["w"], second["w"]) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(("constraint", "value"), [
+    (constraints.positive, torch.tensor([0.5, 3.0])),
+    (constraints.unit_interval, torch.tensor(0.25)),
+    (constraints.simplex, torch.tensor([0.2, 0.3, 0.5])),
+    (constraints.lower_cholesky, torch.tensor([[1.0, 0.0], [0.5, 2.0]])),
+    (constraints.interval(-1.0, 2.0), torch.tensor(0.0)),
+])  # fmt: skip
+def test_values_are_constrained_and_what_is_learnt_is_not(constraint, value):
+    store = ParamStore()
+    got = run(lambda: fit(value, constraint), params=store)
+    assert torch.allclose(got, value)
+    (parameter,) = store.parameters()
+    with torch.no_grad():
+        parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    moved = run(lambda: fit(None, constraint), params=store)
+    assert constraint.check(moved).all()
+    assert not torch.allclose(moved, value)
+
+
+def test_optimisers_find_the_maximum_likelihood():
+    data = torch.tensor([1.0, 2.0, 4.0, 5.0])
+
+    def model():
+        loc = yield Param("loc", 0.0)
+        spread = yield Param("spread", 1.0, constraint=constraints.positive)
+        yield Observe("y", Normal(loc, spread), data)
+
+    store = ParamStore()
+    run(model, params=store)
+    optimiser = torch.optim.LBFGS(store.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimiser.zero_grad()
+        value = -run(trace(model).traced(), params=store).log_pdf()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    assert torch.isclose(store["loc"], data.mean(), atol=1e-4)
+    assert torch.isclose(store["spread"], data.std(correction=0), atol=1e-4)
+
+
+def test_states_are_saved_and_loaded_also_into_an_empty_store():
+    store = ParamStore()
+    run(lambda: fit(torch.tensor([0.5, 3.0]), constraints.positive), params=store)
+    fresh = ParamStore()
+    fresh.load_state_dict(store.state_dict())
+    assert torch.equal(run(lambda: fit(None, constraints.positive), params=fresh), store["w"])
+
+
+def test_names_with_dots_and_scopes_survive_the_state():
+    store = ParamStore()
+
+    def model():
+        yield Param("layer.0%", 1.0)
+
+    run(scope(model, prefix="a.b")(), params=store)
+    assert list(store) == ["a.b/layer.0%"]
+    fresh = ParamStore()
+    fresh.load_state_dict(store.state_dict())
+    assert list(fresh) == ["a.b/layer.0%"]
+
+
+def test_moving_a_store_moves_its_parameters():
+    store = ParamStore()
+    run(lambda: fit(1.0), params=store)
+    assert store.double()["w"].dtype == torch.float64
+
+
+def test_an_initial_value_may_be_a_callable_that_draws_without_the_global_generator():
+    before = torch.get_rng_state()
+    first = run(lambda: fit(lambda: torch.randn(3)))
+    assert torch.equal(first, run(lambda: fit(lambda: torch.randn(3))))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_is_wrong_with_a_parameter_is_said():
+    with pytest.raises(ParamError, match="site 'w': it has no initial value"):
+        run(fit)
+    with pytest.raises(ParamError, match="does not satisfy"):
+        run(lambda: fit(-1.0, constraints.positive))
+    store = ParamStore()
+    run(lambda: fit(1.0), params=store)
+    with pytest.raises(ParamError, match=r"the constraint was Real\(\) and is now"):
+        run(lambda: fit(1.0, constraints.positive), params=store)
+    run(lambda: fit(1.0, constraints.real), params=store)
+    with pytest.raises(KeyError, match="no parameter 'v' was read from this store; it has w"):
+        store["v"]
+
+
+def test_a_decided_parameter_does_not_touch_the_store():
+    store = ParamStore()
+    assert run(substitute(lambda: fit(1.0), data={"w": torch.tensor(5.0)})(), params=store) == 5.0
+    assert len(store) == 0
+
+
+def test_gradients_reach_the_store_through_samples():
+    store = ParamStore()
+
+    def model():
+        w = yield Param("w", 2.0)
+        return (yield Sample("x", Normal(w, 1.0)))
+
+    run(model, params=store).backward()
+    (parameter,) = store.parameters()
+    assert parameter.grad == 1.0

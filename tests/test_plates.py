@@ -1,0 +1,242 @@
+"""plate: vectorised and sequential, subsampled and nested, and what does not fit."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch.distributions import Categorical, MultivariateNormal, Normal
+
+from poutine import (
+    CondIndepStackFrame,
+    Observe,
+    PlateError,
+    PlatePoutine,
+    Sample,
+    chain,
+    condition,
+    plate,
+    replay,
+    run,
+    same,
+    scale,
+    trace,
+)
+
+D = Normal(0.0, 1.0)
+Y = torch.tensor([1.0, -1.0, 0.5, 2.0])
+
+
+def schools(vectorized: bool = True):
+    mu = yield Sample("mu", D)
+
+    @plate("schools", 4, vectorized=vectorized)
+    def school(j):
+        name = "" if vectorized else str(j)
+        theta = yield Sample("theta" + name, Normal(mu, 2.0))
+        yield Observe("y" + name, Normal(theta, 1.0), Y[j])
+        return theta
+
+    return (yield from school())
+
+
+def test_a_vectorised_plate_broadcasts_what_is_sampled_inside():
+    t = trace(schools).get_trace()
+    assert t["theta"].value.shape == (4,)
+    assert t["mu"].value.shape == ()
+    assert t["y"].cond_indep_stack == (CondIndepStackFrame("schools", 1, True, -1, 4),)
+    assert same(t["_RETURN"].value, t["theta"].value)
+
+
+def test_a_vectorised_plate_is_as_many_sequential_entries():
+    t = trace(schools).get_trace()
+    data = {"mu": t["mu"].value} | {f"theta{j}": t["theta"].value[j] for j in range(4)}
+    sequential = chain(schools, condition(data=data), trace()).get_trace(False)
+    assert torch.isclose(sequential.log_pdf(), t.log_pdf())
+    assert [sequential[f"y{j}"].cond_indep_stack[0].counter for j in range(4)] == [1, 2, 3, 4]
+    assert same(sequential["_RETURN"].value, list(t["theta"].value))
+
+
+def test_nested_plates_take_dimensions_from_the_right_and_broadcast_both():
+    @plate("rows", 3)
+    def rows(i):
+        a = yield Sample("a", D)
+
+        @plate("columns", 2)
+        def columns(j):
+            yield Sample("b", Normal(a, 1.0))
+            yield Sample("v", MultivariateNormal(torch.zeros(5), torch.eye(5)))
+
+        yield from columns()
+
+    t = trace(rows).get_trace()
+    assert [t[name].value.shape for name in "abv"] == [(3,), (2, 3), (2, 3, 5)]
+    assert [frame.name for frame in t["b"].cond_indep_stack] == ["rows", "columns"]
+
+
+def test_dimensions_can_be_chosen():
+    @plate("rows", 3, dim=-3)
+    def rows(i):
+        yield Sample("a", D)
+
+    assert trace(rows).get_trace()["a"].value.shape == (3, 1, 1)
+
+
+def test_a_subsampled_plate_scales_and_its_index_is_a_replayable_site_of_density_zero():
+    @plate("data", 100, subsample_size=10)
+    def body(index):
+        yield Observe("y", D, torch.arange(100.0)[index])
+        return index
+
+    t = run(trace(body).traced(), seed=3)
+    index = t["data"].value
+    assert len(set(index.tolist())) == 10
+    assert (t["data"].type, t["y"].scale, t["y"].cond_indep_stack[0].size) == ("sample", 10.0, 10)
+    assert torch.isclose(t.log_pdf(), 10 * D.log_prob(index.float()).sum())
+    assert same(run(replay(body, t)(), seed=4), index)
+    assert not same(run(body(), seed=4), index)
+
+
+def test_the_expected_log_density_of_a_subsample_is_that_of_the_whole():
+    @plate("data", 4, subsample_size=2)
+    def body(index):
+        yield Observe("y", D, Y[index])
+
+    estimates = torch.stack([run(trace(body).traced(), seed=s).log_pdf() for s in range(400)])
+    error = estimates.std() / 20
+    assert abs(estimates.mean() - D.log_prob(Y).sum()) < 4 * error
+
+
+def test_a_given_subsample_scales_and_draws_nothing():
+    @plate("data", 4, subsample=torch.tensor([2, 0]))
+    def body(index):
+        yield Observe("y", D, Y[index])
+
+    t = trace(body).get_trace()
+    assert "data" not in t
+    assert (t["y"].scale, t["y"].value.tolist()) == (2.0, [0.5, 1.0])
+
+
+def test_a_sequential_plate_can_be_subsampled():
+    @plate("data", 4, subsample_size=2, vectorized=False)
+    def body(i):
+        yield Observe(f"y{i}", D, Y[i])
+        return i
+
+    t = trace(body).get_trace()
+    assert t["_RETURN"].value == t["data"].value.tolist()
+    assert [t[name].scale for name in t.observation_nodes] == [2.0, 2.0]
+
+
+def test_a_plate_without_a_size_marks_and_broadcasts_nothing():
+    @plate("p")
+    def body(index):
+        return (yield Sample("x", D)), Y[index]
+
+    t = trace(body).get_trace()
+    assert t["x"].value.shape == ()
+    assert t["x"].cond_indep_stack == (CondIndepStackFrame("p", 1, True, None, None),)
+    assert same(t["_RETURN"].value[1], Y)
+
+
+def test_a_plate_passes_further_arguments_and_compares_and_pickles():
+    with_arguments = plate("p", 2)(body_with_arguments)
+    assert run(with_arguments(3, k=4)) == (2, 3, 4)
+    assert with_arguments == PlatePoutine(body_with_arguments, "p", 2)
+    assert pickle.loads(pickle.dumps(with_arguments)) == with_arguments
+
+
+def body_with_arguments(index, a, *, k):
+    yield Sample("x", D)
+    return len(index), a, k
+
+
+def test_scales_of_plates_and_poutines_multiply():
+    @plate("data", 100, subsample_size=10)
+    def body(index):
+        yield Observe("y", D, torch.zeros(10))
+
+    assert trace(scale(body, scale=0.5)).get_trace()["y"].scale == 5.0
+
+
+def test_bare_callables_and_batches_of_the_right_size_stay_as_they_are():
+    @plate("p", 4)
+    def body(index):
+        a = yield Sample("a", Normal(Y, 1.0))
+        b = yield Sample("b", lambda: torch.zeros(7))
+        return a.shape, b.shape
+
+    assert run(body()) == ((4,), (7,))
+
+
+@pytest.mark.parametrize(("options", "problem"), [
+    ({"size": 3, "subsample_size": 5}, "subsample size 5 is larger than the size 3"),
+    ({"size": 2, "subsample": torch.tensor([0, 1, 1])}, "subsample size 3 is larger than the size 2"),
+    ({"size": 9, "subsample_size": 2, "subsample": torch.tensor([0])}, "has 1 indices, but subsample_size is 2"),
+    ({"size": 0}, "positive size, got 0"),
+    ({"size": 3, "subsample_size": 0}, "positive subsample_size, got 0"),
+    ({"size": 3, "dim": 0}, "negative dim"),
+    ({"subsample_size": 3}, "give the plate a size"),
+    ({"vectorized": False}, "give the plate a size"),
+])  # fmt: skip
+def test_sizes_that_do_not_fit_are_errors_at_construction(options, problem):
+    with pytest.raises(PlateError, match=problem) as caught:
+        plate("p", **options)(schools)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_replayed_index_of_another_size_gives_both_numbers():
+    def data(few):
+        @plate("data", 10, subsample_size=few)
+        def body(index):
+            yield Sample("x", D)
+
+        yield from body()
+
+    guide = trace(data).get_trace(3)
+    with pytest.raises(ValueError, match="subsample size is 5 here, but the index that was given has 3"):
+        run(replay(data, guide, sites=["data"])(5))
+    with pytest.raises(ValueError, match="outside of the plate's size 10"):
+        run(condition(data, data={"data": torch.tensor([1, 10])})(2))
+
+
+def test_shapes_that_do_not_fit_come_with_a_table_of_the_sites_so_far():
+    @plate("p", 4)
+    def body(index):
+        yield Sample("fits", Normal(Y, 1.0))
+        yield Sample("vector", MultivariateNormal(torch.zeros(2), torch.eye(2)))
+        yield Sample("does_not", Normal(torch.zeros(3), 1.0))
+
+    with pytest.raises(PlateError) as caught:
+        run(body())
+    assert str(caught.value).splitlines() == [
+        "site 'does_not': plate 'p' has size 4 at dimension -1, where the batch shape (3,) has 3; "
+        "wrap it in Independent(d, n) if the last n dimensions are one draw, or use another dim.",
+        "sites of this plate so far:",
+        "  fits      batch (4,)  event ()",
+        "  vector    batch ()  event (2,)",
+        "  does_not  batch (3,)  event ()",
+    ]
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), torch.zeros(4, 3)])
+def test_values_that_do_not_fit_are_refused(value):
+    @plate("p", 4)
+    def body(index):
+        yield Observe("y", D, value)
+
+    with pytest.raises(PlateError, match="expected a value that broadcasts to batch shape"):
+        run(body())
+
+
+def test_discrete_and_event_distributions_expand():
+    @plate("p", 4)
+    def body(index):
+        k = yield Sample("k", Categorical(torch.ones(3) / 3))
+        yield Observe("v", MultivariateNormal(torch.zeros(2), torch.eye(2)), torch.zeros(4, 2))
+        return k
+
+    t = trace(body).get_trace()
+    assert t["k"].value.shape == (4,)
+    assert t.compute_batch_log_pdf()["v"].shape == (4,)
