@@ -1,0 +1,1 @@
+"""Benchmarks against the peers: programs that print tables, no tests."""
