@@ -57,13 +57,13 @@ def _same_state(a: Any, b: Any) -> bool:
     """Equality of two distributions, transforms or constraints by what both hold.
 
     Attributes that are computed on demand (``logits`` from ``probs``, a transform's inverse) come and go, so only what
-    both have counts; two distributions must have at least one parameter, or a distribution inside, in common.
+    both have counts; two distributions that hold parameters must have one of them in common.
     """
     left, right = vars(a), vars(b)
     common = left.keys() & right.keys() - _CACHES
     parameters = getattr(a, "arg_constraints", None)
-    if isinstance(parameters, Mapping) and parameters and not common & parameters.keys():
-        common_parts = (left[key] for key in common)
-        if not any(isinstance(part, Distribution) for part in common_parts):
+    if isinstance(parameters, Mapping):
+        mine, yours = left.keys() & parameters.keys(), right.keys() & parameters.keys()
+        if mine and yours and not mine & yours:
             return False
     return all(same(left[key], right[key]) for key in common)

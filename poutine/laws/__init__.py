@@ -1,0 +1,1 @@
+from poutine.laws.ask import Ask

@@ -1,0 +1,139 @@
+"""Random handlers: every poutine of the library with valid options, which may name sites of a program or sites that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import attrs
+import torch
+from hypothesis import strategies as st
+from torch.distributions import Laplace, Normal
+
+from poutine import aliases
+from poutine.laws.links import Chain, Link
+from poutine.laws.traces import ELSEWHERE, Names, trace_of, traces, values
+
+Options = st.SearchStrategy[Mapping[str, Any]]
+
+SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25)).map(torch.tensor)  # powers of two: exact
+MASKS: Final = st.booleans() | st.booleans().map(torch.tensor)
+PREFIXES: Final = st.sampled_from(("a", "b", ""))
+PLATES: Final = st.sampled_from(("outer", "other"))
+SEED_OPTIONS: Final = st.integers(0, 5)
+
+
+def handlers(program: Callable[..., Any], kinds: Iterable[str] | None = None) -> st.SearchStrategy[Link]:
+    """Handlers with random options that suit ``program``.
+
+    kinds:  short names ("scale", "condition", ...) of those wanted; all of the library's by default. The options leave out
+            what makes every run an error: value maps are not strict.
+    """
+    wanted = tuple(CONFIGURATIONS) if kinds is None else tuple(kinds)
+    return st.sampled_from(wanted).flatmap(lambda kind: _links(kind, program))
+
+
+def chains(program: Callable[..., Any], max_size: int = 3) -> st.SearchStrategy[Chain]:
+    """Chains of random handlers, innermost first."""
+    return st.lists(handlers(program), max_size=max_size).map(lambda links: Chain(tuple(links)))
+
+
+def link(kind: str, **options: Any) -> Link:
+    """A handler of the library by its short name: ``link("scale", scale=2.0)``."""
+    return Link(kind, getattr(aliases, kind).poutine, options)
+
+
+@attrs.frozen(repr=False)
+class AtSite:
+    """An ``escape_fn``: leaves at the site of this name."""
+
+    name: str
+
+    def __call__(self, site: Any) -> bool:
+        return bool(site.name == self.name)
+
+    def __repr__(self) -> str:
+        return f"lambda site: site.name == {self.name!r}"
+
+
+def _links(kind: str, program: Callable[..., Any]) -> st.SearchStrategy[Link]:
+    return CONFIGURATIONS[kind](program).map(lambda options: link(kind, **options))
+
+
+def _none(program: Callable[..., Any]) -> Options:
+    return st.just({})
+
+
+def _names(program: Callable[..., Any]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from((*Names.of(trace_of(program)).all, ELSEWHERE)), unique=True, max_size=3)
+
+
+def _block(program: Callable[..., Any]) -> Options:
+    types = st.lists(st.sampled_from(("sample", "observe", "param", "deterministic")), unique=True, max_size=2)
+    return st.one_of(
+        st.builds(lambda names: {"hide": names}, _names(program)),
+        st.just({}),
+        st.builds(lambda names: {"expose": names}, _names(program)),
+        st.builds(lambda some: {"hide_types": some}, types),
+        st.builds(lambda some: {"expose_types": some}, types),
+        st.just({"expose_all": True}),
+    )
+
+
+def _value_map(program: Callable[..., Any]) -> Options:
+    return values(program, elsewhere=True).map(lambda data: {"data": data, "strict": False})
+
+
+def _substitute(program: Callable[..., Any]) -> Options:
+    params = Names.of(trace_of(program)).params
+    some = st.lists(st.sampled_from(tuple(params)), unique=True, max_size=2) if params else st.just([])
+    return st.builds(
+        lambda data, names: {"data": data | {name: torch.tensor(0.75) for name in names}, "strict": False}, values(program, elsewhere=True), some
+    )
+
+
+def _escape(program: Callable[..., Any]) -> Options:
+    known = Names.of(trace_of(program))
+    return st.sampled_from((*known.samples, *known.observed, ELSEWHERE)).map(lambda name: {"escape_fn": AtSite(name)})
+
+
+def _indep(program: Callable[..., Any]) -> Options:
+    return st.builds(lambda name, vectorized: {"name": name, "vectorized": vectorized}, PLATES, st.booleans())
+
+
+def _infer_config(program: Callable[..., Any]) -> Options:
+    return _names(program).map(lambda names: {"config": {name: {"step": 0.5} for name in names}})
+
+
+def _lift(program: Callable[..., Any]) -> Options:
+    priors = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
+    params = tuple(Names.of(trace_of(program)).params)
+    some = st.lists(st.sampled_from((*params, ELSEWHERE)), unique=True, max_size=2)
+    return st.builds(lambda names, prior: {"prior": dict.fromkeys(names, prior)}, some, priors) | priors.map(lambda prior: {"prior": prior})
+
+
+def _replay(program: Callable[..., Any]) -> Options:
+    return traces(program, partial=True).map(lambda trace: {"guide_trace": trace})
+
+
+CONFIGURATIONS: Final[Mapping[str, Callable[[Callable[..., Any]], Options]]] = MappingProxyType(
+    {
+        "scale": lambda program: SCALES.map(lambda factor: {"scale": factor}),
+        "mask": lambda program: MASKS.map(lambda mask: {"mask": mask}),
+        "condition": _value_map,
+        "substitute": _substitute,
+        "block": _block,
+        "trace": lambda program: st.sampled_from((None, "flat", "dense")).map(lambda kind: {"graph_type": kind}),
+        "replay": _replay,
+        "do": _value_map,
+        "lift": _lift,
+        "uncondition": _none,
+        "scope": lambda program: PREFIXES.map(lambda prefix: {"prefix": prefix}),
+        "infer_config": _infer_config,
+        "seed": lambda program: SEED_OPTIONS.map(lambda seed: {"seed": seed}),
+        "escape": _escape,
+        "indep": _indep,
+        "broadcast": _none,
+    }
+)

@@ -1,0 +1,66 @@
+"""Random traces of a program, and random values for its sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+from hypothesis import strategies as st
+
+from poutine.laws.outcome import outcome
+from poutine.messages import Observe, Param, Sample, Site
+from poutine.trace_graph import Trace
+
+SEEDS: Final = st.integers(0, 3)
+ELSEWHERE: Final = "nowhere"  # a name that no random program has
+
+
+def traces(program: Callable[..., Any], partial: bool = False) -> st.SearchStrategy[Trace]:
+    """Traces of ``program``, under random seeds; with ``partial``, some of the sites are missing."""
+    whole = SEEDS.map(lambda seed: trace_of(program, seed))
+    return whole.flatmap(_without_some) if partial else whole
+
+
+def values(program: Callable[..., Any], elsewhere: bool = False) -> st.SearchStrategy[dict[str, Any]]:
+    """Values in the support of some of the sample sites of ``program``, by name; with ``elsewhere``, perhaps of a site that it does not have."""
+
+    def chosen(trace: Trace) -> st.SearchStrategy[dict[str, Any]]:
+        known = Names.of(trace).samples
+        names = st.sampled_from([*known, *([ELSEWHERE] if elsewhere else [])]) if known or elsewhere else st.nothing()
+        return st.lists(names, unique=True, max_size=4).map(lambda some: {name: known.get(name, 0.0) for name in some})
+
+    return traces(program).flatmap(chosen)
+
+
+@attrs.frozen
+class Names:
+    """The sites of one run of a program by kind, with their values."""
+
+    samples: Mapping[str, Any]
+    observed: Mapping[str, Any]
+    params: Mapping[str, Any]
+    all: tuple[str, ...]
+
+    @classmethod
+    def of(cls, trace: Trace) -> Names:
+        return cls(
+            *({name: site.value for name, site in trace.nodes.items() if isinstance(site, kind)} for kind in (Sample, Observe, Param)),
+            tuple(name for name, site in trace.nodes.items() if isinstance(site, Site)),
+        )
+
+
+def trace_of(program: Callable[..., Any], seed: int = 0) -> Trace:
+    """The trace of one run, as far as it came."""
+    return outcome(program, seed=seed).trace or Trace()
+
+
+def _without_some(trace: Trace) -> st.SearchStrategy[Trace]:
+    def without(names: list[str]) -> Trace:
+        part = trace.copy()
+        for name in names:
+            part.remove_node(name)
+        return part
+
+    known = Names.of(trace).all
+    return st.lists(st.sampled_from(known), unique=True, max_size=3).map(without) if known else st.just(trace)

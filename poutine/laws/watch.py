@@ -1,0 +1,64 @@
+"""Programs that note what happens to them: what they are sent, what is thrown into them, and whether they are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from poutine.messages import Deterministic
+from poutine.program import Coroutine
+
+
+class Boom(Exception):
+    """Comes from outside of a program."""
+
+
+class Mine(Exception):
+    """Comes from a program."""
+
+
+class Watched:
+    """``fn`` as a generator function whose generators are held on to and watched.
+
+    Held on to, since reference counting would close a forgotten generator at once, and so hide that nobody else does.
+
+    swallow:  whether the errors from outside are caught, and the program goes on.
+    """
+
+    def __init__(self, fn: Callable[..., Any], swallow: bool = False) -> None:
+        self.fn, self.swallow = fn, swallow
+        self.generators: list[Generator[Any, Any, Any]] = []
+        self.started = self.ended = 0
+        self.thrown: list[Boom] = []
+        self.unnoticed = False  # has the run gone on after a swallowed error?
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
+        generator = self._body(*args, **kwargs)
+        self.generators.append(generator)
+        return generator
+
+    @property
+    def running(self) -> bool:
+        return self.started > self.ended
+
+    def _body(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
+        self.started += 1
+        try:
+            return (yield from self._caught(*args, **kwargs))
+        finally:
+            self.ended += 1
+
+    def _caught(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
+        try:
+            return (yield from self.fn(*args, **kwargs))
+        except Boom as boom:
+            self.thrown.append(boom)
+            if not self.swallow:
+                raise
+        try:
+            yield Deterministic("after", 0.0)
+        except Boom as boom:
+            self.thrown.append(boom)
+            raise
+        self.unnoticed = True
+        return None
