@@ -1,0 +1,166 @@
+"""The command line: ``poutine infer MODEL.py[:NAME] --data data.json``.
+
+Results go to stdout, progress and complaints to stderr. Exit codes: 0; 2 for bad input, with one line that tells what to
+put right; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
+
+import attrs
+
+from interpreters.data_file import bind, check_shapes, conditioned, load_data
+from interpreters.errors import InputError
+from interpreters.extras import extra
+from interpreters.importance import importance_resampling, vectorization_of
+from interpreters.model_file import ModelFile, blaming, one_line, split
+from interpreters.picture import formats
+from interpreters.posterior import Posterior
+from interpreters.progress import WatchPoutine, progress_bar
+from poutine import Program, TracePoutine, run
+from poutine.messages import Choice
+
+
+@attrs.frozen(eq=False)
+class Job:
+    """What a method is to do: ``program``, in so many ``steps`` of one ``unit``."""
+
+    program: Program[Posterior]
+    steps: int
+    unit: str
+
+
+def importance_job(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Job:
+    """Importance sampling, vectorised where the model allows it."""
+    vectorization = vectorization_of(program, guide, seed=options.seed)
+    steps = options.num_samples if vectorization is None else len(vectorization.batches(options.num_samples))
+    work: Program[Posterior] = Program(importance_resampling, program, options.num_samples, guide, vectorization, options.num_draws)
+    return Job(work, steps, "particle" if vectorization is None else "batch")
+
+
+METHODS: Final[Mapping[str, Callable[[Program[Any], Program[Any] | None, argparse.Namespace], Job]]] = MappingProxyType(
+    {"importance": importance_job}
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line ``argv`` (without it, the process's own) and returns the exit code."""
+    try:
+        options = _parser().parse_args(argv)
+        _check_outputs(options)
+        infer(options)
+    except InputError as error:
+        print(f"poutine: error: {one_line(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("poutine: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def infer(options: argparse.Namespace) -> None:
+    """``poutine infer``: loads, runs, and writes the results. Raises ``InputError``."""
+    path, name = split(options.model)
+    file = ModelFile.load(path)
+    model, data = file.model(name), load_data(options.data) if options.data else {}
+    program = conditioned(model, data)
+    guide = bind(file.model(options.guide), data)[0] if options.guide else None
+    with blaming(path), _complaining():
+        _check_model(program, options.seed)
+        job = METHODS[options.method](program, guide, options)
+        with progress_bar(job.steps, job.unit) as step:
+            posterior = run(WatchPoutine(job.program.fn, step)(*job.program.args), options.seed)
+    print(posterior.summary())
+    _write(posterior, options)
+
+
+def _check_model(program: Program[Any], seed: int) -> None:
+    """One plain run, for what is wrong with the model or its data."""
+    trace = run(TracePoutine(program.fn).traced(*program.args, **program.kwargs), seed)
+    if not any(isinstance(site, Choice) for site in trace.nodes.values()):
+        raise InputError(f"the model {program!r} yields no sample and no observation: there is nothing to infer")
+    check_shapes(trace)
+    trace.log_pdf()
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Everything that would fail only after the work."""
+    for path in filter(None, (options.out, options.plot)):
+        folder = path.resolve().parent
+        if not folder.is_dir():
+            raise InputError(f"cannot write {path}: there is no directory {folder}")
+        if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+            raise InputError(f"cannot write {path}: {'it is a directory' if path.is_dir() else 'permission denied'}")
+    try:
+        if options.out:
+            for needed in ("arviz", "h5netcdf"):
+                extra(needed)
+        if options.plot and options.plot.suffix[1:] not in formats():
+            raise InputError(f"cannot draw {options.plot}: expected a name that ends in one of .{', .'.join(sorted(formats()))}")
+    except ImportError as error:
+        raise InputError(str(error)) from error
+
+
+def _write(posterior: Posterior, options: argparse.Namespace) -> None:
+    for path, write in ((options.out, posterior.save), (options.plot, posterior.plot)):
+        if path is None:
+            continue
+        try:
+            write(path)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error}") from error
+        print(f"wrote {path}")
+
+
+class _complaining(logging.Handler):
+    """While entered, what the interpreters log goes to stderr, a line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"poutine: {record.levelname.lower()}: {one_line(record.getMessage())}", file=sys.stderr)
+
+    def __enter__(self) -> None:
+        logging.getLogger("interpreters").addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("interpreters").removeHandler(self)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("poutine", description="Probabilistic programs as Python generators.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("infer", help="the posterior of a model, given data", description="The posterior of a model, given data.")
+    add = command.add_argument
+    add("model", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
+    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
+    add("--method", choices=METHODS, default="importance", help="how to infer (default: %(default)s)")
+    add("--guide", metavar="NAME", help="a generator function in MODEL.py to draw from, instead of the prior")
+    add("--num-samples", type=_positive, default=10_000, metavar="N", help="weighted draws (default: %(default)s)")
+    add("--num-draws", type=_positive, metavar="N", help="equally weighted draws in the output (default: the effective sample size)")
+    add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
+    add("--out", type=Path, metavar="RESULT.nc", help="write the draws as NetCDF, for arviz.from_netcdf")
+    add("--plot", type=Path, metavar="PICTURE.png", help="write a picture of the marginals")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

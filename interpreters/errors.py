@@ -1,0 +1,40 @@
+"""What the interpreters raise on purpose.
+
+::
+
+    PoutineError
+    ├── NotVectorizable    a program does not run for many particles at once
+    ├── GuideMismatch      a guide does not fit its model (also a ValueError)
+    ├── DegenerateWeights  no draw can be told from the weights (also a ValueError)
+    ├── StructureChanged   a program has other sites than in an earlier run
+    ├── NotContinuous      a site has no unconstrained coordinates (a SiteError)
+    └── InputError         what was given to the command line cannot be used
+"""
+
+from __future__ import annotations
+
+from poutine import PoutineError, SiteError
+
+
+class NotVectorizable(PoutineError):
+    """A program does not run for many particles at once; it says where. The way out: particles one by one."""
+
+
+class GuideMismatch(PoutineError, ValueError):
+    """A guide does not fit its model: a site that the model does not sample, or one of another shape."""
+
+
+class DegenerateWeights(PoutineError, ValueError):
+    """The weights are all zero, or one of them is nan or infinite."""
+
+
+class StructureChanged(PoutineError, ValueError):
+    """A program has other sites, or shapes, than it had in the run that found its structure."""
+
+
+class NotContinuous(SiteError, ValueError):
+    """A site has no unconstrained coordinates: it is discrete, subsampled, or has no distribution."""
+
+
+class InputError(PoutineError):
+    """What was given to the command line cannot be used; its text is one line that tells what to put right."""

@@ -1,0 +1,1 @@
+"""Models with their data, for ``poutine infer``."""

@@ -1,0 +1,238 @@
+"""Importance sampling: draw from a guide, and weigh by what the model says of the draw.
+
+1. A particle is one run of the guide and of the model at the guide's draws. What the guide does not draw, the model draws
+   from its prior; without a guide, that is everything.
+2. Its log weight is ``log p(draws, observations) - log q(draws)``, in nats. What is drawn from the model's own prior cancels.
+3. The algorithm is a program: its draws, those of the particles and the choice among them at the end, are messages.
+   Observations are not: they are absorbed into the weights, and hidden from further out.
+
+**Laws**: with the prior as guide the weight is the density of the observations; with the exact posterior, every weight is
+the evidence. Over the algorithm's own randomness, the expectation of ``mean(w f(draws))`` is the integral of f under the
+model's unnormalised density.
+
+Where a mask is off, a site counts neither in the model nor in the guide. A scale counts in the model's density, and not in
+the guide's: a draw is made from the distribution, not from a power of it.
+
+Sources: Kahn and Marshall, "Methods of reducing sample size in Monte Carlo computations" (1953); Owen, "Monte Carlo theory,
+methods and examples" (2013), chapter 9; the resampling step: Rubin, "Using the SIR algorithm to simulate posterior
+distributions" (1988).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+import torch
+
+from interpreters.ancestors import Ancestors
+from interpreters.drawn import Drawn, drawn
+from interpreters.errors import DegenerateWeights, GuideMismatch, NotVectorizable
+from interpreters.numbered import NumberedPoutine
+from interpreters.posterior import Posterior
+from interpreters.vectorization import Vectorization, is_numeric, vectorize
+from interpreters.weights import ess
+from poutine import (
+    Choice,
+    Coroutine,
+    Deterministic,
+    Observe,
+    ParamStore,
+    Program,
+    ReplayPoutine,
+    Sample,
+    Trace,
+    as_program,
+    batch_log_density,
+    run,
+)
+from poutine.trace_graph import is_subsample
+
+
+@attrs.frozen(eq=False)
+class Weighted:
+    """The value of ``weighted``: the model's trace, and the terms of the log weight, each of its site's batch shape."""
+
+    trace: Trace
+    terms: tuple[torch.Tensor, ...]
+
+
+@attrs.frozen(eq=False)
+class Particles:
+    """The value of ``importance``.
+
+    draws:        the samples and deterministic values by name of site, each [num_particles, *shape]. A site that is not in
+                  all of the particles is nan in the others.
+    log_weights:  [num_particles], in nats.
+    trace:        the model's trace of one particle or batch, for what is the same in all: plates and observations.
+    """
+
+    draws: Mapping[str, torch.Tensor]
+    log_weights: torch.Tensor
+    trace: Trace
+
+
+def infer(
+    program: Program[Any] | Callable[..., Any],
+    num_particles: int,
+    guide: Program[Any] | Callable[..., Any] | None = None,
+    *,
+    seed: int = 0,
+    params: ParamStore | None = None,
+    num_draws: int | None = None,
+) -> Posterior:
+    """The posterior of ``program`` by importance sampling, vectorised where the program allows it.
+
+    ::
+
+        posterior = infer(model(y, sigma), 100_000, seed=0)
+        print(posterior.summary())
+
+    Raises ``DegenerateWeights``, ``GuideMismatch``, and what the program raises.
+    """
+    program, guide = as_program(program), None if guide is None else as_program(guide)
+    vectorization = vectorization_of(program, guide, seed=seed, params=params)
+    return run(Program(importance_resampling, program, num_particles, guide, vectorization, num_draws), seed, params)
+
+
+def vectorization_of(
+    program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None
+) -> Vectorization | None:
+    """How to run the particles at once; None, and one line in the log, if they can only run one by one."""
+    try:
+        return vectorize(program, guide, seed=seed, params=params)
+    except NotVectorizable as error:
+        logging.getLogger(__name__).warning("particles run one by one, which is slower: %s", " ".join(str(error).split()))
+        return None
+
+
+def importance_resampling(
+    program: Program[Any],
+    num_particles: int,
+    guide: Program[Any] | None = None,
+    vectorization: Vectorization | None = None,
+    num_draws: int | None = None,
+) -> Coroutine[Posterior]:
+    """``importance``, then ``num_draws`` equally weighted draws from the particles, as the site ``"ancestors"``.
+
+    Without ``num_draws``, as many as the effective sample size: more would pretend to a precision that is not there.
+    Raises ``DegenerateWeights`` if all weights are zero, or one is nan or infinite.
+    """
+    particles = yield from importance(program, num_particles, guide, vectorization)
+    _check(particles.log_weights)
+    number = max(1, round(ess(particles.log_weights))) if num_draws is None else num_draws
+    ancestors = yield Sample("ancestors", Ancestors(particles.log_weights, number))
+    return Posterior.of(particles.trace, particles.draws, particles.log_weights, ancestors)
+
+
+def importance(
+    program: Program[Any], num_particles: int, guide: Program[Any] | None = None, vectorization: Vectorization | None = None
+) -> Coroutine[Particles]:
+    """``num_particles`` weighted particles.
+
+    One by one, the draws of particle i are named ``"particle_i/name"``; with a ``vectorization`` (see ``vectorize``), particles
+    run in batches under a vectorised plate, and the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
+    """
+    if num_particles < 1:
+        raise ValueError(f"expected a positive number of particles, got {num_particles}")
+    if vectorization is None:
+        return (yield from _one_by_one(program, num_particles, guide))
+    return (yield from _in_batches(program, num_particles, guide, vectorization))
+
+
+def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Coroutine[Weighted]:
+    """One particle (or, of plated programs, one batch). Raises ``GuideMismatch``."""
+    proposal = Drawn(Trace(), frozenset()) if guide is None else (yield from drawn(guide))
+    given = [name for name, site in proposal.trace.nodes.items() if isinstance(site, Sample)]
+    replayed = ReplayPoutine(program.fn, proposal.trace)(*program.args, **program.kwargs)
+    model = yield from drawn(replayed, hide=given)
+    _check_guide(proposal, model)
+    return Weighted(model.trace, tuple(term.detach() for term in _terms(proposal, model)))
+
+
+def _terms(proposal: Drawn, model: Drawn) -> Iterator[torch.Tensor]:
+    """The terms of log p - log q."""
+    for name, site in model.trace.nodes.items():
+        if not isinstance(site, Choice):
+            continue
+        if name not in model.names:
+            yield batch_log_density(site)
+        elif isinstance(site.scale, torch.Tensor) or site.scale != 1.0:  # else p and q are the same
+            yield batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
+    for name in proposal.trace:
+        if name in proposal.names:
+            yield -batch_log_density(proposal.trace[name].evolve(scale=1.0))
+
+
+def _check_guide(proposal: Drawn, model: Drawn) -> None:
+    for name, site in proposal.trace.nodes.items():
+        if isinstance(site, Observe):
+            raise GuideMismatch(f"the guide observes {name!r}; a guide only draws")
+        if not isinstance(site, Sample) or is_subsample(site):
+            continue
+        ours = model.trace.nodes.get(name)
+        if not isinstance(ours, Sample):
+            raise GuideMismatch(f"the guide samples {name!r}, which the model {'does not have' if ours is None else f'has as {ours!r}'}")
+        shapes = [tuple(batch_log_density(each).shape) for each in (site, ours)]
+        if shapes[0] != shapes[1]:
+            raise GuideMismatch(f"site {name!r} has batch shape {shapes[0]} in the guide, and {shapes[1]} in the model")
+
+
+def _one_by_one(program: Program[Any], num_particles: int, guide: Program[Any] | None) -> Coroutine[Particles]:
+    parts: list[Particles] = []
+    for i in range(num_particles):
+        particle = yield from NumberedPoutine(weighted, f"particle_{i}")(program, guide)
+        draws = {name: torch.as_tensor(value).detach().unsqueeze(0) for name, value in _values(particle.trace)}
+        log_weight = sum((term.sum() for term in particle.terms), start=torch.zeros(()))
+        parts.append(Particles(draws, log_weight.unsqueeze(0), parts[0].trace if parts else particle.trace))
+    return _joined(parts)
+
+
+def _in_batches(
+    program: Program[Any], num_particles: int, guide: Program[Any] | None, vectorization: Vectorization
+) -> Coroutine[Particles]:
+    parts: list[Particles] = []
+    for b, size in enumerate(vectorization.batches(num_particles)):
+        plated = [None if each is None else vectorization.plated(each, size) for each in (program, guide)]
+        batch = yield from NumberedPoutine(weighted, f"batch_{b}")(*plated)
+        draws = {name: vectorization.rows(name, value, size).detach() for name, value in _values(batch.trace)}
+        log_weights = sum((vectorization.sums(term, size) for term in batch.terms), start=torch.zeros(()))
+        parts.append(Particles(draws, log_weights.expand(size), parts[0].trace if parts else batch.trace))
+    return _joined(parts)
+
+
+def _values(trace: Trace) -> Iterator[tuple[str, Any]]:
+    for name, site in trace.nodes.items():
+        if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(site.value):
+            yield name, site.value
+
+
+def _joined(parts: list[Particles]) -> Particles:
+    names = dict.fromkeys(name for part in parts for name in part.draws)
+    draws = {name: _stacked(name, parts) for name in names}
+    return Particles(draws, torch.cat([part.log_weights for part in parts]), parts[0].trace)
+
+
+def _stacked(name: str, parts: list[Particles]) -> torch.Tensor:
+    known = [part.draws[name] for part in parts if name in part.draws]
+    shapes = {values.shape[1:] for values in known}
+    if len(shapes) > 1:
+        raise ValueError(f"site {name!r} has different shapes in different particles: {', '.join(map(str, map(tuple, shapes)))}")
+    if len(known) == len(parts):
+        return torch.cat(known)
+    dtype = torch.promote_types(known[0].dtype, torch.float32)  # the first that has a nan
+    missing = known[0].new_full(known[0].shape, torch.nan, dtype=dtype)
+    return torch.cat([part.draws.get(name, missing).to(dtype) for part in parts])
+
+
+def _check(log_weights: torch.Tensor) -> None:
+    bad = int((log_weights.isnan() | log_weights.isposinf()).sum())
+    if bad:
+        raise DegenerateWeights(f"the log weight is nan or infinite in {bad} of {len(log_weights)} particles: check the model's densities")
+    if bool(log_weights.isneginf().all()):
+        raise DegenerateWeights(
+            f"every one of {len(log_weights)} particles has weight zero: the observations are impossible wherever the draws fell; "
+            "use more particles or a guide, or check the data"
+        )

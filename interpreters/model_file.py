@@ -1,0 +1,107 @@
+"""Models in files: ``MODEL.py`` or ``MODEL.py:NAME``."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from interpreters.errors import InputError
+from poutine import PoutineError
+
+
+@attrs.frozen
+class ModelFile:
+    """A Python file that has been run. ``module`` is what it defined."""
+
+    path: Path
+    module: ModuleType
+
+    @classmethod
+    def load(cls, path: Path) -> ModelFile:
+        """Runs the file. What lies beside it can be imported, as in a script. Raises ``InputError``."""
+        if not path.is_file():
+            raise InputError(f"no model file {path}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise InputError(f"{path} is no Python file: expected a name that ends in .py")
+        module = importlib.util.module_from_spec(spec)
+        with blaming(path), _importable(path, module):
+            spec.loader.exec_module(module)
+        return cls(path, module)
+
+    def model(self, name: str | None = None) -> Callable[..., Any]:
+        """The model ``name``; without it ``model``, or else the only generator function of the file. Raises ``InputError``."""
+        defined = [each for each, thing in vars(self.module).items() if self._is_model(thing)]
+        if name is None:
+            name = "model" if hasattr(self.module, "model") or len(defined) != 1 else defined[0]
+        found = getattr(self.module, name, None)
+        if not callable(found):
+            known = (
+                f"its generator functions are {', '.join(defined)}" if defined else "it has no generator function: a model yields messages"
+            )
+            raise InputError(f"{self.path} has no model {name!r}; {known}" + ("; name one as MODEL.py:NAME" if defined else ""))
+        return found  # type: ignore[no-any-return]  # whatever the file defined
+
+    def _is_model(self, thing: Any) -> bool:
+        return inspect.isgeneratorfunction(thing) and thing.__module__ == self.module.__name__
+
+
+def split(argument: str) -> tuple[Path, str | None]:
+    """``MODEL.py:NAME`` as a path and a name."""
+    path, colon, name = argument.rpartition(":")
+    return (Path(path), name) if colon and name.isidentifier() else (Path(argument), None)
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """What is raised by the code in ``path``, or by this library about it, becomes an ``InputError`` that names the line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        line = _line(error, path)
+        if line is None and not isinstance(error, PoutineError):
+            raise  # a fault of ours, and not of the model
+        where = f"{path}, line {line}" if line is not None else str(path)
+        what = "" if isinstance(error, PoutineError) else f"{type(error).__name__}: "
+        raise InputError(one_line(f"{where}: {what}{error}")) from error
+
+
+def one_line(text: str, width: int = 400) -> str:
+    """``text`` without line breaks, cut where it gets longer than anybody reads."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
+def _line(error: BaseException, path: Path) -> int | None:
+    """The last line in ``path`` on the way of ``error``."""
+    if isinstance(error, SyntaxError) and Path(error.filename or "") == path.absolute():
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
+    return lines[-1] if lines else None
+
+
+@contextmanager
+def _importable(path: Path, module: ModuleType) -> Iterator[None]:
+    """While the file runs it is in ``sys.modules``, which dataclasses need, and its folder on ``sys.path``; then all is as before."""
+    folder, before = str(path.resolve().parent), sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        if before is None:
+            sys.modules.pop(module.__name__, None)
+        else:
+            sys.modules[module.__name__] = before

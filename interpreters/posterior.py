@@ -1,0 +1,128 @@
+"""Posterior: the result of an inference, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Final
+
+import attrs
+import torch
+
+from interpreters import weights
+from interpreters.inference_data import inference_data, write
+from interpreters.picture import draw_histograms
+from interpreters.summary import Summary, summarize
+from interpreters.vectorization import PARTICLES, is_numeric
+from poutine import Choice, NoDensity, Observe, Site, Trace
+
+_FEW: Final = 100  # effective draws, below which the error of a mean is above a tenth of the standard deviation
+
+
+@attrs.frozen(eq=False, repr=False)
+class Posterior:
+    """Weighted draws from a posterior.
+
+    draws:        samples and deterministic values by name of site, each [num_draws, *shape].
+    log_weights:  [num_draws], in nats; their mean (of the weights) is the evidence.
+    ancestors:    [num_resampled], int64: indices of equally weighted draws.
+    observed:     the observations by name of site.
+    dims:         by name of site, for each dimension of a single value the plate that it is of, or None.
+    """
+
+    draws: Mapping[str, torch.Tensor]
+    log_weights: torch.Tensor
+    ancestors: torch.Tensor
+    observed: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
+    dims: Mapping[str, tuple[str | None, ...]] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, trace: Trace, draws: Mapping[str, torch.Tensor], log_weights: torch.Tensor, ancestors: torch.Tensor) -> Posterior:
+        """The posterior of which ``trace`` is one particle, or a batch of them: it tells plates and observations."""
+        sites = (site for site in trace.nodes.values() if isinstance(site, Observe) and is_numeric(site.value))
+        values = {site.name: torch.as_tensor(site.value).detach() for site in sites}
+        observed = {name: value for name, value in values.items() if value.numel()}  # a factor observes nothing
+        shapes = {name: values.shape[1:] for name, values in draws.items()} | {name: value.shape for name, value in observed.items()}
+        return cls(draws, log_weights, ancestors, observed, {name: _dims(trace.nodes.get(name), shape) for name, shape in shapes.items()})
+
+    @property
+    def ess(self) -> float:
+        """The effective sample size of the weights."""
+        return weights.ess(self.log_weights)
+
+    @property
+    def log_evidence(self) -> float:
+        """The estimate of the log evidence, in nats."""
+        return weights.log_mean(self.log_weights)
+
+    @property
+    def log_evidence_error(self) -> float:
+        """Its Monte Carlo standard error, in nats."""
+        return weights.log_mean_error(self.log_weights)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the result is not to be trusted, in words; None if nothing is known against it."""
+        if self.ess >= _FEW:
+            return None
+        return (
+            f"the effective sample size is only {self.ess:.1f} of {len(self.log_weights)}: nearly all of the weight is on a few draws. "
+            "Do not trust these figures, nor their errors; use more samples, a guide nearer to the posterior, or another method."
+        )
+
+    def resampled(self) -> dict[str, torch.Tensor]:
+        """Equally weighted draws by name of site, each [num_resampled, *shape]."""
+        return {name: values[self.ancestors] for name, values in self.draws.items()}
+
+    def summary(self) -> Summary:
+        """Mean, sd, quantiles, mcse and ess of every number, and the log evidence. Its ``str`` is a table."""
+        notes = (
+            f"log evidence {self.log_evidence:.3f} ± {self.log_evidence_error:.2g} nats (Monte Carlo standard error)",
+            f"effective sample size {self.ess:.0f} of {len(self.log_weights)}",
+        )
+        return summarize(self.draws, self.log_weights, notes if self.problem is None else (*notes, f"warning: {self.problem}"))
+
+    def to_arviz(self) -> Any:
+        """An ``arviz.InferenceData`` with the resampled draws as one chain, plates as dimensions, and the observed data.
+
+        What is known of the weights is among its attributes. Needs the extra ``infer``.
+        """
+        attributes = {
+            "inference_library": "poutine",
+            "log_evidence": self.log_evidence,
+            "log_evidence_error": self.log_evidence_error,
+            "ess": self.ess,
+            "num_particles": len(self.log_weights),
+        }
+        return inference_data(self.resampled(), self.observed, self.dims, attributes)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``."""
+        write(self.to_arviz(), path)
+
+    def plot(self, path: str | PathLike[str]) -> None:
+        """Writes a picture with the weighted histogram of each number; the ending of ``path`` says in which format."""
+        draw_histograms(self.draws, self.log_weights, path)
+
+    def __repr__(self) -> str:
+        return f"<Posterior: {len(self.log_weights)} draws of {', '.join(self.draws) or 'nothing'}; ess {self.ess:.0f}>"
+
+
+def _dims(site: Site | None, shape: torch.Size) -> tuple[str | None, ...]:
+    """For each dimension of a value the plate that it is of."""
+    names: list[str | None] = [None] * len(shape)
+    if site is None:  # a site that not all particles have
+        return tuple(names)
+    event_dim = _event_dim(site)
+    for frame in site.cond_indep_stack:
+        axis = None if frame.dim is None else len(shape) - event_dim + frame.dim
+        if frame.name != PARTICLES and axis is not None and axis >= 0 and shape[axis] == frame.size:
+            names[axis] = frame.name
+    return tuple(names)
+
+
+def _event_dim(site: Site) -> int:
+    try:
+        return len(getattr(site.dist, "event_shape", ())) if isinstance(site, Choice) else 0
+    except NoDensity:  # a bare callable
+        return 0

@@ -1,0 +1,198 @@
+"""Many particles in one run: a program under one vectorised plate, left of all dimensions that it uses.
+
+1. The program is traced once; the plate's dimension is the first to the left of every batch dimension in it.
+2. A model that does not broadcast (``theta.sum()``, ``theta[0]``, ``if theta > 0``) raises there or, worse, is silently wrong.
+   So a few particles are run together first, and then one by one, from the same values: every log density and every
+   computed value must agree.
+3. Where they do not, ``NotVectorizable`` says at which site. The check draws in runs of its own: it is no part of any
+   algorithm, and decides only how one is run.
+
+The check sees the branches that a few particles take. A rarer one, ``if (theta > 9).any()``, is beyond it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import count
+from math import prod
+from typing import Any, Final
+
+import attrs
+import torch
+
+from interpreters.drawn import Drawn, drawn
+from interpreters.errors import NotVectorizable
+from poutine import (
+    Choice,
+    Deterministic,
+    NoDensity,
+    ParamStore,
+    Program,
+    Sample,
+    Site,
+    SubstitutePoutine,
+    Trace,
+    batch_log_density,
+    plate,
+    run,
+)
+from poutine.trace_graph import is_subsample
+
+PARTICLES: Final = "_particles"
+_ELEMENTS: Final = 2**20  # of a batch: large enough that the machinery costs nothing, small enough for any memory
+
+
+@attrs.frozen(eq=False)
+class Vectorization:
+    """How a program runs for many particles at once.
+
+    dim:         the dimension of the particles (negative).
+    shapes:      of each site's value in a single particle.
+    batch_size:  how many particles at once, so that memory stays bounded.
+    """
+
+    dim: int
+    shapes: Mapping[str, torch.Size]
+    batch_size: int
+
+    def batches(self, num_particles: int) -> list[int]:
+        """The sizes of the batches: as many as needed, each ``batch_size`` but for the last."""
+        full, rest = divmod(num_particles, self.batch_size)
+        return [self.batch_size] * full + [rest] * (rest > 0)
+
+    def plated(self, program: Program[Any], size: int) -> Program[Any]:
+        """``program`` for ``size`` particles."""
+        return plate(PARTICLES, size, dim=self.dim)(lambda index: program)()
+
+    def rows(self, name: str, value: Any, size: int) -> torch.Tensor:
+        """The value of site ``name`` in a plated run as a tensor of shape [size, *shape in a single particle]."""
+        return rows(name, value, size, self.shapes[name])
+
+    def sums(self, term: torch.Tensor, size: int) -> torch.Tensor:
+        """The sum of a log density for each particle: [size], or [] where it is the same for all."""
+        return term.reshape(size, -1).sum(dim=1) if term.dim() == -self.dim else term.sum()
+
+
+def rows(name: str, value: Any, size: int, shape: torch.Size) -> torch.Tensor:
+    """``value`` as [size, *shape]. What does not depend on the particle is repeated. Raises ``NotVectorizable``."""
+    tensor = torch.as_tensor(value)
+    if tensor.numel() == size * prod(shape):
+        return tensor.reshape(size, *shape)
+    if tensor.numel() == prod(shape):
+        return tensor.reshape(shape).expand(size, *shape)
+    raise NotVectorizable(f"site {name!r} has shape {tuple(tensor.shape)} for {size} particles, and {tuple(shape)} for a single one")
+
+
+def vectorize(
+    program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None
+) -> Vectorization:
+    """Finds out how to run ``program``, and ``guide``, for many particles at once. Raises ``NotVectorizable``, and what a plain run raises."""
+    programs = [program] if guide is None else [guide, program]
+    checks = [_Check(each, run(Program(drawn, each), seed, params).trace, seed, params) for each in programs]
+    dim = -1 - max(check.rank for check in checks)
+    sizes = {size for check in checks for shape in check.shapes.values() for size in shape}
+    few = next(number for number in count(5) if number not in sizes)  # so that no shape fits by accident
+    for check in checks:
+        check.agree(dim, few)
+    elements = sum(prod(shape) for check in checks for shape in check.shapes.values())
+    return Vectorization(dim, checks[-1].shapes, max(1, _ELEMENTS // max(1, elements)))
+
+
+@attrs.frozen(eq=False)
+class _Check:
+    """One program, a plain trace of it, and the comparison of a plated run with plain ones."""
+
+    program: Program[Any]
+    plain: Trace
+    seed: int
+    params: ParamStore | None
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        return {site.name: torch.as_tensor(site.value).shape for site in _numeric(self.plain)}
+
+    @property
+    def rank(self) -> int:
+        """How many batch dimensions the program uses: those of log densities and of computed values."""
+        densities = (_density(site) for site in _numeric(self.plain))
+        computed = (site.value for site in _numeric(self.plain) if isinstance(site, Deterministic))
+        return max((torch.as_tensor(each).dim() for each in (*densities, *computed) if each is not None), default=0)
+
+    def agree(self, dim: int, few: int) -> None:
+        try:
+            plated = Vectorization(dim, self.shapes, few).plated(self.program, few)
+            together: Drawn = run(Program(drawn, plated), self.seed, self.params)
+            _each_has_its_own_draws(together, self.shapes)
+            for k in range(few):
+                _agree(together.trace, self._alone(together.trace, k, few), k, few)
+        except NotVectorizable:
+            raise
+        except Exception as error:
+            raise NotVectorizable(f"run for {few} particles at once, it raises {type(error).__name__}: {error}") from error
+
+    def _alone(self, together: Trace, k: int, few: int) -> Trace:
+        """The plain program at the values of particle ``k``."""
+        samples = (site for site in _numeric(together) if isinstance(site, Sample))
+        values = {site.name: rows(site.name, site.value, few, self.shapes[site.name])[k] for site in samples}
+        substituted = SubstitutePoutine(self.program.fn, values)(*self.program.args, **self.program.kwargs)
+        return run(Program(drawn, substituted), self.seed, self.params).trace
+
+
+def _each_has_its_own_draws(together: Drawn, shapes: Mapping[str, torch.Size]) -> None:
+    """A distribution that cannot be expanded to the plate is drawn once, for all particles."""
+    for name in together.names:
+        site = together.trace[name]
+        if torch.as_tensor(site.value).numel() == prod(shapes[name]) > 0 and not is_subsample(site):
+            raise NotVectorizable(f"site {name!r}: all particles share one draw, since {site.fn!r} does not expand to a plate")
+
+
+def _agree(together: Trace, alone: Trace, k: int, few: int) -> None:
+    """Raises unless ``alone`` is what particle ``k`` is in ``together``."""
+    if list(together) != list(alone):
+        raise NotVectorizable(f"for {few} particles at once its sites are {', '.join(together)}, for a single one {', '.join(alone)}")
+    for a, b in zip(_numeric(together), _numeric(alone), strict=True):
+        for what, ours, theirs in _compared(a, b):
+            row = rows(a.name, ours, few, torch.as_tensor(theirs).shape)[k]
+            if not _close(row, torch.as_tensor(theirs)):
+                raise NotVectorizable(
+                    f"site {a.name!r}: its {what} is {_brief(row)} when particles are run at once, and {_brief(theirs)} "
+                    "when this one is run alone; does the model broadcast over a leading dimension?"
+                )
+
+
+def _compared(a: Site, b: Site) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(b, Deterministic):
+        yield "value", a.value, b.value
+    density = _density(b)
+    if density is not None:
+        yield "log density", _density(a), density
+
+
+def _density(site: Site) -> torch.Tensor | None:
+    """The log density of a site, if it has any; a bare callable has none."""
+    if not isinstance(site, Choice):
+        return None
+    try:
+        return batch_log_density(site).detach()
+    except NoDensity:
+        return None
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Equal but for the rounding of two orders of summation: half of the digits."""
+    eps = torch.finfo(a.dtype).eps if a.is_floating_point() else 0.0
+    return torch.allclose(a, b.to(a.dtype), rtol=eps**0.5, atol=eps**0.5, equal_nan=True)
+
+
+def _numeric(trace: Trace) -> Iterable[Site]:
+    return [site for site in trace.nodes.values() if isinstance(site, (Choice, Deterministic)) and is_numeric(site.value)]
+
+
+def is_numeric(value: Any) -> bool:
+    """True for a tensor, an array, or a number."""
+    return isinstance(value, (torch.Tensor, bool, int, float, complex)) or hasattr(value, "__array__")
+
+
+def _brief(value: Any) -> str:
+    flat = torch.as_tensor(value).flatten()
+    return ", ".join(f"{number:.6g}" for number in flat[:3].tolist()) + (", …" if len(flat) > 3 else "")
