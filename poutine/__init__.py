@@ -25,6 +25,7 @@ from poutine.aliases import (
     trace,
     uncondition,
 )
+from poutine.bijections import bijection_to, ordered, positive_ordered
 from poutine.dense import PlateUse, vectorized_plates
 from poutine.densities import batch_log_density, log_density
 from poutine.equality import same
@@ -63,6 +64,7 @@ from poutine.handlers.seed import SeedPoutine
 from poutine.handlers.substitute import SubstitutePoutine
 from poutine.handlers.trace import TracePoutine
 from poutine.handlers.uncondition import UnconditionPoutine
+from poutine.improper import ImproperUniform
 from poutine.messages import (
     UNDECIDED,
     Choice,
@@ -106,6 +108,7 @@ __all__ = [
     "EscapePoutine",
     "Explanation",
     "Handling",
+    "ImproperUniform",
     "IndepPoutine",
     "InferConfigPoutine",
     "Input",
@@ -153,6 +156,7 @@ __all__ = [
     "answer",
     "as_program",
     "batch_log_density",
+    "bijection_to",
     "block",
     "broadcast",
     "chain",
@@ -167,7 +171,9 @@ __all__ = [
     "lift",
     "log_density",
     "mask",
+    "ordered",
     "plate",
+    "positive_ordered",
     "replay",
     "run",
     "same",

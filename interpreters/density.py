@@ -1,0 +1,102 @@
+"""The log density of a program as a function of its latent values.
+
+1. The program is run by answers that draw nothing: each sample is read from the argument, and its log density is added up.
+2. Unconstrained, each site has coordinates of its own in one flat vector, in the order of the program. The bijection onto a
+   site's support is built when the site is reached, so that bounds may depend on other sites; its log Jacobian is added.
+3. The structure (names, order, shapes) is found by one run at the origin of unconstrained space. A later run that departs
+   from it is refused, by site.
+4. Arguments of distributions are validated in that first run only: far out, where a sampler tries, the log density is
+   nan or -inf, and no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+
+from interpreters.errors import StructureChanged
+from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained
+from interpreters.validation import SkipValidation
+from poutine import ParamStore, Program, answer, as_program
+
+
+@attrs.frozen(eq=False)
+class Density:
+    """The log density of ``program``, in nats. Make it with ``density(program)``."""
+
+    program: Program[Any]
+    sites: Mapping[str, Coordinates]
+    params: ParamStore
+
+    @property
+    def dim(self) -> int:
+        """The length of the flat unconstrained vector."""
+        return sum(site.size for site in self.sites.values())
+
+    def __call__(self, position: torch.Tensor) -> torch.Tensor:
+        """The log density at an unconstrained ``position`` of shape [dim], log Jacobian included: a scalar."""
+        evaluation = Unconstrained(self.sites, position, self.params)
+        self._run(evaluation)
+        return evaluation.log_density
+
+    def batch(self, positions: torch.Tensor) -> torch.Tensor:
+        """``positions`` of shape [chains, dim] give [chains]."""
+        return torch.func.vmap(self)(positions)
+
+    def log_prob(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The log density at constrained values by name, without Jacobian. **Law**: at the values of a trace, its ``log_pdf``."""
+        evaluation = Constrained(self.sites, values, self.params)
+        self._run(evaluation)
+        return evaluation.log_density
+
+    def value_and_grad(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The log density, and its gradient of shape [dim]."""
+        position = position.detach().requires_grad_()
+        value = self(position)
+        (gradient,) = torch.autograd.grad(value, position)
+        return value.detach(), gradient
+
+    def hessian_vector_product(self, position: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        """The Hessian at ``position`` times ``vector``, both of shape [dim]."""
+        position = position.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(self(position), position, create_graph=True)
+        (product,) = torch.autograd.grad(gradient @ vector, position)
+        return product
+
+    def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The values of the samples and Deterministic sites at an unconstrained position."""
+        evaluation = Unconstrained(self.sites, position, self.params)
+        self._run(evaluation)
+        return evaluation.named
+
+    def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The position of constrained values. **Law**: ``unconstrain(constrain(u)) = u``."""
+        evaluation = Constrained(self.sites, values, self.params)
+        self._run(evaluation)
+        parts = [evaluation.positions[name].reshape(-1) for name in self.sites]
+        return torch.cat(parts) if parts else torch.zeros(0)
+
+    def at(self, program: Program[Any]) -> Density:
+        """The same structure over other data: ``program`` must have the same latent sites and shapes."""
+        return attrs.evolve(self, program=program)
+
+    def _run(self, evaluation: Evaluation) -> None:
+        with SkipValidation():
+            answer(self.program, evaluation)
+        missing = self.sites.keys() - evaluation.named.keys()
+        if missing:
+            raise StructureChanged(f"the program did not reach {', '.join(sorted(missing))}, which it sampled before; {WAY_OUT}")
+
+
+def density(program: Program[Any], params: ParamStore | None = None) -> Density:
+    """Finds the latent sites of ``program`` and returns its log density as a function.
+
+    Raises ``NotContinuous`` at a site that is discrete, subsampled or has no distribution, and what the program raises.
+    """
+    store = ParamStore() if params is None else params
+    discovery = Discovery(store)
+    answer(as_program(program), discovery)
+    return Density(as_program(program), discovery.sites, store)

@@ -1,0 +1,294 @@
+"""The log density of a program as a function: exact values, Jacobians, gradients, and structures that change."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.distributions as td
+from torch.distributions import constraints
+
+from interpreters.density import Density, density
+from interpreters.errors import NotContinuous, StructureChanged
+from poutine import (
+    Deterministic,
+    ImproperUniform,
+    NoDensity,
+    Observe,
+    Param,
+    ParamStore,
+    Program,
+    Sample,
+    bijection_to,
+    block,
+    condition,
+    factor,
+    ordered,
+    plate,
+    positive_ordered,
+    run,
+    scale,
+    seed,
+    substitute,
+    trace,
+)
+
+F64 = torch.float64
+Y = torch.tensor([1.0, 2.0, 4.0], dtype=F64)
+
+
+def number(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=F64)
+
+
+def everything(y: torch.Tensor = Y):
+    a = yield Sample("a", td.HalfNormal(number(1.0)))
+    b = yield Sample("b", td.Uniform(number(0.0), 1.0 + a))
+    s = yield Sample("s", td.Dirichlet(torch.ones(3, dtype=F64)))
+    o = yield Sample("o", td.Independent(td.Normal(torch.zeros(2, dtype=F64), 1.0), 1))
+    c = yield Sample("c", td.LKJCholesky(3, number(1.5)))
+
+    @plate("data", len(y))
+    def data(i):
+        z = yield Sample("z", td.LogNormal(b, 1.0))
+        yield Observe("y", td.Normal(a * z + s[0] + o.sum() + c[2, 0], 1.0), y[i])
+
+    yield from data()
+    yield Deterministic("t", a * b)
+
+
+def somewhere(d: Density, seed: int = 0) -> torch.Tensor:
+    return torch.randn(d.dim, dtype=F64, generator=torch.Generator().manual_seed(seed)) / 2
+
+
+def test_structure():
+    d = density(everything)
+    assert {name: (tuple(site.shape), site.size, site.offset) for name, site in d.sites.items()} == {
+        "a": ((), 1, 0),
+        "b": ((), 1, 1),
+        "s": ((3,), 2, 2),
+        "o": ((2,), 2, 4),
+        "c": ((3, 3), 3, 6),
+        "z": ((3,), 3, 9),
+    }
+    assert d.dim == 12
+
+
+def test_at_the_values_of_a_trace_it_is_the_traces_log_density():
+    for s in range(5):
+        t = run(trace(everything).traced(), seed=s)
+        d = density(everything)
+        assert torch.isclose(d.log_prob({name: t[name].value for name in d.sites}), t.log_pdf(), rtol=1e-12)
+
+
+def test_constraining_and_unconstraining_go_round():
+    d = density(everything)
+    u = somewhere(d)
+    values = d.constrain(u)
+    assert torch.allclose(d.unconstrain(values), u, rtol=1e-10)
+    assert torch.equal(values["t"], values["a"] * values["b"])
+    for name, support in (("a", constraints.positive), ("s", constraints.simplex), ("c", constraints.corr_cholesky)):
+        assert support.check(values[name])
+
+
+def test_unconstrained_it_is_the_density_of_the_pushed_forward_variable():
+    """log p(u) = log p(x(u)) + log |dx/du|, the determinant computed by autograd of the bijection."""
+
+    def model():
+        a = yield Sample("a", td.HalfNormal(number(1.0)))
+        yield Sample("b", td.Uniform(number(0.0), 1.0 + a))
+
+    d = density(model)
+    u = somewhere(d)
+    jacobian = torch.autograd.functional.jacobian(lambda u: torch.stack([d.constrain(u)["a"], d.constrain(u)["b"]]), u)
+    assert torch.isclose(d(u), d.log_prob(d.constrain(u)) + jacobian.det().abs().log(), rtol=1e-10)
+
+
+def test_gradients_batches_and_hessians():
+    d = density(everything)
+    u = somewhere(d)
+    assert torch.autograd.gradcheck(d, u.clone().requires_grad_())
+    value, gradient = d.value_and_grad(u)
+    assert torch.isclose(value, d(u))
+    v = somewhere(d, 1)
+    step = 1e-5
+    by_differences = (d.value_and_grad(u + step * v)[1] - d.value_and_grad(u - step * v)[1]) / (2 * step)
+    assert torch.allclose(d.hessian_vector_product(u, v), by_differences, rtol=1e-5, atol=1e-6)
+    assert torch.allclose(d.batch(torch.stack([u, v])), torch.stack([d(u), d(v)]), rtol=1e-12)
+    assert gradient.shape == (d.dim,)
+
+
+@pytest.mark.parametrize(("support", "shape"), [
+    (constraints.real, (3,)),
+    (constraints.positive, (2,)),
+    (constraints.interval(-1.0, 2.0), ()),
+    (constraints.greater_than(3.0), ()),
+    (constraints.less_than(3.0), ()),
+    (constraints.simplex, (4,)),
+    (constraints.corr_cholesky, (3, 3)),
+    (ordered, (4,)),
+    (positive_ordered, (3,)),
+])  # fmt: skip
+def test_flat_priors_on_any_support(support, shape):
+    event_dim = support.event_dim
+    flat = ImproperUniform(support, shape[: len(shape) - event_dim], shape[len(shape) - event_dim :])
+
+    def model():
+        yield Sample("x", flat)
+
+    d = density(model)
+    u = somewhere(d)
+    x = d.constrain(u)["x"]
+    assert x.shape == shape
+    assert support.check(x).all()
+    assert d.log_prob({"x": x}) == 0
+    bijection = bijection_to(support)
+    assert torch.isclose(d(u), bijection.log_abs_det_jacobian(d.sites["x"].of(u), x).sum())
+    with pytest.raises(NotImplementedError, match="cannot be drawn"):
+        flat.sample()
+
+
+@pytest.mark.parametrize("support", [ordered, positive_ordered])
+def test_the_jacobian_of_ordered_vectors(support):
+    bijection = bijection_to(support)
+    x = torch.tensor([0.3, -0.7, 0.2], dtype=F64)
+    y = bijection(x)
+    jacobian = torch.autograd.functional.jacobian(bijection, x)
+    assert torch.isclose(bijection.log_abs_det_jacobian(x, y), jacobian.det().log())
+    assert torch.allclose(bijection.inv(y), x)
+    assert not support.check(torch.tensor([2.0, 1.0]))
+    assert bool(support.check(torch.tensor([-1.0, 1.0]))) is (support is ordered)
+
+
+def test_flat_priors_off_their_support_and_wrong_shapes():
+    assert ImproperUniform(constraints.positive).log_prob(number(-1.0)) == -math.inf
+    with pytest.raises(ValueError, match="over 1 dimensions"):
+        ImproperUniform(ordered)
+    with pytest.raises(ValueError, match="continuous"):
+        ImproperUniform(constraints.boolean)
+
+
+def test_handlers_apply_and_hidden_sites_are_latent_too():
+    d = density(block(scale(condition(everything, data={"a": number(1.0)}), scale=2.0))())
+    assert list(d.sites) == ["b", "s", "o", "c", "z"]
+    plain = density(everything)
+    u = somewhere(d)
+    values = d.constrain(u)
+    assert torch.isclose(d.log_prob(values), 2 * plain.log_prob(values | {"a": number(1.0)}))
+
+
+def test_decided_samples_count_and_have_no_coordinates():
+    d = density(substitute(everything, data={"a": number(1.0)})())
+    assert "a" not in d.sites
+    plain = density(everything)
+    values = d.constrain(somewhere(d))
+    assert torch.isclose(d.log_prob(values), plain.log_prob(values | {"a": number(1.0)}))
+
+
+def test_parameters_come_from_the_store_and_get_gradients():
+    def model():
+        w = yield Param("w", 2.0)
+        yield Sample("x", td.Normal(w, 1.0))
+
+    store = ParamStore()
+    d = density(model, params=store)
+    d.log_prob({"x": torch.tensor(5.0)}).backward()
+    (parameter,) = store.parameters()
+    assert parameter.grad == 3.0
+
+
+def test_factors_count():
+    def model():
+        x = yield Sample("x", ImproperUniform(constraints.real))
+        yield factor("f", -0.5 * x**2)
+
+    assert density(model)(torch.tensor([2.0], dtype=F64)) == -2.0
+
+
+def test_data_can_be_swapped():
+    d = density(Program(everything, Y))
+    other = d.at(Program(everything, Y + 1))
+    u = somewhere(d)
+    assert torch.isclose(other(u), density(Program(everything, Y + 1))(u))
+    with pytest.raises(StructureChanged, match=r"site 'z' has shape \(2,\) and had \(3,\)"):
+        d.at(Program(everything, Y[:2]))(u)
+
+
+def test_nothing_is_drawn_and_out_of_bounds_is_no_error():
+    before = torch.get_rng_state()
+    d = density(seed(everything, seed=1)())
+    assert torch.isfinite(d(torch.full((d.dim,), 3.0, dtype=F64)))
+    assert not torch.isfinite(d(torch.full((d.dim,), 1e6, dtype=F64)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_structure_that_depends_on_values_is_refused_by_site(positive: bool):
+    def model():
+        x = yield Sample("x", td.Normal(number(0.0), 1.0))
+        yield Sample("small" if x <= 0 else "large", td.Normal(number(0.0), 1.0))
+
+    d = density(model)
+    u = torch.tensor([1.0, 0.0] if positive else [-1.0, 0.0], dtype=F64)
+    if positive:
+        with pytest.raises(StructureChanged, match="site 'large' was not there before; which sites there are"):
+            d(u)
+    else:
+        assert torch.isfinite(d(u))
+
+
+def test_a_site_that_is_left_out_later_is_named():
+    def model():
+        x = yield Sample("x", td.Normal(number(0.0), 1.0))
+        if x <= 0:
+            yield Sample("extra", td.Normal(number(0.0), 1.0))
+
+    with pytest.raises(StructureChanged, match="did not reach extra"):
+        density(model)(torch.tensor([1.0, 0.0], dtype=F64))
+
+
+def subsampled():
+    @plate("data", 10, subsample_size=2)
+    def body(index):
+        yield Sample("x", td.Normal(0.0, 1.0))
+
+    yield from body()
+
+
+def discrete():
+    yield Sample("k", td.Bernoulli(0.5))
+
+
+def bare():
+    yield Sample("b", lambda: torch.zeros(()))
+
+
+def without_bijection():
+    yield Sample("m", ImproperUniform(constraints.lower_cholesky, (), (2, 2)))
+
+
+def twice():
+    yield Sample("x", td.Normal(0.0, 1.0))
+    yield Sample("x", td.Normal(0.0, 1.0))
+
+
+@pytest.mark.parametrize(("model", "error", "problem"), [
+    (discrete, NotContinuous, "site 'k'.*is discrete: sum it out"),
+    (subsampled, NotContinuous, "site 'data'.*no support"),
+    (bare, NoDensity, "site 'b'.*bare callable"),
+    (without_bijection, NotContinuous, "site 'm': no bijection onto the support"),
+    (twice, StructureChanged, "sampled twice"),
+])  # fmt: skip
+def test_sites_without_coordinates_are_refused_by_name(model, error, problem):
+    with pytest.raises(error, match=problem):
+        density(model)
+
+
+def test_values_by_name_must_be_all_there_and_fit():
+    d = density(everything)
+    values = d.constrain(somewhere(d))
+    with pytest.raises(KeyError, match="no value for z; the latent sites are a, b, s"):
+        d.log_prob({name: value for name, value in values.items() if name != "z"})
+    with pytest.raises(ValueError, match=r"site 'z': expected a value of shape \(3,\), got \(2,\)"):
+        d.log_prob(values | {"z": torch.ones(2, dtype=F64)})
