@@ -22,7 +22,7 @@ from torch.distributions import constraints
 
 from poutine.equality import same_fields
 from poutine.errors import DistributionError, NoDensity
-from poutine.randomness import Key, Keyed
+from poutine.randomness import Key, call_keyed
 
 
 class Undecided(Enum):
@@ -178,11 +178,9 @@ class Choice(Site):
     @property
     def dist(self) -> DistributionLike:
         """The distribution, built at the first look and kept. Raises ``DistributionError``, ``NoDensity``."""
-        fn, args, built = self.__dict__.get("_built", _NOT_BUILT)
-        if fn is not self.fn or args is not self.args:
-            # What fn draws while it builds, if anything, must not come from the global generator.
-            with Keyed(self.key or (0, self.name, 0)):
-                built = self.call()
+        fn, args, kwargs, built = self.__dict__.get("_built", _NOT_BUILT)
+        if fn is not self.fn or args is not self.args or kwargs is not self.__dict__.get("kwargs"):
+            built = self.call(self.key or (0, self.name, 0))
             if not is_distribution(built):
                 raise NoDensity(
                     self.name,
@@ -191,17 +189,17 @@ class Choice(Site):
                 )
         return cast(DistributionLike, built)
 
-    def call(self) -> Any:
-        """What ``fn`` returns: a distribution, which is kept, or the value of a bare callable."""
+    def call(self, key: Key) -> Any:
+        """What ``fn`` returns: a distribution, which is kept, or the value of a bare callable, drawn from the stream of ``key``."""
         if not self.is_deferred:
             built = self.fn
         else:
             try:
-                built = self.fn(*self.args, **self.kwargs)
+                built = call_keyed(self.fn, self.args, self.kwargs, key)
             except Exception as error:
                 raise DistributionError(self.name, f"cannot call {_call(self.fn, self.args, self.kwargs)}: {error}") from error
         if is_distribution(built):
-            self.__dict__["_built"] = (self.fn, self.args, built)  # for as long as these are its own: see dist
+            self.__dict__["_built"] = (self.fn, self.args, self.__dict__.get("kwargs"), built)  # for as long as these are its own: see dist
         return built
 
     def _shown(self) -> list[str]:
@@ -327,7 +325,7 @@ class EnterPlate(Message):
         self.__dict__.update(name=name)
 
 
-_NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED)
+_NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED)
 
 
 def _call(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

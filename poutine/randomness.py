@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import torch
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 from torch.overrides import TorchFunctionMode
 
 Key = tuple[int, str, int]
@@ -31,6 +31,13 @@ _METHODS: Final = (
     "bernoulli", "multinomial",
 )  # fmt: skip
 _RANDOM: Final = frozenset([getattr(torch, name) for name in _FUNCTIONS] + [getattr(torch.Tensor, name) for name in _METHODS])
+
+
+# torch's own distributions draw nothing when they are built.
+_DRAWLESS: Final = frozenset(thing for thing in vars(torch.distributions).values() if isinstance(thing, type))
+
+# A tensor of these times a number is the same as times the number as such a tensor. Half precision rounds the second.
+_EXACT: Final = frozenset((torch.float32, torch.float64))
 
 
 def stream_seed(key: Key) -> int:
@@ -75,12 +82,42 @@ def _device_of(args: tuple[Any, ...], options: Mapping[str, Any]) -> torch.devic
     return torch.get_default_device()
 
 
+def call_keyed(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Key) -> Any:
+    """``fn(*args, **kwargs)``; what it draws, if anything, comes from the stream of ``key``."""
+    if isinstance(fn, type) and fn in _DRAWLESS:
+        return fn(*args, **kwargs)  # without the mode, which would slow down every call of torch in the constructor
+    with Keyed(key):
+        return fn(*args, **kwargs)
+
+
 def draw(dist: Any, key: Key) -> Any:
     """A value of ``dist``, reparameterised where it can be, from the stream of ``key``."""
-    if type(dist) is Normal and dist.loc.device.type == "cpu" and not (dist.loc.requires_grad or dist.scale.requires_grad):
-        # What Normal.sample does, without the mode: a third of the time for the commonest distribution.
-        generator = torch.Generator()
-        generator.manual_seed(stream_seed(key))
-        return torch.normal(dist.loc, dist.scale, generator=generator)
+    drawn = dist
+    while type(drawn) is Independent:
+        drawn = drawn.base_dist  # what it draws is what its base draws
+    if type(drawn) is Normal and drawn.loc.is_cpu:
+        return _normal(drawn.loc, drawn.scale, torch.empty_like(drawn.loc, memory_format=torch.contiguous_format), key)
     with Keyed(key):
         return dist.rsample() if getattr(dist, "has_rsample", False) else dist.sample()
+
+
+def draw_unbuilt(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Key) -> torch.Tensor | None:
+    """What ``draw(fn(*args, **kwargs), key)`` gives, bit for bit, where that needs no distribution; else None.
+
+    To build a Normal of two numbers, with torch's look at them, takes longer than to draw from it. Whoever asks for the
+    site's density builds it then.
+    """
+    if fn is not Normal or kwargs or len(args) != 2 or not _surely_valid(*args):
+        return None
+    noise = torch.empty(())
+    return _normal(*args, noise, key) if noise.is_cpu and noise.dtype in _EXACT else None
+
+
+def _normal(loc: Any, scale: Any, noise: torch.Tensor, key: Key) -> torch.Tensor:
+    """What ``Normal.rsample`` does, without the mode: half of the time for the commonest distribution. Fills ``noise``."""
+    return loc + noise.normal_(generator=torch.Generator().manual_seed(stream_seed(key))) * scale  # type: ignore[no-any-return]
+
+
+def _surely_valid(loc: Any, scale: Any) -> bool:
+    """Whether they are floats that torch accepts in any precision; False leaves the judgement, and its error, to torch."""
+    return type(loc) is float and type(scale) is float and abs(loc) < 1e30 and 1e-30 < scale < 1e30

@@ -10,7 +10,7 @@ from poutine.errors import DistributionError, UnhandledMessage
 from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, PlateEntry, Sample, Sealed, is_distribution
 from poutine.params import ParamStore
 from poutine.program import Program, answer, as_program
-from poutine.randomness import Key, Keyed, draw
+from poutine.randomness import Key, draw, draw_unbuilt
 
 T = TypeVar("T")
 
@@ -77,8 +77,10 @@ def draw_site(site: Sample, key: Key) -> Any:
     dist = site.fn
     try:
         if site.is_deferred:
-            with Keyed(key):
-                dist = site.call()
+            value = draw_unbuilt(dist, site.args, site.kwargs, key)
+            if value is not None:
+                return value
+            dist = site.call(key)
             if not is_distribution(dist):
                 return dist
         return draw(dist, key)
