@@ -17,16 +17,16 @@ from typing import Any, Final, NoReturn
 
 import attrs
 
-from interpreters.data_file import bind, check_shapes, conditioned, load_data
+from interpreters.data_file import bind, load_data
 from interpreters.errors import InputError
 from interpreters.extras import extra
 from interpreters.importance import importance_resampling, vectorization_of
+from interpreters.model_check import checked
 from interpreters.model_file import ModelFile, blaming, one_line, split
 from interpreters.picture import formats
 from interpreters.posterior import Posterior
 from interpreters.progress import WatchPoutine, progress_bar
-from poutine import Program, TracePoutine, run
-from poutine.messages import Choice
+from poutine import Program, run
 
 
 @attrs.frozen(eq=False)
@@ -71,24 +71,14 @@ def infer(options: argparse.Namespace) -> None:
     path, name = split(options.model)
     file = ModelFile.load(path)
     model, data = file.model(name), load_data(options.data) if options.data else {}
-    program = conditioned(model, data)
     guide = bind(file.model(options.guide), data)[0] if options.guide else None
     with blaming(path), _complaining():
-        _check_model(program, options.seed)
+        program = checked(model, data, options.seed)
         job = METHODS[options.method](program, guide, options)
         with progress_bar(job.steps, job.unit) as step:
             posterior = run(WatchPoutine(job.program.fn, step)(*job.program.args), options.seed)
     print(posterior.summary())
     _write(posterior, options)
-
-
-def _check_model(program: Program[Any], seed: int) -> None:
-    """One plain run, for what is wrong with the model or its data."""
-    trace = run(TracePoutine(program.fn).traced(*program.args, **program.kwargs), seed)
-    if not any(isinstance(site, Choice) for site in trace.nodes.values()):
-        raise InputError(f"the model {program!r} yields no sample and no observation: there is nothing to infer")
-    check_shapes(trace)
-    trace.log_pdf()
 
 
 def _check_outputs(options: argparse.Namespace) -> None:

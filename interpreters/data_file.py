@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 import torch
 
 from interpreters.errors import InputError
-from poutine import ConditionPoutine, Observe, Poutine, Program, Trace
+from poutine import ConditionPoutine, Poutine, Program
 from poutine.program import name_of
 
 _DTYPES: Final = ((bool, torch.bool), (int, torch.int64), (float, torch.float64))
@@ -49,7 +49,7 @@ def bind(fn: Callable[..., Any], data: Data) -> tuple[Program[Any], dict[str, to
     missing = [each.name for each in parameters if each.name not in data and each.default is each.empty]
     if missing:
         has = f"has {', '.join(data)}" if data else "is empty"
-        raise InputError(f"the data {has}, but the model {_called(fn)} also needs {', '.join(missing)}")
+        raise InputError(f"the data {has}, but {called(fn)} also needs {', '.join(missing)}")
     args = [data[each.name] for each in parameters if each.kind is each.POSITIONAL_ONLY and each.name in data]
     kwargs = {each.name: data[each.name] for each in parameters if each.kind is not each.POSITIONAL_ONLY and each.name in data}
     return Program(fn, *args, **kwargs), {key: value for key, value in data.items() if key not in {each.name for each in parameters}}
@@ -61,27 +61,15 @@ def conditioned(fn: Callable[..., Any], data: Data) -> Program[Any]:
     return ConditionPoutine(program.fn, rest)(*program.args, **program.kwargs) if rest else program
 
 
-def check_shapes(trace: Trace) -> None:
-    """Raises ``InputError`` if an observation does not have the shape of its distribution, but was broadcast to it."""
-    for site in trace.nodes.values():
-        batch_shape = getattr(site.dist, "batch_shape", None) if isinstance(site, Observe) else None
-        if batch_shape is None:
-            continue
-        value, event_dim = tuple(torch.as_tensor(site.value).shape), len(site.dist.event_shape)
-        batch = value[: len(value) - event_dim]
-        if torch.broadcast_shapes(batch_shape, batch) != batch or (site.conditioned and batch_shape != batch):  # type: ignore[no-untyped-call]  # torch's own
-            expected = (*batch_shape, *site.dist.event_shape)
-            raise InputError(f"site {site.name!r}: expected data of shape {expected}, got {value}")
+def called(fn: Callable[..., Any]) -> str:
+    """A model with the names of its arguments, for people."""
+    return f"{name_of(fn)}({', '.join(_signature(fn).parameters)})"
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     while isinstance(fn, Poutine):  # which has the arguments of what it wraps
         fn = fn.fn
     return inspect.signature(fn)
-
-
-def _called(fn: Callable[..., Any]) -> str:
-    return f"{name_of(fn)}({', '.join(_signature(fn).parameters)})"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,7 +88,7 @@ def _tensor(value: Any, key: str) -> torch.Tensor:
     dtype = next((dtype for kind, dtype in _DTYPES if kinds <= {bool, int} and kind in kinds), torch.float64)
     try:
         return torch.tensor(value, dtype=dtype)
-    except (RuntimeError, OverflowError) as error:
+    except (RuntimeError, ValueError) as error:  # torch's two ways to say so
         raise InputError(f"{key} has a number that is too large for {dtype}") from error
 
 

@@ -21,7 +21,7 @@ distributions" (1988).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -31,13 +31,13 @@ from interpreters.ancestors import Ancestors
 from interpreters.drawn import Drawn, drawn
 from interpreters.errors import DegenerateWeights, GuideMismatch, NotVectorizable
 from interpreters.numbered import NumberedPoutine
+from interpreters.particles import Particles, computed_or_drawn, joined
 from interpreters.posterior import Posterior
-from interpreters.vectorization import Vectorization, is_numeric, vectorize
+from interpreters.vectorization import Vectorization, vectorize
 from interpreters.weights import ess
 from poutine import (
     Choice,
     Coroutine,
-    Deterministic,
     Observe,
     ParamStore,
     Program,
@@ -57,21 +57,6 @@ class Weighted:
 
     trace: Trace
     terms: tuple[torch.Tensor, ...]
-
-
-@attrs.frozen(eq=False)
-class Particles:
-    """The value of ``importance``.
-
-    draws:        the samples and deterministic values by name of site, each [num_particles, *shape]. A site that is not in
-                  all of the particles is nan in the others.
-    log_weights:  [num_particles], in nats.
-    trace:        the model's trace of one particle or batch, for what is the same in all: plates and observations.
-    """
-
-    draws: Mapping[str, torch.Tensor]
-    log_weights: torch.Tensor
-    trace: Trace
 
 
 def infer(
@@ -175,19 +160,27 @@ def _check_guide(proposal: Drawn, model: Drawn) -> None:
         ours = model.trace.nodes.get(name)
         if not isinstance(ours, Sample):
             raise GuideMismatch(f"the guide samples {name!r}, which the model {'does not have' if ours is None else f'has as {ours!r}'}")
-        shapes = [tuple(batch_log_density(each).shape) for each in (site, ours)]
-        if shapes[0] != shapes[1]:
-            raise GuideMismatch(f"site {name!r} has batch shape {shapes[0]} in the guide, and {shapes[1]} in the model")
+        shape, expected = tuple(torch.as_tensor(site.value).shape), _shape(ours)
+        if shape != expected:
+            raise GuideMismatch(f"site {name!r} has shape {expected} in the model, but the guide draws {shape}")
+
+
+def _shape(site: Choice) -> tuple[int, ...]:
+    """The shape of a draw."""
+    batch_shape = getattr(site.dist, "batch_shape", None)
+    if batch_shape is None:  # no distribution of torch's
+        return tuple(torch.as_tensor(site.value).shape)
+    return (*batch_shape, *getattr(site.dist, "event_shape", ()))
 
 
 def _one_by_one(program: Program[Any], num_particles: int, guide: Program[Any] | None) -> Coroutine[Particles]:
     parts: list[Particles] = []
     for i in range(num_particles):
         particle = yield from NumberedPoutine(weighted, f"particle_{i}")(program, guide)
-        draws = {name: torch.as_tensor(value).detach().unsqueeze(0) for name, value in _values(particle.trace)}
+        draws = {name: torch.as_tensor(value).detach().unsqueeze(0) for name, value in computed_or_drawn(particle.trace)}
         log_weight = sum((term.sum() for term in particle.terms), start=torch.zeros(()))
         parts.append(Particles(draws, log_weight.unsqueeze(0), parts[0].trace if parts else particle.trace))
-    return _joined(parts)
+    return joined(parts)
 
 
 def _in_batches(
@@ -197,34 +190,10 @@ def _in_batches(
     for b, size in enumerate(vectorization.batches(num_particles)):
         plated = [None if each is None else vectorization.plated(each, size) for each in (program, guide)]
         batch = yield from NumberedPoutine(weighted, f"batch_{b}")(*plated)
-        draws = {name: vectorization.rows(name, value, size).detach() for name, value in _values(batch.trace)}
+        draws = {name: vectorization.rows(name, value, size).detach() for name, value in computed_or_drawn(batch.trace)}
         log_weights = sum((vectorization.sums(term, size) for term in batch.terms), start=torch.zeros(()))
         parts.append(Particles(draws, log_weights.expand(size), parts[0].trace if parts else batch.trace))
-    return _joined(parts)
-
-
-def _values(trace: Trace) -> Iterator[tuple[str, Any]]:
-    for name, site in trace.nodes.items():
-        if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(site.value):
-            yield name, site.value
-
-
-def _joined(parts: list[Particles]) -> Particles:
-    names = dict.fromkeys(name for part in parts for name in part.draws)
-    draws = {name: _stacked(name, parts) for name in names}
-    return Particles(draws, torch.cat([part.log_weights for part in parts]), parts[0].trace)
-
-
-def _stacked(name: str, parts: list[Particles]) -> torch.Tensor:
-    known = [part.draws[name] for part in parts if name in part.draws]
-    shapes = {values.shape[1:] for values in known}
-    if len(shapes) > 1:
-        raise ValueError(f"site {name!r} has different shapes in different particles: {', '.join(map(str, map(tuple, shapes)))}")
-    if len(known) == len(parts):
-        return torch.cat(known)
-    dtype = torch.promote_types(known[0].dtype, torch.float32)  # the first that has a nan
-    missing = known[0].new_full(known[0].shape, torch.nan, dtype=dtype)
-    return torch.cat([part.draws.get(name, missing).to(dtype) for part in parts])
+    return joined(parts)
 
 
 def _check(log_weights: torch.Tensor) -> None:

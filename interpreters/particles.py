@@ -1,0 +1,54 @@
+"""Particles: weighted draws of many runs of a program, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+
+from interpreters.vectorization import is_numeric
+from poutine import Deterministic, Sample, Trace
+from poutine.trace_graph import is_subsample
+
+
+@attrs.frozen(eq=False)
+class Particles:
+    """Weighted draws.
+
+    draws:        the samples and deterministic values by name of site, each [num_particles, *shape]. A site that is not in
+                  all of the particles is nan in the others.
+    log_weights:  [num_particles], in nats.
+    trace:        the model's trace of one particle or batch, for what is the same in all: plates and observations.
+    """
+
+    draws: Mapping[str, torch.Tensor]
+    log_weights: torch.Tensor
+    trace: Trace
+
+
+def joined(parts: Sequence[Particles]) -> Particles:
+    """All of the particles in one."""
+    names = dict.fromkeys(name for part in parts for name in part.draws)
+    draws = {name: _stacked(name, parts) for name in names}
+    return Particles(draws, torch.cat([part.log_weights for part in parts]), parts[0].trace)
+
+
+def _stacked(name: str, parts: Sequence[Particles]) -> torch.Tensor:
+    known = [part.draws[name] for part in parts if name in part.draws]
+    shapes = {values.shape[1:] for values in known}
+    if len(shapes) > 1:
+        raise ValueError(f"site {name!r} has different shapes in different particles: {', '.join(map(str, map(tuple, shapes)))}")
+    if len(known) == len(parts):
+        return torch.cat(known)
+    dtype = torch.promote_types(known[0].dtype, torch.float32)  # the first that has a nan
+    missing = known[0].new_full(known[0].shape, torch.nan, dtype=dtype)
+    return torch.cat([part.draws.get(name, missing).to(dtype) for part in parts])
+
+
+def computed_or_drawn(trace: Trace) -> Iterator[tuple[str, Any]]:
+    """The names and values of the samples and deterministic sites, as far as they are numbers; indices of subsampled plates are left out."""
+    for name, site in trace.nodes.items():
+        if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(site.value):
+            yield name, site.value
