@@ -11,7 +11,7 @@ from torch.distributions import Categorical, Distribution, constraints
 class Ancestors(Distribution):
     """``num_draws`` independent indices, each from ``Categorical(logits=log_weights)``: multinomial resampling.
 
-    Its value is int64 of shape [num_draws]. What ``Categorical(logits).expand([num_draws]).to_event(1)`` is, without holding
+    Its value is int64 of shape [num_draws]. What ``Independent(Categorical(logits).expand([num_draws]), 1)`` is, without holding
     ``num_draws`` copies of the weights: with 100,000 particles those take 40 GB.
 
     log_weights:  [n], in nats, up to a constant; at least one is finite.

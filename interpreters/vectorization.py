@@ -39,6 +39,7 @@ from poutine import (
 from poutine.trace_graph import is_subsample
 
 PARTICLES: Final = "_particles"
+_FEW: Final = 11  # particles that are compared: that all of them take one branch of two equal ones has probability 2**-10
 _ELEMENTS: Final = 2**20  # of a batch: large enough that the machinery costs nothing, small enough for any memory
 
 
@@ -91,7 +92,7 @@ def vectorize(
     checks = [_Check(each, run(Program(drawn, each), seed, params).trace, seed, params) for each in programs]
     dim = -1 - max(check.rank for check in checks)
     sizes = {size for check in checks for shape in check.shapes.values() for size in shape}
-    few = next(number for number in count(5) if number not in sizes)  # so that no shape fits by accident
+    few = next(number for number in count(_FEW) if number not in sizes)  # so that no shape fits by accident
     for check in checks:
         check.agree(dim, few)
     elements = sum(prod(shape) for check in checks for shape in check.shapes.values())
@@ -122,6 +123,7 @@ class _Check:
         try:
             plated = Vectorization(dim, self.shapes, few).plated(self.program, few)
             together: Drawn = run(Program(drawn, plated), self.seed, self.params)
+            _same_names(together.trace, self.plain, few)
             _each_has_its_own_draws(together, self.shapes)
             for k in range(few):
                 _agree(together.trace, self._alone(together.trace, k, few), k, few)
@@ -148,8 +150,7 @@ def _each_has_its_own_draws(together: Drawn, shapes: Mapping[str, torch.Size]) -
 
 def _agree(together: Trace, alone: Trace, k: int, few: int) -> None:
     """Raises unless ``alone`` is what particle ``k`` is in ``together``."""
-    if list(together) != list(alone):
-        raise NotVectorizable(f"for {few} particles at once its sites are {', '.join(together)}, for a single one {', '.join(alone)}")
+    _same_names(together, alone, few)
     for a, b in zip(_numeric(together), _numeric(alone), strict=True):
         for what, ours, theirs in _compared(a, b):
             row = rows(a.name, ours, few, torch.as_tensor(theirs).shape)[k]
@@ -158,6 +159,12 @@ def _agree(together: Trace, alone: Trace, k: int, few: int) -> None:
                     f"site {a.name!r}: its {what} is {_brief(row)} when particles are run at once, and {_brief(theirs)} "
                     "when this one is run alone; does the model broadcast over a leading dimension?"
                 )
+
+
+def _same_names(together: Trace, alone: Trace, few: int) -> None:
+    if list(together) != list(alone):
+        names = [", ".join(name for name in trace if not name.startswith("_")) for trace in (together, alone)]
+        raise NotVectorizable(f"for {few} particles at once its sites are {names[0]}, for a single one {names[1]}")
 
 
 def _compared(a: Site, b: Site) -> Iterator[tuple[str, Any, Any]]:
