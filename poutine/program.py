@@ -133,19 +133,19 @@ def drive(program: Program[T]) -> Generator[Message, Message, T]:
                 except GeneratorExit:
                     raise
                 except BaseException as error:
-                    run.fail(error, None)
+                    run.fail(error, _OUT.base)
                     continue
             # Down the chain: a program is sent the value, a poutine's coroutine the site.
             try:
-                pending = frame.pending
+                base, pending = step.base, frame.pending
                 while pending is not None:
-                    step, pending = pending
-                    site = step.down(site)  # type: ignore[misc]  # who is pending has a down
+                    down, base, pending = pending
+                    site = down(site)
                 if site.value is UNDECIDED:
                     raise _bad_reply(site)
                 run.reply = site.value if frame.owner is None else site
             except BaseException as error:
-                run.fail(error if isinstance(site, Message) else _bad_reply(site), step.scope)
+                run.fail(error if isinstance(site, Message) else _bad_reply(site), base)
         return cast(T, run.reply)
     finally:
         run.close()
@@ -172,7 +172,8 @@ def answer(program: Program[T], answers: Mapping[type[Message], Callable[[Any], 
 class _Scope(dict[type, "_Step"]):
     """The part of a run that is under one poutine's rules: from a message's type to its way outwards, found once.
 
-    ``base`` is the index of the frame in which it begins.
+    ``base`` is the index of the frame in which it begins. Scopes and steps refer outwards only: a cycle would keep all that
+    a run made until the garbage collector comes.
     """
 
     __slots__ = ("base", "parent", "rules")
@@ -193,7 +194,7 @@ class _Scope(dict[type, "_Step"]):
         for scope in reversed(unknown):
             rule = next((scope.rules[cls] for cls in kind.__mro__ if cls in scope.rules), None)
             if rule is not None:
-                step = _Step(rule, scope, step)
+                step = _Step(rule, scope.base, cast(_Scope, scope.parent), step)  # the outermost scope has no rules
             scope[kind] = step
         return step
 
@@ -201,34 +202,37 @@ class _Scope(dict[type, "_Step"]):
 class _Step:
     """One poutine's rule on the way of one type of message, and the step after it.
 
+    ``base`` is that of the poutine's scope, and ``outside`` where its own messages begin.
+
     ``quiet``: from here outwards nobody acts on the way up, and at most one, ``pending``, on the way down. That is the way
     of most messages (nobody, or one trace), and ``drive`` takes it without a detour.
     """
 
-    __slots__ = ("around", "down", "outer", "pending", "quiet", "scope", "up")
+    __slots__ = ("around", "base", "down", "outer", "outside", "pending", "quiet", "up")
 
-    def __init__(self, rule: Rule, scope: _Scope, outer: _Step | None) -> None:
+    def __init__(self, rule: Rule, base: int, outside: _Scope, outer: _Step | None) -> None:
         self.up, self.down, self.around = rule.up, rule.down, rule.around
-        self.scope = scope
+        self.base = base
+        self.outside = outside
         self.outer: _Step | None = outer
         self.pending: _Pending = None if outer is None else outer.pending
         self.quiet: bool = self.up is None and self.around is None and (outer is None or outer.quiet)
         if self.down is not None:
             self.quiet = self.quiet and self.pending is None
-            self.pending = (self, self.pending)
+            self.pending = (self.down, base, self.pending)
 
 
-_Pending = tuple[_Step, Any] | None  # who acts on the way down, outermost first
-_OUT: Final = _Step(Rule(), cast(Any, None), None)  # the way of a message that no poutine, or no further one, knows
-_FOREIGN: Final = _Step(Rule(up=lambda yielded: yielded), cast(Any, None), None)  # the way of what is no message
+_Pending = tuple[Callable[[Any], Message], int, Any] | None  # who acts on the way down (with the base of its scope), outermost first
+_OUT: Final = _Step(Rule(), 0, cast(Any, None), None)  # the way of a message that no poutine, or no further one, knows
+_FOREIGN: Final = _Step(Rule(up=lambda yielded: yielded), 0, cast(Any, None), None)  # the way of what is no message
 
 
 class _Frame:
-    """One running generator: a program's or, with an ``owner``, that of the ``around`` of the owner's poutine."""
+    """One running generator: a program's or, with an ``owner``, that of the ``around`` of the poutine whose scope has this base."""
 
     __slots__ = ("generator", "owner", "pending", "poisoned", "scope", "send")
 
-    def __init__(self, generator: Coroutine[Any], scope: _Scope, owner: _Scope | None = None) -> None:
+    def __init__(self, generator: Coroutine[Any], scope: _Scope, owner: int | None = None) -> None:
         self.generator = generator
         self.send = generator.send
         self.scope = scope  # where its messages begin their way up
@@ -273,29 +277,28 @@ class _Run:
         while step is not _OUT:
             try:
                 if step.around is not None:
-                    self._push(_started(step.around(message), step.around), _outside(step.scope), step.scope)
+                    self._push(_started(step.around(message), step.around), step.outside, step.base)
                     frame.pending = pending
                     return None
                 if step.down is not None:
-                    pending = (step, pending)
+                    pending = (step.down, step.base, pending)
                 if step.up is not None:
                     message = step.up(message)
                     if type(message) is not kind:
                         kind = _kind_of(message, step.up)
-                        step = _outside(step.scope)[kind]
+                        step = step.outside[kind]
                         continue
             except BaseException as error:
-                self.fail(error, step.scope)
+                self.fail(error, step.base)
                 return None
-            step = cast(_Step, step.outer)
+            step = step.outer  # type: ignore[assignment]  # only _OUT has none; a cast would be called at every step
         frame.pending = pending
-        return cast(Message, message)
+        return message  # type: ignore[no-any-return]  # _kind_of has looked
 
-    def fail(self, error: BaseException, scope: _Scope | None) -> None:
-        """An error from the poutine of ``scope`` (None: from the runtime) is to be thrown into the last frame."""
+    def fail(self, error: BaseException, base: int) -> None:
+        """An error from the poutine whose scope has this ``base`` (0: from the runtime) is to be thrown into the last frame."""
         if isinstance(error, PoutineError):
             error.__traceback__ = None  # the place to look at is the yield, not this library
-        base = 0 if scope is None else scope.base
         if self.poison is not None:
             base = min(base, self.poison.base)
         self.error, self.poison = error, _Poison(error, base)
@@ -320,11 +323,11 @@ class _Run:
                 scope = _Scope(yielded.rules, frame.scope, len(self.frames)) if yielded.rules else frame.scope
                 self._push(_start(yielded.program), scope)
             else:
-                self.fail(_not_a_message(frame.generator, yielded), None)
+                self.fail(_not_a_message(frame.generator, yielded), _OUT.base)
         except BaseException as error:
             self.error = error
 
-    def _push(self, generator: Coroutine[Any], scope: _Scope, owner: _Scope | None = None) -> None:
+    def _push(self, generator: Coroutine[Any], scope: _Scope, owner: int | None = None) -> None:
         self.frames.append(_Frame(generator, scope, owner))
         self.reply = None
 
@@ -363,11 +366,6 @@ class _Run:
             frame.generator.close()
         finally:
             self._leave(frame, poison.error)
-
-
-def _outside(scope: _Scope) -> _Scope:
-    """Where a poutine's own messages begin. The outermost scope has no rules, so that every step has an outside."""
-    return cast(_Scope, scope.parent)
 
 
 def _start(program: Program[Any]) -> Coroutine[Any]:

@@ -33,43 +33,70 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
     One object serves one run, or several that are to be one stream: it counts the visits to each name.
     """
 
+    # No entry refers back to this object, so that what a run made is freed as it ends, and not when the garbage collector comes.
+
     def __init__(self, seed: int = 0, params: ParamStore | None = None) -> None:
-        if not isinstance(seed, int):
-            raise TypeError(f"expected an int as the seed, got {seed!r}")
-        self.seed = seed
-        self.params = ParamStore() if params is None else params
-        self._visits: defaultdict[str, int] = defaultdict(int)
-        self._entries: defaultdict[str, int] = defaultdict(int)
+        draws = _Draws(seed)
         super().__init__()
-        self[Sample] = self._sample
-        self[Observe] = self._observe
-        self[Param] = self.params.answer
+        self[Sample] = draws.sample
+        self[Observe] = draws.observe
+        self[Param] = _reading(params)
         self[Deterministic] = _as_it_is
-        self[EnterPlate] = self._enter
-        self[Sealed] = self._open
+        self[EnterPlate] = _numbering()
 
     def __missing__(self, kind: type[Message]) -> Callable[[Any], Message]:
+        if kind is Sealed:
+            return self._open
         return next((self[cls] for cls in kind.__mro__ if cls in self), _refuse)
-
-    def _sample(self, site: Sample) -> Message:
-        name = site.name
-        self._visits[name] += 1
-        if site.value is not UNDECIDED:
-            return site
-        return site.evolve(value=draw_site(site, site.key or (self.seed, name, self._visits[name])))
-
-    def _observe(self, site: Observe) -> Message:
-        # Counted like a draw, so that observing one visit to a name moves no other draw.
-        self._visits[site.name] += 1
-        return site
-
-    def _enter(self, entry: EnterPlate) -> Message:
-        self._entries[entry.name] += 1
-        return entry.evolve(value=PlateEntry(self._entries[entry.name], entry.cond_indep_stack))
 
     def _open(self, sealed: Sealed) -> Message:
         message = sealed.message
         return Sealed(self[type(message)](message))
+
+
+class _Draws:
+    """Answers what has a distribution; counts the visits to each name, by which draws are keyed."""
+
+    def __init__(self, seed: int) -> None:
+        if not isinstance(seed, int):
+            raise TypeError(f"expected an int as the seed, got {seed!r}")
+        self.seed = seed
+        self.visits: defaultdict[str, int] = defaultdict(int)
+
+    def sample(self, site: Sample) -> Message:
+        name = site.name
+        self.visits[name] += 1
+        if site.value is not UNDECIDED:
+            return site
+        return site.evolve(value=draw_site(site, site.key or (self.seed, name, self.visits[name])))
+
+    def observe(self, site: Observe) -> Message:
+        # Counted like a draw, so that observing one visit to a name moves no other draw.
+        self.visits[site.name] += 1
+        return site
+
+
+def _reading(params: ParamStore | None) -> Callable[[Param], Message]:
+    """Answers parameters from ``params`` or, without it, from a store of its own."""
+
+    def read(site: Param) -> Message:
+        nonlocal params
+        if params is None:
+            params = ParamStore()  # made when it is needed: it takes as long as some ten sites
+        return params.answer(site)
+
+    return read
+
+
+def _numbering() -> Callable[[EnterPlate], Message]:
+    """Counts the entries of each plate, from 1."""
+    entries: defaultdict[str, int] = defaultdict(int)
+
+    def enter(entry: EnterPlate) -> Message:
+        entries[entry.name] += 1
+        return entry.evolve(value=PlateEntry(entries[entry.name], entry.cond_indep_stack))
+
+    return enter
 
 
 def draw_site(site: Sample, key: Key) -> Any:
