@@ -44,10 +44,8 @@ def _log_prob(site: Choice) -> Any:
         return dist.log_prob(value)
     batch_shape = getattr(dist, "batch_shape", None)
     if batch_shape is None:
-        event_dim = 0
-        batch_shape = torch.as_tensor(value).shape
-    else:
-        event_dim = len(getattr(dist, "event_shape", ()))
+        return _log_prob_without_shapes(dist, value, torch.as_tensor(site.mask))
+    event_dim = len(getattr(dist, "event_shape", ()))
     value = torch.as_tensor(value)
     mask = torch.as_tensor(site.mask, device=value.device)
     shape = torch.broadcast_shapes(batch_shape, value.shape[: value.dim() - event_dim], mask.shape)  # type: ignore[no-untyped-call]  # torch's own
@@ -56,6 +54,14 @@ def _log_prob(site: Choice) -> Any:
         _check_support(site, dist, value, mask, event_dim)
         dist = _gated(dist.expand(shape), mask)
     log_prob = torch.as_tensor(dist.log_prob(_gate(value.expand(shape + value.shape[value.dim() - event_dim :]), mask)))
+    return torch.where(mask, log_prob, torch.zeros_like(log_prob))
+
+
+def _log_prob_without_shapes(dist: Any, value: Any, mask: torch.Tensor) -> torch.Tensor:
+    """The same for a distribution that does not tell its shapes: which part of a value is one draw, only its density shows."""
+    if isinstance(value, torch.Tensor) and value.shape[: mask.dim()] == mask.shape:
+        value = _gate(value, mask)
+    log_prob = torch.as_tensor(dist.log_prob(value))
     return torch.where(mask, log_prob, torch.zeros_like(log_prob))
 
 

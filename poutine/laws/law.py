@@ -14,6 +14,7 @@ from poutine.laws.model import Model
 from poutine.laws.outcome import Difference, Outcome, difference, outcome
 from poutine.laws.programs import programs
 from poutine.laws.traces import SEEDS
+from poutine.trace_graph import Trace
 
 T = TypeVar("T")
 
@@ -88,6 +89,17 @@ class Case:
         """A handler of the kind that the law is put to."""
         assert self.subject is not None, f"{self.law.name} is put to no handler"
         return self.draw(self.subject(program))
+
+    def trace(self, program: Model, seed: int | None = None) -> Trace:
+        """A trace of ``program`` by a tracing handler (one with ``traced``, as ``TracePoutine`` has), which is what the law is put to."""
+        tracer: Any = self.handler(program)(program)
+        trace: Trace = outcome(tracer.traced, seed=self.seed() if seed is None else seed).value
+        return trace
+
+    @property
+    def last(self) -> Model:
+        """The program that was drawn last."""
+        return self._programs[-1]
 
     def other(self, program: Model, *kinds: str) -> Wrap:
         """A handler of the library, of one of ``kinds``, or of any kind."""

@@ -226,9 +226,9 @@ _DEEPEST: Final = 3
 _Possible = Callable[[Features, Scope, int], bool]
 _Kind = Callable[[_Writer, Scope, int], tuple[Statement, Scope]]
 
-# In the order in which they shrink: towards the first.
+# In the order in which they shrink: towards the first. What most programs are made of is there more than once.
 _KINDS: Final[tuple[tuple[_Kind, _Possible], ...]] = (
-    (_Writer.sample, lambda allowed, scope, depth: True),
+    *[(_Writer.sample, lambda allowed, scope, depth: True)] * 6,
     (_Writer.observe, lambda allowed, scope, depth: allowed.observations),
     (_Writer.learn, lambda allowed, scope, depth: allowed.params),
     (_Writer.record, lambda allowed, scope, depth: True),

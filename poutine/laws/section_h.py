@@ -15,12 +15,12 @@ from poutine.equality import same
 from poutine.laws.ambient import ambient, changed, other_generators, state_of
 from poutine.laws.ask import Ask, AskingRuntime
 from poutine.laws.law import Case, Law, Side, law, side
-from poutine.laws.links import Link, Wrap, written
-from poutine.laws.outcome import Outcome, outcome
+from poutine.laws.links import Link, written
+from poutine.laws.outcome import outcome
 from poutine.laws.stepping import Stepper, interleaved
 from poutine.laws.traces import Names, trace_of
 from poutine.laws.watch import Boom, Mine, Watched
-from poutine.messages import Deterministic, Message, Sealed
+from poutine.messages import Deterministic, Message, Param
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules, answer
 
@@ -66,8 +66,12 @@ def unit(case: Case) -> None:
 def sequencing(case: Case) -> None:
     first, second = case.program(), case.program(prefix="k")
 
+    shared = Names.of(trace_of(first)).params
+
     def then(x: Any) -> Coroutine[Any]:
         yield Deterministic("x", x)
+        for name in shared:
+            yield Param(name, torch.tensor(0.0))
         return (yield from second())
 
     def both() -> Coroutine[Any]:
@@ -353,4 +357,3 @@ SECTION_H: Final[tuple[Law, ...]] = (
     identity, associativity, unit, sequencing, unknown_messages, closing, errors, reentrance, wrapping, disjoint,
     nothing_ambient, repeatability, interleaving,
 )  # fmt: skip
-_unused: Final = (Outcome, Sealed, Wrap)

@@ -27,8 +27,9 @@ def values(program: Callable[..., Any], elsewhere: bool = False) -> st.SearchStr
 
     def chosen(trace: Trace) -> st.SearchStrategy[dict[str, Any]]:
         known = Names.of(trace).samples
-        names = st.sampled_from([*known, *([ELSEWHERE] if elsewhere else [])]) if known or elsewhere else st.nothing()
-        return st.lists(names, unique=True, max_size=4).map(lambda some: {name: known.get(name, 0.0) for name in some})
+        names = [*known, *([ELSEWHERE] if elsewhere else [])]
+        some = st.lists(st.sampled_from(names), unique=True, max_size=4) if names else st.just([])
+        return some.map(lambda chosen: {name: known.get(name, 0.0) for name in chosen})
 
     return traces(program).flatmap(chosen)
 

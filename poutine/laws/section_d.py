@@ -1,0 +1,211 @@
+"""D. Densities."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, Final
+
+import torch
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli
+
+from poutine.densities import batch_log_density
+from poutine.equality import same
+from poutine.factors import factor
+from poutine.laws.expressions import Const
+from poutine.laws.families import LOCATED, POSITIVES, REALS
+from poutine.laws.handlers import MASKS, SCALES, link
+from poutine.laws.law import Case, Law, law, side
+from poutine.laws.outcome import outcome
+from poutine.laws.rounding import close
+from poutine.laws.traces import Names, values
+from poutine.messages import Choice, Observe, Sample
+from poutine.plates import plate
+from poutine.program import Coroutine
+from poutine.trace_graph import Trace
+
+WEIGHTS: Final = st.sampled_from((0.0, 1.0, -1.0, 0.5, 3.0))
+
+
+@law("D.additive", "log_pdf = Σ compute_batch_log_pdf = Σ batch_log_pdf", "traces", generic=True)
+def additive(case: Case) -> None:
+    trace = case.trace(case.program())
+    terms = [batch_log_density(site) for site in trace.nodes.values() if isinstance(site, Choice)]
+    total = sum((term.sum() for term in terms), start=torch.zeros(()))
+    for name in ("log_pdf", "batch_log_pdf"):
+        found = getattr(trace, name)()
+        case.expect(close(found.sum(), total, terms), f"{name} is {found}, and the sites' sum is {total}")
+
+
+@law("D.memo", "a remembered density is what it would be computed to be, also after a value was replaced", "traces", generic=True)
+def memo(case: Case) -> None:
+    program = case.program()
+    trace, other = case.trace(program), case.trace(program)
+    trace.compute_batch_log_pdf()
+    for name in Names.of(other).samples:
+        if name in trace and same(trace[name].dist, other[name].dist):
+            trace.set_value(name, other[name].value)
+    fresh = {name: batch_log_density(site) for name, site in trace.nodes.items() if isinstance(site, Choice)}
+    case.expect(same(trace.compute_batch_log_pdf(), fresh), f"it says {trace.compute_batch_log_pdf()} instead of {fresh}")
+
+
+@law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site", "scale")
+def scaled(case: Case) -> None:
+    program, seed, a = case.program(), case.seed(), case.draw(SCALES)
+    handled = side(program, link("scale", scale=a))
+    expected = {name: a * density for name, density in _densities(program, seed).items()}
+    case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
+
+
+@law("D.mask", "lp(mask(m)∘p) = where(m, lp(p), 0), site by site", "mask")
+def masked(case: Case) -> None:
+    program, seed, m = case.program(), case.seed(), case.draw(MASKS)
+    handled = side(program, link("mask", mask=m))
+    densities = _densities(program, seed)
+    expected = {name: torch.where(torch.as_tensor(m), density, torch.zeros_like(density)) for name, density in densities.items()}
+    case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
+
+
+@law("D.mask-gradient", "the gradient is exactly zero where the mask is off, even where the density is infinite or nan", "mask")
+def mask_gradient(case: Case) -> None:
+    family = case.draw(st.sampled_from(LOCATED[:-1]))
+    on, bad = case.draw(st.lists(st.booleans(), min_size=1, max_size=4)), case.draw(st.sampled_from((float("nan"), float("inf"))))
+    mask = torch.tensor(on)
+    location, width = (torch.full(mask.shape, case.draw(numbers), requires_grad=True) for numbers in (REALS, POSITIVES))
+    dist = getattr(torch.distributions, family.name)(location, width, validate_args=False)
+    seen = torch.where(mask, torch.tensor(0.25), torch.tensor(bad))
+
+    def model() -> Coroutine[None]:
+        yield Observe("y", dist, seen)
+
+    (density,) = _densities(link("mask", mask=mask)(model), 0).values()
+    gradients = torch.autograd.grad(density.sum(), (location, width))
+    expected = torch.autograd.grad(dist.log_prob(torch.full(mask.shape, 0.25)).sum(), (location, width))
+    for found, right in zip(gradients, expected, strict=True):
+        zero = torch.zeros_like(right)
+        case.expect(same(found, torch.where(mask, right, zero)), f"the gradient of {dist} at {seen} is {found}", f"mask(model, mask={mask})")
+
+
+@law("D.condition", "lp(condition(d)∘p at z) = lp(p at (z, d))", "condition, substitute")
+def conditioned(case: Case) -> None:
+    program, seed, d = case.program(handlers=False), case.seed(), case.draw(values(case.last))
+    left = side(program, link("condition", data=d, strict=False))
+    found = outcome(left.fn, seed=seed).trace or Trace()
+    right = side(program, link("substitute", data={**Names.of(found).samples, **d}, strict=False))
+    expected = _densities(right.fn, seed + 1)
+    case.expect(same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source)
+
+
+@law("D.lift", "lp(lift(p, π) at θ) = log π(θ) + lp(substitute(p, θ))", "lift, substitute")
+def lifted(case: Case) -> None:
+    program, seed = case.program(handlers=False, plates=False), case.seed()
+    lift = case.other(program, "lift")
+    left = side(program, lift)
+    found = outcome(left.fn, seed=seed).trace or Trace()
+    params = Names.of(outcome(program, seed=seed).trace or Trace()).params
+    theta = {name: site.value for name, site in found.nodes.items() if isinstance(site, Sample) and name in params}
+    right = side(program, link("substitute", data=theta, strict=False))
+    expected = _densities(right.fn, seed) | {name: found[name].dist.log_prob(value) for name, value in theta.items()}
+    case.expect(same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source)
+
+
+@law("D.do", "E[y | do(x)] = Σᵤ p(u) E[y | x, u], and E[y | x] = Σᵤ p(u | x) E[y | x, u]", "do, condition: a confounder, by hand")
+def confounder(case: Case) -> None:
+    def model() -> Coroutine[torch.Tensor]:
+        u = yield Sample("u", Bernoulli(0.5))
+        x = yield Sample("x", Bernoulli(0.25 + 0.5 * u))
+        y: torch.Tensor = yield Sample("y", Bernoulli(0.25 * x + 0.5 * u))
+        return y
+
+    one = {"x": torch.tensor(1.0)}
+    # With x = 1: p(y | u = 0) = 1/4, p(y | u = 1) = 3/4. Intervened on, u is still a fair coin; seen, u = 1 has 3/4.
+    for handler, expected in ((link("do", data=one), 1 / 2), (link("condition", data=one), 5 / 8)):
+        found = _expectation(handler(model))
+        case.expect(abs(found - expected) < 1e-6, f"E[y] is {found} instead of {expected}", f"{handler!r}(confounder)")
+
+
+@law("D.factor", "a factor shifts lp and moves no value", "factor")
+def factors(case: Case) -> None:
+    program, seed, weight = case.program(), case.seed(), case.draw(WEIGHTS)
+
+    def weighted() -> Coroutine[Any]:
+        yield factor("weight", weight)
+        return (yield from program())
+
+    left, right = outcome(weighted, seed=seed), outcome(program, seed=seed)
+    case.expect(float(batch_log_density(left.sites[0])) == weight, f"it shifts lp by {left.sites[0]}", f"factor('weight', {weight})")  # type: ignore[arg-type]
+    case.expect(same(left.sites[1:], right.sites) and same(left.value, right.value), "another value moves", f"factor('weight', {weight})")
+
+
+@law("D.plate", "lp of a vectorised plate of n = lp of n sequential entries", "plate, indep")
+def plates(case: Case) -> None:
+    family, size = case.draw(st.sampled_from(LOCATED)), case.draw(st.integers(1, 4))
+    few, seed = case.draw(st.none() | st.integers(1, size)), case.seed()
+    location, width = case.draw(family.terms()).args
+    assert isinstance(location, Const) and isinstance(width, Const)
+    cls = getattr(torch.distributions, family.name)
+
+    def rows(j: torch.Tensor) -> Coroutine[Any]:
+        z = yield Sample("z", cls(location.number, width.number))
+        yield Observe("y", cls(torch.tanh(z), 1.0), 0.5 + j)
+        return z
+
+    def one(j: int) -> Coroutine[Any]:
+        z = yield Sample(f"z_{j}", cls(location.number, width.number))
+        yield Observe(f"y_{j}", cls(torch.tanh(z), 1.0), torch.tensor(0.5 + j))
+
+    whole = outcome(plate("p", size, few)(rows), seed=seed)
+    index = whole.sites[0].value if few not in (None, size) else torch.arange(size)
+    drawn = {f"z_{j}": z for j, z in zip(index.tolist(), whole.value, strict=True)}
+    branches = link("substitute", data=drawn)(plate("p", size, subsample=index, vectorized=False)(one))
+    left, right = ([*_densities(fn, seed).values()] for fn in (plate("p", size, few)(rows), branches))
+    totals = [sum((density.sum() for density in densities), start=torch.zeros(())) for densities in (left, right)]
+    case.expect(close(totals[0], totals[1], right), f"{totals[0]} is not {totals[1]}", f'plate("p", {size}, {few})', "sequential")
+
+
+@law("D.keeps", "lp(h∘p at z) = lp(p at z), site by site", "scope, infer_config, seed, trace, indep, broadcast", generic=True)
+def keeps_densities(case: Case) -> None:
+    program, seed = case.program(handlers=False), case.seed()
+    expected = outcome(program, seed=seed).trace or Trace()
+    handler = case.handler(program)
+    fixed = link("substitute", data=Names.of(expected).samples, strict=False)(program)
+    found = outcome(handler(fixed), seed=seed).trace or Trace()
+    left, right = ([*trace.compute_batch_log_pdf().values()] for trace in (found, expected))
+    case.expect(same(left, right), f"the densities are {left} instead of {right}", side(program, handler).source)
+
+
+@law("D.draws", "h∘p draws what p draws, and returns the same", "scale, mask, indep, infer_config, trace, broadcast", generic=True)
+def moves_no_draw(case: Case) -> None:
+    program, seed = case.program(), case.seed()
+    handler = case.handler(program)
+    left, right = outcome(handler(program), seed=seed), outcome(program, seed=seed)
+    for mine, yours in zip(left.sites, right.sites, strict=False):
+        case.expect(same(mine.value, yours.value), f"site {yours.name!r} is {mine.value} instead of {yours.value}", side(program, handler).source)
+    case.expect(same(left.value, right.value), f"it returns {left.value} instead of {right.value}", side(program, handler).source)
+
+
+def _densities(fn: Any, seed: int) -> dict[str, torch.Tensor]:
+    trace = outcome(fn, seed=seed).trace
+    return {} if trace is None else trace.compute_batch_log_pdf()
+
+
+def _expectation(fn: Any) -> float:
+    """E[y], by going through all of the values of three coins."""
+    total = mass = 0.0
+    for u, x, y in product((0.0, 1.0), repeat=3):
+        coins = {"u": torch.tensor(u), "x": torch.tensor(x), "y": torch.tensor(y)}
+        found = outcome(link("substitute", data=_free(fn, coins), strict=False)(fn)).trace
+        assert found is not None
+        weight = float(found.log_pdf().exp())
+        total, mass = total + weight * y, mass + weight
+    return total / mass
+
+
+def _free(fn: Any, coins: dict[str, Any]) -> dict[str, Any]:
+    """Without those that the program observes: what it is conditioned on stays."""
+    return {name: value for name, value in coins.items() if name in Names.of(outcome(fn).trace or Trace()).samples}
+
+
+SECTION_D: Final[tuple[Law, ...]] = (
+    additive, memo, scaled, masked, mask_gradient, conditioned, lifted, confounder, factors, plates, keeps_densities, moves_no_draw,
+)  # fmt: skip

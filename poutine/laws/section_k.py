@@ -1,0 +1,123 @@
+"""K. The graph of a trace."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from poutine.equality import same
+from poutine.laws.handlers import link
+from poutine.laws.law import Case, Law, law, side
+from poutine.laws.outcome import Outcome, outcome
+from poutine.laws.traces import Names, trace_of, values
+from poutine.messages import Choice, Site
+from poutine.trace_graph import Trace, is_subsample
+
+EDITS: Final = st.lists(st.tuples(st.sampled_from(("remove", "value", "edge", "add")), st.integers(0, 20), st.integers(0, 20)), max_size=5)
+
+
+@law("K.forward", "dense edges go forward in the order of the trace, so there is no cycle", "dense traces")
+def forward(case: Case) -> None:
+    trace = _dense(case.program(), case.seed())
+    order = {name: i for i, name in enumerate(trace)}
+    for parent, child in trace.edges:
+        case.expect(order[parent] < order[child], f"the edge from {parent!r} to {child!r} goes back")
+        case.expect(child in trace.successors(parent) and parent in trace.predecessors(child), f"only one end knows the edge to {child!r}")
+
+
+@law("K.provenance", "dense edges contain every true dependency", "dense traces")
+def provenance(case: Case) -> None:
+    program, seed = case.program(handlers=False), case.seed()
+    trace = _dense(program, seed)
+    for name, value in case.draw(values(program)).items():
+        if name not in trace or is_subsample(trace[name]):
+            continue
+        changed = _moved(outcome(program, seed=seed), outcome(link("do", data={name: value})(program), seed=seed))
+        for child in changed & {other for other, site in trace.nodes.items() if isinstance(site, Choice) and not is_subsample(site)}:
+            case.expect((name, child) in trace.edges, f"{child!r} depends on {name!r}, without an edge")
+
+
+@law("K.branches", "no dense edge joins two branches of one sequential plate", "dense traces")
+def branches(case: Case) -> None:
+    trace = _dense(case.program(), case.seed())
+    for parent, child in trace.edges:
+        entries = [{frame.name: frame.counter for frame in trace[end].cond_indep_stack if not frame.vectorized} for end in (parent, child)]
+        apart = [name for name, counter in entries[0].items() if entries[1].get(name, counter) != counter]
+        case.expect(not apart, f"the edge from {parent!r} to {child!r} joins two branches of {apart}")
+
+
+@law("K.copy", "editing a copy never changes the original", "traces", generic=True)
+def copies(case: Case) -> None:
+    trace = case.trace(case.program())
+    trace.compute_batch_log_pdf()
+    before = pickle.loads(pickle.dumps(trace))
+    densities = dict(trace.compute_batch_log_pdf())
+    copy = trace.copy()
+    case.expect(copy == trace, f"the copy {copy} is not equal to {trace}")
+    for edit, i, j in case.draw(EDITS):
+        _edit(copy, edit, i, j)
+    copy.compute_batch_log_pdf(lambda name, site: "edited" not in name and site.value is not _NOTHING)
+    case.expect(trace == before, f"after the edits of its copy, the trace is {trace} instead of {before}")
+    case.expect(same(trace.compute_batch_log_pdf(), densities), "after the edits of its copy, its densities are others")
+
+
+@law("K.remove", "a node that is removed leaves the induced subgraph", "traces", generic=True)
+def removal(case: Case) -> None:
+    trace = case.trace(case.program())
+    edges, names = trace.edges, list(trace)
+    for name in [name for name in names if case.draw(st.booleans())]:
+        trace.remove_node(name)
+    left = [edge for edge in edges if edge[0] in trace and edge[1] in trace]
+    case.expect(trace.edges == left, f"the edges left are {trace.edges} instead of {left}")
+    case.expect(list(trace) == [name for name in names if name in trace], "the order has changed")
+    for name in trace:
+        ends = [*trace.successors(name), *trace.predecessors(name)]
+        case.expect(all(end in trace for end in ends), f"{name!r} is still joined to one of {ends}")
+
+
+@law("K.records", "a trace has each site of the program once, in order, as the outside left it", "traces", generic=True)
+def records(case: Case) -> None:
+    program, seed = case.program(), case.seed()
+    found, expected = case.trace(program, seed), trace_of(program, seed)
+    names = ([name for name in trace if name not in ("_INPUT", "_RETURN")] for trace in (found, expected))
+    left, right = names
+    case.expect(left == right, f"it has {left} instead of {right}")
+    for name in left:
+        case.expect(same(found[name], expected[name]), f"site {name!r} is {found[name]} instead of {expected[name]}")
+    case.expect(same(found["_RETURN"].value, expected["_RETURN"].value), f"it has {found['_RETURN']} instead of {expected['_RETURN']}")
+
+
+_NOTHING: Final = object()
+
+
+def _edit(trace: Trace, edit: str, i: int, j: int) -> None:
+    names = [name for name, site in trace.nodes.items() if isinstance(site, Site)]
+    if not names:
+        return
+    first, second = names[i % len(names)], names[j % len(names)]
+    if edit == "remove":
+        trace.remove_node(first)
+    elif edit == "value":
+        trace.set_value(first, _NOTHING)
+    elif edit == "edge":
+        trace.add_edge(first, second)
+    elif f"edited_{first}" not in trace:
+        trace.add_node(f"edited_{first}", trace[first])
+
+
+def _dense(program: Any, seed: int) -> Trace:
+    """The dense trace of a program: what a trace returns from inside."""
+    traced: Trace = outcome(link("trace", graph_type="dense")(program).traced, seed=seed).value
+    return traced
+
+
+def _moved(before: Outcome, after: Outcome) -> set[str]:
+    """The sites that are different, or are there only once."""
+    left, right = ({site.name: site for site in each.sites} for each in (before, after))
+    return {name for name in {**left, **right} if name not in left or name not in right or not same(left[name], right[name])}
+
+
+SECTION_K: Final[tuple[Law, ...]] = (forward, provenance, branches, copies, removal, records)
+_unused: Final = (Names, side)
