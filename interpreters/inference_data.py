@@ -33,6 +33,7 @@ def inference_data(
         dims={names[name]: axes[name] for name in shapes},
         coords={axis: range(size) for name in shapes for axis, size in zip(axes[name], shapes[name], strict=True) if axis},
         attrs=dict(attributes),
+        posterior_attrs=dict(attributes),
     )
 
 
