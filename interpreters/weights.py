@@ -58,18 +58,24 @@ def mcse(values: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
 
 def quantiles(values: torch.Tensor, log_weights: torch.Tensor, probabilities: Sequence[float]) -> torch.Tensor:
     """For each probability the smallest value that has at least so much weight at or below it: [len(probabilities), *shape]."""
-    weights, order = _spread(values, log_weights), values.argsort(dim=0)  # nan comes last, with weight zero
-    cumulative = weights.gather(0, order).cumsum(dim=0)
-    reached = torch.stack([(cumulative < p * cumulative[-1]).sum(dim=0) for p in probabilities])
-    return values.gather(0, order.gather(0, reached))
+    columns, order = values.reshape(len(values), -1).T.contiguous().sort(dim=1)  # nan comes last, with weight zero
+    weights = _spread(values, log_weights).expand(values.shape).reshape(len(values), -1).T
+    cumulative = weights.gather(1, order).cumsum(dim=1)
+    wanted = cumulative.new_tensor(probabilities) * cumulative[:, -1:]
+    reached = torch.searchsorted(cumulative, wanted).clamp(max=len(values) - 1)
+    return columns.gather(1, reached).T.reshape(-1, *values.shape[1:])
 
 
 def _spread(values: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
-    """The weights, of the shape of ``values``: zero where a value is missing, and summing to one over the others."""
-    present = ~values.isnan()
-    weights = normalized(log_weights).reshape(-1, *[1] * (values.dim() - 1)) * present
+    """The weights, to be broadcast with ``values``: zero where a value is missing, and summing to one over the others."""
+    weights = normalized(log_weights).reshape(-1, *[1] * (values.dim() - 1))
+    missing = values.isnan()
+    if not bool(missing.any()):
+        return weights
+    weights = weights * ~missing
     return weights / weights.sum(dim=0)
 
 
 def _average(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return torch.where(weights > 0, values * weights, torch.zeros_like(weights)).sum(dim=0)
+    """The sum of ``weights * values``; a weight of zero counts nothing, whatever the value."""
+    return torch.where(weights > 0, values, 0.0).mul(weights).sum(dim=0)
