@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 from hypothesis import strategies as st
 
 from poutine.laws.handlers import handlers
-from poutine.laws.links import Wrap, written
+from poutine.laws.links import Link, Wrap, written
 from poutine.laws.model import Model
 from poutine.laws.outcome import Difference, Outcome, difference, outcome
 from poutine.laws.programs import programs
@@ -18,24 +18,33 @@ from poutine.trace_graph import Trace
 
 T = TypeVar("T")
 
-Subject = Callable[[Model], st.SearchStrategy[Wrap]]
+Subject = Callable[[Any], st.SearchStrategy[Any]]
 """What a law is put to: the handlers of one kind, whose options may name sites of the program."""
+
+
+ANY: Final = ("any",)
 
 
 @attrs.frozen(repr=False)
 class Law:
     """One law: its ``name`` in the tables, its ``equation``, what it is ``about``, and its ``check``.
 
-    about:  which handlers and programs the equation speaks of, in words; "any handler" where it is put to a handler of the
-            user's choice. generic: whether it is. needs: the feature flags of ``programs`` that it leaves out.
-    check:  draws a case and raises ``LawBroken`` where it does not hold.
+    about:   which handlers and programs the equation speaks of, in words.
+    put_to:  the kinds of handlers (short names) whose options the check reads; ``ANY`` if it can be put to any handler, a user's own
+             included; nothing if it is about something else.
+    check:   draws a case and raises ``LawBroken`` where it does not hold.
     """
 
     name: str
     equation: str
     about: str
     check: Callable[[Case], None]
-    generic: bool = False
+    put_to: tuple[str, ...] = ()
+
+    @property
+    def generic(self) -> bool:
+        """Whether it can be put to any handler."""
+        return self.put_to == ANY
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.equation}>"
@@ -71,7 +80,8 @@ class Case:
     """
 
     def __init__(self, law: Law, draw: Callable[[st.SearchStrategy[Any]], Any], subject: Subject | None = None) -> None:
-        self.law, self.subject = law, subject
+        self.law = law
+        self.subject: Subject | None = subject or (None if law.generic else lambda program: handlers(program, law.put_to))
         self._draw = draw
         self._programs: list[Model] = []
 
@@ -85,12 +95,18 @@ class Case:
         self._programs.append(program)
         return program
 
-    def handler(self, program: Model) -> Wrap:
+    def handler(self, program: Callable[..., Any]) -> Wrap:
         """A handler of the kind that the law is put to."""
-        assert self.subject is not None, f"{self.law.name} is put to no handler"
+        assert self.subject is not None, f"{self.law.name} is to be put to a handler"
         return self.draw(self.subject(program))
 
-    def trace(self, program: Model, seed: int | None = None) -> Trace:
+    def link(self, program: Callable[..., Any]) -> Link:
+        """The same, where the law reads its options."""
+        handler = self.handler(program)
+        assert isinstance(handler, Link), f"{self.law.name} needs a Link, to read its options; got {handler!r}"
+        return handler
+
+    def trace(self, program: Callable[..., Any], seed: int | None = None) -> Trace:
         """A trace of ``program`` by a tracing handler (one with ``traced``, as ``TracePoutine`` has), which is what the law is put to."""
         tracer: Any = self.handler(program)(program)
         trace: Trace = outcome(tracer.traced, seed=self.seed() if seed is None else seed).value
@@ -101,7 +117,7 @@ class Case:
         """The program that was drawn last."""
         return self._programs[-1]
 
-    def other(self, program: Model, *kinds: str) -> Wrap:
+    def other(self, program: Callable[..., Any], *kinds: str) -> Wrap:
         """A handler of the library, of one of ``kinds``, or of any kind."""
         return self.draw(handlers(program, kinds or None))
 
@@ -136,6 +152,6 @@ def side(program: Callable[..., Any], *wraps: Wrap, name: str = "model") -> Side
     return Side(source, fn)
 
 
-def law(name: str, equation: str, about: str, generic: bool = False) -> Callable[[Callable[[Case], None]], Law]:
+def law(name: str, equation: str, about: str, put_to: tuple[str, ...] = ()) -> Callable[[Callable[[Case], None]], Law]:
     """Makes a law of its check, a function that draws a case."""
-    return lambda check: Law(name, equation, about, check, generic)
+    return lambda check: Law(name, equation, about, check, put_to)

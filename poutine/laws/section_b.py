@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import attrs
 from hypothesis import strategies as st
 
 from poutine.equality import same
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.handlers import AtSite, link
-from poutine.laws.law import Case, Law, law, side
+from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.links import Link
 from poutine.laws.outcome import outcome
 from poutine.laws.traces import Names, trace_of, values
 from poutine.messages import Message
 
 
-@law("B.isolates", "h∘block()∘p ≈ block()∘p", "handlers that act on messages only: all but seed", generic=True)
+@law("B.isolates", "h∘block()∘p ≈ block()∘p", "handlers that act on messages only: all but seed", put_to=ANY)
 def isolates(case: Case) -> None:
     program = case.program()
     handler = case.handler(program)
     case.agree(side(program, link("block"), handler), side(program, link("block")))
 
 
-@law("B.hides", "the trace of block(hide=A)∘p is that of p without A; the log densities, too", "block")
+@law("B.hides", "the trace of block(hide=A)∘p is that of p without A; the log densities, too", "block", put_to=("block",))
 def hides(case: Case) -> None:
     program, seed = case.program(), case.seed()
-    hidden = case.draw(values(program, elsewhere=True))
-    outer = side(program, link("block", hide=list(hidden)))
+    hidden = list(case.draw(values(program, elsewhere=True)))
+    outer = side(program, attrs.evolve(case.link(program), options={"hide": hidden}))
     found, inner = outcome(outer.fn, seed=seed), outcome(program, seed=seed)
     _same_but(case, found.sites, [site for site in inner.sites if site.name not in hidden], outer.source)
     case.expect(same(found.value, inner.value), f"it returns {found.value} instead of {inner.value}", outer.source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any, Final
 
+import attrs
 import torch
 from hypothesis import strategies as st
 from torch.distributions import Bernoulli
@@ -14,11 +15,11 @@ from poutine.equality import same
 from poutine.factors import factor
 from poutine.laws.expressions import Const
 from poutine.laws.families import LOCATED, POSITIVES, REALS
-from poutine.laws.handlers import MASKS, SCALES, link
-from poutine.laws.law import Case, Law, law, side
+from poutine.laws.handlers import link
+from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.outcome import outcome
 from poutine.laws.rounding import close
-from poutine.laws.traces import Names, values
+from poutine.laws.traces import Names
 from poutine.messages import Choice, Observe, Sample
 from poutine.plates import plate
 from poutine.program import Coroutine
@@ -27,7 +28,7 @@ from poutine.trace_graph import Trace
 WEIGHTS: Final = st.sampled_from((0.0, 1.0, -1.0, 0.5, 3.0))
 
 
-@law("D.additive", "log_pdf = Σ compute_batch_log_pdf = Σ batch_log_pdf", "traces", generic=True)
+@law("D.additive", "log_pdf = Σ compute_batch_log_pdf = Σ batch_log_pdf", "traces", put_to=("trace",))
 def additive(case: Case) -> None:
     trace = case.trace(case.program())
     terms = [batch_log_density(site) for site in trace.nodes.values() if isinstance(site, Choice)]
@@ -37,7 +38,7 @@ def additive(case: Case) -> None:
         case.expect(close(found.sum(), total, terms), f"{name} is {found}, and the sites' sum is {total}")
 
 
-@law("D.memo", "a remembered density is what it would be computed to be, also after a value was replaced", "traces", generic=True)
+@law("D.memo", "a remembered density is what it would be computed to be, also after a value was replaced", "traces", put_to=("trace",))
 def memo(case: Case) -> None:
     program = case.program()
     trace, other = case.trace(program), case.trace(program)
@@ -49,24 +50,26 @@ def memo(case: Case) -> None:
     case.expect(same(trace.compute_batch_log_pdf(), fresh), f"it says {trace.compute_batch_log_pdf()} instead of {fresh}")
 
 
-@law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site", "scale")
+@law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site", "scale", put_to=("scale",))
 def scaled(case: Case) -> None:
-    program, seed, a = case.program(), case.seed(), case.draw(SCALES)
-    handled = side(program, link("scale", scale=a))
+    program, seed = case.program(), case.seed()
+    handler = case.link(program)
+    handled, a = side(program, handler), handler.options["scale"]
     expected = {name: a * density for name, density in _densities(program, seed).items()}
     case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
 
 
-@law("D.mask", "lp(mask(m)∘p) = where(m, lp(p), 0), site by site", "mask")
+@law("D.mask", "lp(mask(m)∘p) = where(m, lp(p), 0), site by site", "mask", put_to=("mask",))
 def masked(case: Case) -> None:
-    program, seed, m = case.program(), case.seed(), case.draw(MASKS)
-    handled = side(program, link("mask", mask=m))
+    program, seed = case.program(), case.seed()
+    handler = case.link(program)
+    handled, m = side(program, handler), handler.options["mask"]
     densities = _densities(program, seed)
     expected = {name: torch.where(torch.as_tensor(m), density, torch.zeros_like(density)) for name, density in densities.items()}
     case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
 
 
-@law("D.mask-gradient", "the gradient is exactly zero where the mask is off, even where the density is infinite or nan", "mask")
+@law("D.mask-gradient", "the gradient is exactly zero where the mask is off, even where the density is infinite or nan", "mask", put_to=("mask",))
 def mask_gradient(case: Case) -> None:
     family = case.draw(st.sampled_from(LOCATED[:-1]))
     on, bad = case.draw(st.lists(st.booleans(), min_size=1, max_size=4)), case.draw(st.sampled_from((float("nan"), float("inf"))))
@@ -78,7 +81,8 @@ def mask_gradient(case: Case) -> None:
     def model() -> Coroutine[None]:
         yield Observe("y", dist, seen)
 
-    (density,) = _densities(link("mask", mask=mask)(model), 0).values()
+    handler = attrs.evolve(case.link(model), options={"mask": mask})
+    (density,) = _densities(handler(model), 0).values()
     gradients = torch.autograd.grad(density.sum(), (location, width))
     expected = torch.autograd.grad(dist.log_prob(torch.full(mask.shape, 0.25)).sum(), (location, width))
     for found, right in zip(gradients, expected, strict=True):
@@ -86,21 +90,21 @@ def mask_gradient(case: Case) -> None:
         case.expect(same(found, torch.where(mask, right, zero)), f"the gradient of {dist} at {seen} is {found}", f"mask(model, mask={mask})")
 
 
-@law("D.condition", "lp(condition(d)∘p at z) = lp(p at (z, d))", "condition, substitute")
+@law("D.condition", "lp(condition(d)∘p at z) = lp(p at (z, d))", "condition, substitute", put_to=("condition",))
 def conditioned(case: Case) -> None:
-    program, seed, d = case.program(handlers=False), case.seed(), case.draw(values(case.last))
-    left = side(program, link("condition", data=d, strict=False))
+    program, seed = case.program(handlers=False), case.seed()
+    condition = case.link(program)
+    left, d = side(program, condition), condition.options["data"]
     found = outcome(left.fn, seed=seed).trace or Trace()
     right = side(program, link("substitute", data={**Names.of(found).samples, **d}, strict=False))
     expected = _densities(right.fn, seed + 1)
     case.expect(same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source)
 
 
-@law("D.lift", "lp(lift(p, π) at θ) = log π(θ) + lp(substitute(p, θ))", "lift, substitute")
+@law("D.lift", "lp(lift(p, π) at θ) = log π(θ) + lp(substitute(p, θ))", "lift, substitute", put_to=("lift",))
 def lifted(case: Case) -> None:
     program, seed = case.program(handlers=False, plates=False), case.seed()
-    lift = case.other(program, "lift")
-    left = side(program, lift)
+    left = side(program, case.handler(program))
     found = outcome(left.fn, seed=seed).trace or Trace()
     params = Names.of(outcome(program, seed=seed).trace or Trace()).params
     theta = {name: site.value for name, site in found.nodes.items() if isinstance(site, Sample) and name in params}
@@ -163,7 +167,7 @@ def plates(case: Case) -> None:
     case.expect(close(totals[0], totals[1], right), f"{totals[0]} is not {totals[1]}", f'plate("p", {size}, {few})', "sequential")
 
 
-@law("D.keeps", "lp(h∘p at z) = lp(p at z), site by site", "scope, infer_config, seed, trace, indep, broadcast", generic=True)
+@law("D.keeps", "lp(h∘p at z) = lp(p at z), site by site", "scope, infer_config, seed, trace, indep, broadcast", put_to=ANY)
 def keeps_densities(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     expected = outcome(program, seed=seed).trace or Trace()
@@ -174,7 +178,7 @@ def keeps_densities(case: Case) -> None:
     case.expect(same(left, right), f"the densities are {left} instead of {right}", side(program, handler).source)
 
 
-@law("D.draws", "h∘p draws what p draws, and returns the same", "scale, mask, indep, infer_config, trace, broadcast", generic=True)
+@law("D.draws", "h∘p draws what p draws, and returns the same", "scale, mask, indep, infer_config, trace, broadcast", put_to=ANY)
 def moves_no_draw(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from poutine.equality import same
 from poutine.laws.ambient import ambient, changed, other_generators, state_of
 from poutine.laws.ask import Ask, AskingRuntime
-from poutine.laws.law import Case, Law, Side, law, side
+from poutine.laws.law import ANY, Case, Law, Side, law, side
 from poutine.laws.links import Link, written
 from poutine.laws.outcome import outcome
 from poutine.laws.stepping import Stepper, interleaved
@@ -34,7 +34,7 @@ def identity(case: Case) -> None:
     case.agree(side(program, Poutine), side(program))
 
 
-@law("H2", "(h∘g)∘p ≈ h∘(g∘p)", "any handler, around any other", generic=True)
+@law("H2", "(h∘g)∘p ≈ h∘(g∘p)", "any handler, around any other", put_to=ANY)
 def associativity(case: Case) -> None:
     program = case.program()
     inner, outer = case.other(program), case.handler(program)
@@ -47,7 +47,7 @@ def associativity(case: Case) -> None:
     case.agree(Side(f"{written(outer, 'inside')}, where inside() does yield from {written(inner, 'model')}()", outer(inside)), whole)
 
 
-@law("H3", "h∘(return x) returns x", "any handler", generic=True)
+@law("H3", "h∘(return x) returns x", "any handler", put_to=ANY)
 def unit(case: Case) -> None:
     x = case.draw(st.none() | st.integers() | st.text(max_size=3) | st.just(torch.ones(2)) | st.just(Deterministic("x", 1.0)))
     handler = case.handler(case.program())
@@ -62,7 +62,7 @@ def unit(case: Case) -> None:
     case.expect(found.value[1].keys() == {"key"} and found.value[1]["key"] is x, f"it gives {found.value}", source, repr(x))
 
 
-@law("H4", "h∘(p then k) ≈ (h∘p) then (x ↦ h∘k(x))", "handlers that keep nothing between sites", generic=True)
+@law("H4", "h∘(p then k) ≈ (h∘p) then (x ↦ h∘k(x))", "handlers that keep nothing between sites", put_to=ANY)
 def sequencing(case: Case) -> None:
     first, second = case.program(), case.program(prefix="k")
 
@@ -77,7 +77,7 @@ def sequencing(case: Case) -> None:
     def both() -> Coroutine[Any]:
         return (yield from then((yield from first())))
 
-    handler = case.handler(both)  # type: ignore[arg-type]  # a program like any other, but not written in the language
+    handler = case.handler(both)
 
     def apart() -> Coroutine[Any]:
         x = yield from handler(first)()
@@ -86,7 +86,7 @@ def sequencing(case: Case) -> None:
     case.agree(side(both, handler, name="(first then second)"), Side(f"{written(handler, 'first')} then {written(handler, 'second')}", apart))
 
 
-@law("H5", "an unknown message passes untouched, and so does its reply", "any handler", generic=True)
+@law("H5", "an unknown message passes untouched, and so does its reply", "any handler", put_to=ANY)
 def unknown_messages(case: Case) -> None:
     program = case.program(asks=False)
     handler = case.handler(program)
@@ -99,7 +99,7 @@ def unknown_messages(case: Case) -> None:
     case.expect([*map(id, runtime.replies)] == [*map(id, asking.replies)], _unequal("replied", runtime.replies, asking.replies), source)
 
 
-@law("H6", "a program that is dropped is closed, and its finally runs once", "any handler", generic=True)
+@law("H6", "a program that is dropped is closed, and its finally runs once", "any handler", put_to=ANY)
 def closing(case: Case) -> None:
     program, steps = case.program(), case.draw(STEPS)
     watched = Watched(program)
@@ -113,7 +113,7 @@ def closing(case: Case) -> None:
     case.expect(watched.ended == watched.started, f"its finally ran {watched.ended} times, and it began {watched.started} times", source)
 
 
-@law("H7", "an error reaches the program at its yield, leaves it unchanged, and comes again if it is swallowed", "any handler", generic=True)
+@law("H7", "an error reaches the program at its yield, leaves it unchanged, and comes again if it is swallowed", "any handler", put_to=ANY)
 def errors(case: Case) -> None:
     program, steps, swallow = case.program(), case.draw(STEPS), case.draw(st.booleans())
     handler = case.handler(program)
@@ -131,7 +131,7 @@ def errors(case: Case) -> None:
     case.expect(mine.error is None or found is mine.error, f"what comes out is {found!r}", source)
 
 
-@law("H8", "h is the same before and after, nested in itself, and in threads", "any handler", generic=True)
+@law("H8", "h is the same before and after, nested in itself, and in threads", "any handler", put_to=ANY)
 def reentrance(case: Case) -> None:
     program, seed = case.program(), case.seed()
     wrap = case.handler(program)
@@ -148,7 +148,7 @@ def reentrance(case: Case) -> None:
     case.equal(outcome(own[0], 2, seed=seed), outcome(wrap(_nested(program, wrap)), 2, seed=seed), "h around a program that runs h", "fresh ones")
 
 
-@law("H9", "whatever h wraps is affected, wherever it is iterated", "any handler", generic=True)
+@law("H9", "whatever h wraps is affected, wherever it is iterated", "any handler", put_to=ANY)
 def wrapping(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
@@ -184,7 +184,7 @@ def disjoint(case: Case) -> None:
     case.agree(side(program, left, right), side(program, right, left))
 
 
-@law("H11", "nothing ambient is changed, or has an influence", "any handler", generic=True)
+@law("H11", "nothing ambient is changed, or has an influence", "any handler", put_to=ANY)
 def nothing_ambient(case: Case) -> None:
     program, seed = case.program(), case.seed()
     wrap = case.handler(program)
@@ -203,7 +203,7 @@ def nothing_ambient(case: Case) -> None:
     case.equal(outcome(handler, seed=seed), under_another, source, "the same under other global generators")
 
 
-@law("H12", "running again gives the same", "any handler", generic=True)
+@law("H12", "running again gives the same", "any handler", put_to=ANY)
 def repeatability(case: Case) -> None:
     program, seed = case.program(), case.seed()
     wrap = case.handler(program)
@@ -213,7 +213,7 @@ def repeatability(case: Case) -> None:
         case.equal(outcome(handler, seed=seed), first, f"{written(wrap, 'model')}, again", "the first run")
 
 
-@law("H13", "any interleaving of runs gives what each gives alone", "any handler", generic=True)
+@law("H13", "any interleaving of runs gives what each gives alone", "any handler", put_to=ANY)
 def interleaving(case: Case) -> None:
     program, turns = case.program(), case.draw(TURNS)
     wrap = case.handler(program)

@@ -8,11 +8,13 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from poutine.equality import same
+from poutine.errors import DuplicateSite
 from poutine.laws.handlers import link
-from poutine.laws.law import Case, Law, law, side
-from poutine.laws.outcome import Outcome, outcome
-from poutine.laws.traces import Names, trace_of, values
+from poutine.laws.law import Case, Law, law
+from poutine.laws.outcome import Failure, Outcome, outcome
+from poutine.laws.traces import trace_of, values
 from poutine.messages import Choice, Site
+from poutine.program import Coroutine
 from poutine.trace_graph import Trace, is_subsample
 
 EDITS: Final = st.lists(st.tuples(st.sampled_from(("remove", "value", "edge", "add")), st.integers(0, 20), st.integers(0, 20)), max_size=5)
@@ -48,7 +50,7 @@ def branches(case: Case) -> None:
         case.expect(not apart, f"the edge from {parent!r} to {child!r} joins two branches of {apart}")
 
 
-@law("K.copy", "editing a copy never changes the original", "traces", generic=True)
+@law("K.copy", "editing a copy never changes the original", "traces", put_to=("trace",))
 def copies(case: Case) -> None:
     trace = case.trace(case.program())
     trace.compute_batch_log_pdf()
@@ -63,7 +65,7 @@ def copies(case: Case) -> None:
     case.expect(same(trace.compute_batch_log_pdf(), densities), "after the edits of its copy, its densities are others")
 
 
-@law("K.remove", "a node that is removed leaves the induced subgraph", "traces", generic=True)
+@law("K.remove", "a node that is removed leaves the induced subgraph", "traces", put_to=("trace",))
 def removal(case: Case) -> None:
     trace = case.trace(case.program())
     edges, names = trace.edges, list(trace)
@@ -77,7 +79,7 @@ def removal(case: Case) -> None:
         case.expect(all(end in trace for end in ends), f"{name!r} is still joined to one of {ends}")
 
 
-@law("K.records", "a trace has each site of the program once, in order, as the outside left it", "traces", generic=True)
+@law("K.records", "a trace has each site of the program once, in order, as the outside left it", "traces", put_to=("trace",))
 def records(case: Case) -> None:
     program, seed = case.program(), case.seed()
     found, expected = case.trace(program, seed), trace_of(program, seed)
@@ -87,6 +89,21 @@ def records(case: Case) -> None:
     for name in left:
         case.expect(same(found[name], expected[name]), f"site {name!r} is {found[name]} instead of {expected[name]}")
     case.expect(same(found["_RETURN"].value, expected["_RETURN"].value), f"it has {found['_RETURN']} instead of {expected['_RETURN']}")
+
+
+@law("K.duplicates", "two sites of one name are an error at the second, before anything is drawn", "traces", put_to=("trace",))
+def duplicates(case: Case) -> None:
+    program, seed = case.program(asks=False), case.seed()
+    tracer: Any = case.handler(program)
+    names = [site.name for site in outcome(program, seed=seed).sites if site.type != "param"]
+
+    def twice() -> Coroutine[Any]:
+        yield from program()
+        return (yield from program())
+
+    found = outcome(tracer(twice).traced, seed=seed)
+    expected = Failure(DuplicateSite, names[0]) if names else None
+    case.expect(found.failure == expected, f"the run {found.failure or 'returns'}, and should {expected}", "trace(model, and model again)")
 
 
 _NOTHING: Final = object()
@@ -119,5 +136,4 @@ def _moved(before: Outcome, after: Outcome) -> set[str]:
     return {name for name in {**left, **right} if name not in left or name not in right or not same(left[name], right[name])}
 
 
-SECTION_K: Final[tuple[Law, ...]] = (forward, provenance, branches, copies, removal, records)
-_unused: Final = (Names, side)
+SECTION_K: Final[tuple[Law, ...]] = (forward, provenance, branches, copies, removal, records, duplicates)

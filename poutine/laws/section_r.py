@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 import torch
 from hypothesis import strategies as st
 from torch.distributions import constraints
@@ -21,11 +21,11 @@ from poutine.program import Program
 from poutine.trace_graph import Trace, is_subsample
 
 
-@law("R.replay", "trace(replay(p, t)) ≈ t, and returns the same", "replay")
+@law("R.replay", "trace(replay(p, t)) ≈ t, and returns the same", "replay", put_to=("replay",))
 def replayed(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     recorded = outcome(program, seed=seed)
-    replay = side(program, link("replay", guide_trace=recorded.trace))
+    replay = side(program, attrs.evolve(case.link(program), options={"guide_trace": recorded.trace}))
     found = outcome(replay.fn, seed=seed + 1)
     case.equal(found, recorded, replay.source, "the run that t records")
     left, right = (each.trace.log_pdf() for each in (found, recorded) if each.trace is not None)
@@ -65,19 +65,20 @@ def conditioned_on_trace(case: Case) -> None:
     case.expect(same(found.compute_batch_log_pdf(), recorded.compute_batch_log_pdf()), "the densities differ", condition.source)
 
 
-@law("R.uncondition", "uncondition∘condition(d)∘p ≈ p, for p without observations: draws are keyed by name", "uncondition, condition")
+@law("R.uncondition", "uncondition∘condition(d)∘p ≈ p, for p without observations: draws are keyed by name", "uncondition, condition", put_to=("uncondition",))
 def unconditioned(case: Case) -> None:
     program = case.program(observations=False)
     condition = link("condition", data=case.draw(values(program)), strict=False)
-    case.agree(side(program, condition, link("uncondition")), side(program))
+    case.agree(side(program, condition, case.handler(program)), side(program))
 
 
-@law("R.predict", "nothing is observed in uncondition∘p", "uncondition")
+@law("R.predict", "nothing is observed in uncondition∘p", "uncondition", put_to=("uncondition",))
 def nothing_observed(case: Case) -> None:
-    program = case.program()
-    found = outcome(link("uncondition")(program), seed=case.seed())
-    observed = [site.name for site in found.sites if isinstance(site, Observe)]
-    case.expect(not observed, f"{observed} are still observed", "uncondition(model)")
+    program = case.program(handlers=False)
+    condition = link("condition", data=case.draw(values(program)), strict=False)
+    whole = side(program, condition, case.handler(program))
+    observed = [site.name for site in outcome(whole.fn, seed=case.seed()).sites if isinstance(site, Observe)]
+    case.expect(not observed, f"{observed} are still observed", whole.source)
 
 
 @law("R.substitute", "the log density as a function, at the values of t, is lp(t)", "substitute")
@@ -154,4 +155,3 @@ SECTION_R: Final[tuple[Law, ...]] = (
     replayed, partially_replayed, draws_stay, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
     pickled, params_round_trip,
 )  # fmt: skip
-_: Final = Callable

@@ -1,0 +1,23 @@
+"""LAWS: every law by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from poutine.laws.law import Law
+from poutine.laws.section_b import SECTION_B
+from poutine.laws.section_c import SECTION_C
+from poutine.laws.section_d import SECTION_D
+from poutine.laws.section_h import SECTION_H
+from poutine.laws.section_i import SECTION_I
+from poutine.laws.section_k import SECTION_K
+from poutine.laws.section_r import SECTION_R
+
+LAWS: Final[Mapping[str, Law]] = MappingProxyType(
+    {law.name: law for law in (*SECTION_H, *SECTION_I, *SECTION_B, *SECTION_C, *SECTION_R, *SECTION_D, *SECTION_K)}
+)
+
+# What any handler must obey, whatever it does. H4 and H10 are for those that say so.
+ANY_HANDLER: Final = tuple(LAWS[name] for name in ("H2", "H3", "H5", "H6", "H7", "H8", "H9", "H11", "H12", "H13"))
