@@ -72,7 +72,7 @@ def infer(
 
     ::
 
-        posterior = infer(model(y, sigma), 100_000, seed=0)
+        posterior = infer(Program(model, y, sigma), 100_000, seed=0)
         print(posterior.summary())
 
     Raises ``DegenerateWeights``, ``GuideMismatch``, and what the program raises.

@@ -240,7 +240,7 @@ def poutine(*args: str) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "interpreters", *args]
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.slow
