@@ -8,6 +8,7 @@
     ├── DegenerateWeights  no draw can be told from the weights (also a ValueError)
     ├── StructureChanged   a program has other sites than in an earlier run
     ├── NotContinuous      a site has no unconstrained coordinates (a SiteError)
+    ├── NotFinite          a site cannot be enumerated (a SiteError)
     └── InputError         what was given to the command line cannot be used
 """
 
@@ -34,6 +35,10 @@ class StructureChanged(PoutineError, ValueError):
 
 class NotContinuous(SiteError, ValueError):
     """A site has no unconstrained coordinates: it is discrete, subsampled, or has no distribution."""
+
+
+class NotFinite(SiteError, ValueError):
+    """A site has infinitely many values, or too many, to enumerate."""
 
 
 class InputError(PoutineError):
