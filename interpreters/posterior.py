@@ -13,7 +13,7 @@ from interpreters import weights
 from interpreters.inference_data import inference_data, write
 from interpreters.picture import draw_histograms
 from interpreters.summary import Summary, summarize
-from interpreters.vectorization import PARTICLES, is_numeric
+from interpreters.vectorization import is_numeric
 from poutine import Choice, NoDensity, Observe, Site, Trace
 
 _FEW: Final = 100  # effective draws, below which the error of a mean is above a tenth of the standard deviation
@@ -115,8 +115,8 @@ def _dims(site: Site | None, shape: torch.Size) -> tuple[str | None, ...]:
         return tuple(names)
     event_dim = _event_dim(site)
     for frame in site.cond_indep_stack:
-        axis = None if frame.dim is None else len(shape) - event_dim + frame.dim
-        if frame.name != PARTICLES and axis is not None and axis >= 0 and shape[axis] == frame.size:
+        axis = -1 if frame.dim is None else len(shape) - event_dim + frame.dim  # negative for a plate of particles
+        if axis >= 0 and shape[axis] == frame.size:
             names[axis] = frame.name
     return tuple(names)
 

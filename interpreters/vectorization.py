@@ -13,7 +13,6 @@ The check sees the branches that a few particles take. A rarer one, ``if (theta 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import count
 from math import prod
 from typing import Any, Final
 
@@ -91,10 +90,8 @@ def vectorize(
     programs = [program] if guide is None else [guide, program]
     checks = [_Check(each, run(Program(drawn, each), seed, params).trace, seed, params) for each in programs]
     dim = -1 - max(check.rank for check in checks)
-    sizes = {size for check in checks for shape in check.shapes.values() for size in shape}
-    few = next(number for number in count(_FEW) if number not in sizes)  # so that no shape fits by accident
     for check in checks:
-        check.agree(dim, few)
+        check.agree(dim, _FEW)
     elements = sum(prod(shape) for check in checks for shape in check.shapes.values())
     return Vectorization(dim, checks[-1].shapes, max(1, _ELEMENTS // max(1, elements)))
 

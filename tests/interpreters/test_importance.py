@@ -57,6 +57,11 @@ def full_guide() -> Coroutine[None]:
     yield Sample("a", Bernoulli, f64(0.1) + f64(0.4) * b)
 
 
+def scaled_guide() -> Coroutine[None]:
+    """It draws as before: a scale is no part of what is drawn."""
+    yield from ScalePoutine(full_guide, 0.5)()
+
+
 def branching() -> Coroutine[None]:
     """Which sites there are depends on a draw."""
     a = yield Sample("a", Bernoulli(f64(0.3)))
@@ -92,6 +97,7 @@ MODELS = [
     pytest.param(finite, None, id="prior"),
     pytest.param(finite, finite_guide, id="partial guide"),
     pytest.param(finite, full_guide, id="guide in another order"),
+    pytest.param(finite, scaled_guide, id="scaled guide"),
     pytest.param(branching, None, id="branching"),
     pytest.param(scaled, None, id="scaled"),
     pytest.param(scaled, finite_guide, id="scaled, with a guide"),

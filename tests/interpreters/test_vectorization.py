@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -13,7 +14,7 @@ from torch.distributions import Bernoulli, Categorical, Dirichlet, HalfCauchy, I
 from interpreters.errors import NotVectorizable
 from interpreters.importance import importance
 from interpreters.vectorization import vectorize
-from poutine import Coroutine, Deterministic, Observe, Param, Program, Sample, factor, plate, run, scope
+from poutine import Coroutine, Deterministic, Observe, Param, Program, Sample, factor, plate, run, scope, substitute, trace
 
 X = torch.tensor([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5]])
 Y = torch.tensor([1.0, 2.0, 3.0])
@@ -70,16 +71,34 @@ def with_a_factor_and_a_constant() -> Coroutine[None]:
     yield factor("penalty", -z.square())
 
 
+@attrs.frozen
+class Die:
+    """A distribution that cannot be expanded."""
+
+    def sample(self) -> torch.Tensor:
+        return torch.randint(6, ())
+
+    def log_prob(self, value: torch.Tensor, /) -> torch.Tensor:
+        return torch.full(value.shape, -1.8)
+
+
+def with_dice() -> Coroutine[None]:
+    """What is the same for all particles counts in each."""
+    yield Observe("dice", Die(), torch.tensor([3, 4]))
+    z = yield Sample("z", Normal, 0.0, 1.0)
+    yield Observe("y", Normal, torch.ones(7, 2), z, 1.0)
+
+
 def with_a_parameter() -> Coroutine[None]:
     loc = yield Param("loc", torch.zeros(3))
     z = yield Sample("z", Normal, loc, 1.0)
     yield Observe("y", Normal, Y, z, 1.0)
 
 
-def subsampled() -> Coroutine[None]:
+def subsampled(index: torch.Tensor | None = None) -> Coroutine[None]:
     mu = yield Sample("mu", Normal, 0.0, 1.0)
 
-    @plate("data", 3, 2)
+    @plate("data", 3, 2, index)
     def data(index: torch.Tensor) -> Coroutine[None]:
         yield Observe("y", Normal, Y[index], mu, 1.0)
 
@@ -108,8 +127,9 @@ def in_a_loop() -> Coroutine[None]:
         (multivariate, -1),
         (discrete, -1),
         (with_a_factor_and_a_constant, -2),
+        (with_dice, -3),
         (with_a_parameter, -2),
-        (subsampled, -2),
+        (partial(subsampled, torch.tensor([0, 2])), -2),
         (in_a_loop, -1),
     ],
 )
@@ -119,6 +139,18 @@ def test_a_model_that_broadcasts_runs_at_once_left_of_its_dimensions(model: Call
     particles = run(Program(importance, Program(model), 7, None, plan))
     assert particles.log_weights.shape == (7,)
     assert all(values.shape == (7, *plan.shapes[name]) for name, values in particles.draws.items())
+    alone = run(trace(substitute(model, {name: values[3] for name, values in particles.draws.items()}, strict=False)).traced())
+    assert particles.log_weights[3].item() == pytest.approx(alone.log_pdf(lambda _, site: site.is_observed).item(), rel=1e-5)
+
+
+def test_the_particles_of_a_batch_share_a_subsample():
+    plan = vectorize(Program(subsampled))
+    algorithm = trace(importance).traced(Program(subsampled), 7, None, plan)
+    outer = run(algorithm)
+    index, particles = outer["batch_0/data"].value, outer["_RETURN"].value
+    assert list(particles.draws) == ["mu"]
+    alone = run(trace(substitute(subsampled, {"mu": particles.draws["mu"][3]})).traced(index))
+    assert particles.log_weights[3].item() == pytest.approx(alone.log_pdf(lambda _, site: site.is_observed).item(), rel=1e-5)
 
 
 # What is silently wrong, or raises
@@ -171,17 +203,6 @@ def event_and_batch() -> Coroutine[None]:
     mu = yield Sample("mu", Normal, 0.0, 1.0)
     theta = yield Sample("theta", Independent(Normal(torch.zeros(3), 1.0), 1))
     yield Observe("y", Normal, Y, mu + theta, 1.0)
-
-
-@attrs.frozen
-class Die:
-    """A distribution that cannot be expanded."""
-
-    def sample(self) -> torch.Tensor:
-        return torch.randint(6, ())
-
-    def log_prob(self, value: torch.Tensor, /) -> torch.Tensor:
-        return torch.full(value.shape, -1.8)
 
 
 def shared_draw() -> Coroutine[None]:
