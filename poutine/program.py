@@ -141,9 +141,10 @@ def drive(program: Program[T]) -> Generator[Message, Message, T]:
                 while pending is not None:
                     down, base, pending = pending
                     site = down(site)
-                if site.value is UNDECIDED:
+                value = site.value
+                if value is UNDECIDED:
                     raise _bad_reply(site)
-                run.reply = site.value if frame.owner is None else site
+                run.reply = value if frame.owner is None else site
             except BaseException as error:
                 run.fail(error if isinstance(site, Message) else _bad_reply(site), base)
         return cast(T, run.reply)

@@ -45,7 +45,7 @@ class TracePoutine(Poutine):
 
     def _traced(self, program: Program[Any]) -> Coroutine[Trace]:
         trace = self._new()
-        yield from Program(self._record, program, trace, _counting_plates())
+        yield from self._record(program, trace, _counting_plates())
         return trace
 
     def _new(self) -> Trace:
