@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from itertools import count, islice, product
+from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
@@ -164,11 +165,13 @@ class _Frontier:
         return (path for _, _, path in self._heap)
 
 
-_PRIORITIES: Final[Mapping[str, Callable[[_Path, int], float]]] = {
-    "depth": lambda _, number: -number,
-    "breadth": lambda path, _: len(path.choices),
-    "best": lambda path, _: -path.log_prob,
-}
+_PRIORITIES: Final[Mapping[str, Callable[[_Path, int], float]]] = MappingProxyType(
+    {
+        "depth": lambda _, number: -number,
+        "breadth": lambda path, _: len(path.choices),
+        "best": lambda path, _: -path.log_prob,
+    }
+)
 
 
 class _Elsewhere(PoutineError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import attrs
@@ -39,25 +39,20 @@ class ValueMap(Poutine):
         data = self.data
         seen: dict[str, None] = {}
 
-        def up(site: Any) -> Message:
+        def act(site: Any) -> Message:
             seen[site.name] = None
-            return self.request(site, data[site.name]) if site.name in data else site
+            return self.give(site, data[site.name]) if site.name in data else site
 
-        def down(site: Any) -> Message:
-            return self.reply(site, data[site.name]) if site.name in data else site
-
-        acts_down = type(self).reply is not ValueMap.reply
-        rule = Rule(up=up, down=down if acts_down else None)
-        result = yield Handling(program, dict.fromkeys(self.kinds, rule))
+        result = yield Handling(program, dict.fromkeys(self.kinds, self.rule(act)))
         unused = [name for name in data if name not in seen]
         if unused and self.strict:
             raise UnusedNames(type(self).__name__, unused, seen)
         return result
 
-    def request(self, site: Any, value: Any) -> Message:
-        """What becomes of the request of a site that ``data`` names."""
-        return site  # type: ignore[no-any-return]
+    def rule(self, act: Callable[[Any], Message]) -> Rule:
+        """Whether it acts on the way up, on requests, or on the way down, on finished sites."""
+        return Rule(up=act)
 
-    def reply(self, site: Any, value: Any) -> Message:
-        """What becomes of its finished site."""
-        return site  # type: ignore[no-any-return]
+    def give(self, site: Any, value: Any) -> Message:
+        """What becomes of a site that ``data`` names."""
+        raise NotImplementedError

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import attrs
 
 from poutine.messages import Message, Sealed, Site
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Rule, Rules
+from poutine.program import Rule, Rules
 
 
 def _names(names: Iterable[str] | None) -> frozenset[str] | None:
@@ -59,10 +58,10 @@ class BlockPoutine(Poutine):
         return self.hide is None and self.hide_types is None
 
     def rules(self) -> Rules:
-        def seal(site: Site) -> Coroutine[Any]:
-            if not self.hides(site):
-                return (yield site)
-            sealed = yield Sealed(site)
-            return sealed.message
+        def seal(site: Site) -> Message:
+            return Sealed(site) if self.hides(site) else site
 
-        return {Site: Rule(around=seal)}
+        def unseal(site: Message) -> Message:
+            return site.message if isinstance(site, Sealed) else site
+
+        return {Site: Rule(up=seal, down=unseal)}

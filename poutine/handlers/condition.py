@@ -23,7 +23,7 @@ class ConditionPoutine(ValueMap):
 
     kinds: ClassVar[tuple[type[Site], ...]] = (Choice,)
 
-    def request(self, site: Choice, value: Any) -> Message:
+    def give(self, site: Choice, value: Any) -> Message:
         if not isinstance(site, Observe):
             return site.observed(value)  # type: ignore[attr-defined, no-any-return]  # the other Choice is Sample
         if site.conditioned:

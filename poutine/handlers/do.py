@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from poutine.messages import Choice, Message, Site
+from poutine.program import Rule
 from poutine.value_map import ValueMap
 
 
@@ -27,5 +29,8 @@ class DoPoutine(ValueMap):
 
     kinds: ClassVar[tuple[type[Site], ...]] = (Choice,)
 
-    def reply(self, site: Choice, value: Any) -> Message:
+    def rule(self, act: Callable[[Choice], Message]) -> Rule:
+        return Rule(down=act)
+
+    def give(self, site: Choice, value: Any) -> Message:
         return site.evolve(value=value)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
-from poutine.messages import Site
+from poutine.messages import Message, Site
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Rule, Rules
+from poutine.program import Rule, Rules
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -28,8 +26,12 @@ class ScopePoutine(Poutine):
     prefix: str = attrs.field(validator=attrs.validators.instance_of(str))
 
     def rules(self) -> Rules:
-        def rename(site: Site) -> Coroutine[Any]:
-            answered = yield site.evolve(name=f"{self.prefix}/{site.name}")
-            return answered.evolve(name=site.name)
+        prefix = f"{self.prefix}/"
 
-        return {Site: Rule(around=rename)} if self.prefix else {}
+        def enter(site: Site) -> Message:
+            return site.evolve(name=prefix + site.name)
+
+        def leave(site: Message) -> Message:
+            return site.evolve(name=site.name.removeprefix(prefix))
+
+        return {Site: Rule(up=enter, down=leave)} if self.prefix else {}

@@ -22,7 +22,7 @@ class SubstitutePoutine(ValueMap):
 
     kinds: ClassVar[tuple[type[Site], ...]] = (Choice, Param)
 
-    def request(self, site: Site, value: Any) -> Message:
+    def give(self, site: Site, value: Any) -> Message:
         if isinstance(site, Observe) and not site.conditioned:
             raise AlreadyObserved(site.name, f"it cannot be substituted with {value!r}: the model observes it; uncondition first")
         return site.evolve(value=value)
