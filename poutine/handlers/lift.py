@@ -25,6 +25,8 @@ class LiftPoutine(Poutine):
 
     **Laws**: ``lp(lift(prior)(p) at w) = log prior(w) + lp(substitute(w)(p))``; ``lift({})`` is the identity; the inner one of
     two wins; condition outside sees the lifted sites, inside it cannot.
+    In ``poutine.laws``: I.neutral, I.idempotent, I.lift, B.isolates, C.lifted-names, D.lift; C.scale, C.mask, C.substitute,
+    C.trace, C.uncondition, C.infer_config, C.indep.
     """
 
     prior: Any

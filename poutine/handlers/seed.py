@@ -22,6 +22,8 @@ class SeedPoutine(Poutine):
         frozen = seed(simulator, seed=7)       # the same draws under every run(frozen(), seed=...)
 
     **Laws**: the innermost seed wins; commutes with condition, replay, uncondition, substitute, scale, mask, block and trace.
+    In ``poutine.laws``: H4, I.idempotent, I.seed, D.keeps; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace,
+    C.replay, C.do, C.uncondition, C.infer_config, C.escape, C.indep, C.broadcast.
     """
 
     seed: int = attrs.field(validator=attrs.validators.instance_of(int))

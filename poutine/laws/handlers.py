@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from torch.distributions import Laplace, Normal
 
 from poutine import aliases
+from poutine.handlers.lift import LiftPoutine
 from poutine.laws.links import Chain, Link
 from poutine.laws.traces import ELSEWHERE, Names, trace_of, traces, values
+from poutine.trace_graph import Trace
 
 Options = st.SearchStrategy[Mapping[str, Any]]
 
@@ -82,20 +84,18 @@ def _block(program: Callable[..., Any]) -> Options:
 
 
 def _value_map(program: Callable[..., Any]) -> Options:
-    return values(program, elsewhere=True).map(lambda data: {"data": data, "strict": False})
-
-
-def _substitute(program: Callable[..., Any]) -> Options:
-    params = Names.of(trace_of(program)).params
-    some = st.lists(st.sampled_from(tuple(params)), unique=True, max_size=2) if params else st.just([])
+    """Values for samples; perhaps for params too, which become samples if they are lifted further in."""
+    params = tuple(Names.of(trace_of(program)).params)
+    some = st.lists(st.sampled_from(params), unique=True, max_size=1) if params else st.just([])
+    numbers = st.sampled_from((0.75, 0.5)).map(torch.tensor)
     return st.builds(
-        lambda data, names: {"data": data | {name: torch.tensor(0.75) for name in names}, "strict": False}, values(program, elsewhere=True), some
+        lambda data, names, number: {"data": data | dict.fromkeys(names, number), "strict": False}, values(program, elsewhere=True), some, numbers
     )
 
 
 def _escape(program: Callable[..., Any]) -> Options:
     known = Names.of(trace_of(program))
-    return st.sampled_from((*known.samples, *known.observed, ELSEWHERE)).map(lambda name: {"escape_fn": AtSite(name)})
+    return st.sampled_from((*known.samples, *known.observed, *known.params, ELSEWHERE)).map(lambda name: {"escape_fn": AtSite(name)})
 
 
 def _indep(program: Callable[..., Any]) -> Options:
@@ -103,7 +103,8 @@ def _indep(program: Callable[..., Any]) -> Options:
 
 
 def _infer_config(program: Callable[..., Any]) -> Options:
-    return _names(program).map(lambda names: {"config": {name: {"step": 0.5} for name in names}})
+    steps = st.sampled_from(({"step": 0.5}, {"step": 0.25}, {"kernel": "hmc"}))
+    return st.builds(lambda names, step: {"config": dict.fromkeys(names, step)}, _names(program), steps)
 
 
 def _lift(program: Callable[..., Any]) -> Options:
@@ -114,7 +115,15 @@ def _lift(program: Callable[..., Any]) -> Options:
 
 
 def _replay(program: Callable[..., Any]) -> Options:
-    return traces(program, partial=True).map(lambda trace: {"guide_trace": trace})
+    lifted = LiftPoutine(program, Normal(0.0, 1.0))
+    guides = st.one_of(traces(program, partial=True), traces(lifted, partial=True))
+
+    def chosen(guide: Trace) -> Options:
+        names = tuple(Names.of(guide).samples)
+        some = st.lists(st.sampled_from(names), unique=True, max_size=2) if names else st.just([])
+        return st.just({"guide_trace": guide}) | some.map(lambda sites: {"guide_trace": guide, "sites": sites})
+
+    return guides.flatmap(chosen)
 
 
 CONFIGURATIONS: Final[Mapping[str, Callable[[Callable[..., Any]], Options]]] = MappingProxyType(
@@ -122,7 +131,7 @@ CONFIGURATIONS: Final[Mapping[str, Callable[[Callable[..., Any]], Options]]] = M
         "scale": lambda program: SCALES.map(lambda factor: {"scale": factor}),
         "mask": lambda program: MASKS.map(lambda mask: {"mask": mask}),
         "condition": _value_map,
-        "substitute": _substitute,
+        "substitute": _value_map,
         "block": _block,
         "trace": lambda program: st.sampled_from((None, "flat", "dense")).map(lambda kind: {"graph_type": kind}),
         "replay": _replay,

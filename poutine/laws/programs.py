@@ -86,10 +86,9 @@ class _Writer:
     def block(self, scope: Scope, depth: int) -> tuple[tuple[Statement, ...], Scope]:
         """Some statements, and what is known after them."""
         body: list[Statement] = []
-        while self.written < _LONGEST and self.draw(_MORE):
-            kinds = [kind for kind, possible in _KINDS if possible(self.allowed, scope, depth)]
-            statement, scope = self.draw(st.sampled_from(kinds))(self, scope, depth)
-            body.append(statement)
+        while (more := self.draw(_one_more(self, scope, depth))) is not None:
+            body.append(more[0])
+            scope = more[1]
         return tuple(body), scope
 
     def name(self, stem: str, scope: Scope) -> tuple[str, Name]:
@@ -218,6 +217,19 @@ def inner_links(prefix: str) -> st.SearchStrategy[Link]:
     )
 
 
+@st.composite
+def _one_more(draw: Draws, writer: _Writer, scope: Scope, depth: int) -> tuple[Statement, Scope] | None:
+    """A statement, and what is known after it; None at the end of a block.
+
+    It is a single draw, which is made at the end of a long program, too: so that Hypothesis can leave it out as a whole.
+    """
+    if not draw(_MORE) or writer.written >= _LONGEST:
+        return None
+    kinds = [kind for kind, possible in _KINDS if possible(writer.allowed, scope, depth)]
+    statement: tuple[Statement, Scope] = draw(st.sampled_from(kinds))(writer, scope, depth)
+    return statement
+
+
 _LONGEST: Final = 12
 _MORE: Final = st.integers(0, 5).map(bool)
 _RARELY: Final = st.integers(0, 4).map(lambda number: number == 4)
@@ -237,7 +249,7 @@ _KINDS: Final[tuple[tuple[_Kind, _Possible], ...]] = (
     (_Writer.branch, lambda allowed, scope, depth: depth < _DEEPEST and not scope.in_rows),
     (_Writer.repeat, lambda allowed, scope, depth: depth < _DEEPEST and not scope.in_rows),
     (_Writer.guard, lambda allowed, scope, depth: depth < _DEEPEST),
-    (_Writer.call, lambda allowed, scope, depth: allowed.submodels and depth < _DEEPEST),
+    *[(_Writer.call, lambda allowed, scope, depth: allowed.submodels and depth < _DEEPEST)] * 2,
     (_Writer.recursion, lambda allowed, scope, depth: allowed.submodels and depth < _DEEPEST and not scope.in_rows),
     (_Writer.rows, lambda allowed, scope, depth: allowed.plates and depth < _DEEPEST),
     (_Writer.elements, lambda allowed, scope, depth: allowed.plates and depth < _DEEPEST and not scope.in_rows),

@@ -33,7 +33,12 @@ NEUTRAL: Final = (
 )
 
 
-@law("I.neutral", "h∘p ≈ p, where h has nothing to do", "scale(1), mask(True), condition({}), block(hide=[]), scope(''), ...; trace")
+@law(
+    "I.neutral",
+    "h∘p ≈ p, where h has nothing to do",
+    "scale(1), mask(True), condition({}), substitute({}), do({}), replay of nothing, lift({}), block(hide=[]), scope(''), "
+    "escape(never), infer_config({}); trace and broadcast in any case",
+)
 def neutral(case: Case) -> None:
     program, handler = case.program(), case.draw(st.sampled_from(NEUTRAL))
     case.agree(side(program, handler), side(program))
@@ -122,7 +127,8 @@ def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     program = case.program()
     outer = case.link(program)
     inner = case.link(program)
-    if {option} <= outer.options.keys() & inner.options.keys() and outer.name == inner.name:
+    alone = {option} == (outer.options.keys() | inner.options.keys()) - {"strict"}
+    if alone and outer.name == inner.name:
         both = fuse(outer.options[option], inner.options[option])
         if both is not None:
             fused = attrs.evolve(outer, options={**outer.options, option: both})

@@ -1,0 +1,20 @@
+"""Hypothesis profiles. ``HYPOTHESIS_PROFILE=deep make test``, or ``make deep`` for the laws alone.
+
+dev   the default: few examples, the same in each run.
+ci    more of them; also the same in each run. Chosen where the environment has ``CI``.
+deep  thousands for each law, others in each run.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Random programs take long to draw, and one that is slow on a loaded machine is no fault.
+COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+settings.register_profile("dev", COMMON, max_examples=10, derandomize=True)
+settings.register_profile("ci", COMMON, max_examples=25, derandomize=True)
+settings.register_profile("deep", COMMON, max_examples=2_000, derandomize=False, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))

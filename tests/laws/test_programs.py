@@ -1,0 +1,168 @@
+"""Random programs: what is printed runs, and does what it says; they are values; they cover the language; they shrink."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+
+import pytest
+import torch
+import torch.distributions as td
+from hypothesis import Phase, find, given, settings
+from hypothesis import strategies as st
+
+from poutine import run
+from poutine.equality import same
+from poutine.laws import chains, difference, distributions, handlers, outcome, programs, traces, values
+from poutine.laws.distributions import terms
+from poutine.laws.families import FAMILIES
+from poutine.randomness import draw
+from poutine.trace_graph import Trace
+
+FEATURES = {
+    "sample": "yield Sample(",
+    "observation": "yield Observe(",
+    "param": "yield Param(",
+    "computed value": "yield Deterministic(",
+    "factor": "yield factor(",
+    "message of the user's own": "yield Ask(",
+    "branch": "if bool(",
+    "loop": "for i_",
+    "loop of drawn length": "in range(min(int(",
+    "try": "finally:",
+    "submodel": "yield from sub_",
+    "submodel as a program": "yield from Program(sub_",
+    "submodel under a handler": "yield from scale(",
+    "recursion": "def rec_",
+    "vectorised plate": ")(sub_",
+    "sequential plate": "vectorized=False)(sub_",
+    "subsampled plate": "subsample_size=",
+    "bare indep": "yield from indep(",
+    "deferred distribution": "Sample(\"x_1\", Normal, ",
+    "shaped distribution": "Independent(",
+}
+
+
+@given(programs())
+def test_the_printed_source_does_what_the_model_does(program):
+    module = {}
+    exec(program.source, module)  # noqa: S102  # what the kit prints is to be run
+    assert difference(outcome(module["model"]), outcome(program)) is None
+
+
+@given(programs())
+def test_a_random_program_runs(program):
+    assert outcome(program).failure is None
+
+
+@given(programs(asks=False), st.integers(0, 3))
+def test_the_default_runtime_runs_it_too(program, seed):
+    assert torch.equal(torch.as_tensor(run(program, seed)), torch.as_tensor(outcome(program, seed=seed).value))
+
+
+@given(programs())
+def test_programs_are_values(program):
+    again = pickle.loads(pickle.dumps(program))
+    assert again == program
+    assert repr(again) == repr(program)
+
+
+@pytest.mark.slow
+def test_programs_cover_the_language():
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=600, derandomize=True, phases=[Phase.generate])
+    @given(programs())
+    def look(program):
+        seen.update(feature for feature, mark in FEATURES.items() if mark in program.source)
+
+    look()
+    assert not FEATURES.keys() - seen.keys()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines"),
+    [
+        (lambda program: "Observe" in repr(program), 3),
+        (lambda program: any(site.name.endswith("_1") for site in outcome(program).sites if "_0_1" in site.name), 8),
+        (lambda program: len(outcome(program).sites) >= 2, 4),
+    ],
+    ids=["an observation", "nested counters", "two sites"],
+)
+@pytest.mark.slow
+def test_programs_shrink(wanted, lines):
+    """What is left has hardly a line that is not needed."""
+    smallest = find(programs(), wanted, settings=settings(max_examples=5_000, derandomize=True, database=None, deadline=None))
+    assert len(repr(smallest).strip().splitlines()) <= lines
+
+
+@given(st.data())
+def test_a_feature_that_is_left_out_is_left_out(data):
+    left_out = data.draw(st.sampled_from(("observations", "params", "asks", "plates", "submodels")))
+    marks = {
+        "observations": ("Observe(", "factor("), "params": ("Param(",), "asks": ("Ask(",),
+        "plates": ("plate(", "indep("), "submodels": ("def sub", "def rec"),
+    }  # fmt: skip
+    flags = {left_out: False} | ({"plates": False} if left_out == "submodels" else {})
+    source = repr(data.draw(programs(**flags)))
+    assert not any(mark in source for mark in marks[left_out])
+
+
+@given(programs(prefix="k"))
+def test_a_prefix_keeps_names_apart(program):
+    assert all(site.name.split("/")[-1].startswith("k") for site in outcome(program).sites)
+
+
+@given(st.data())
+def test_handlers_chains_traces_and_values_suit_the_program(data):
+    program = data.draw(programs())
+    handler, chain = data.draw(handlers(program)), data.draw(chains(program))
+    assert pickle.loads(pickle.dumps(handler)) == handler
+    assert outcome(chain(program)) == outcome(chain(program))
+    assert repr(handler).startswith(handler.name)
+    assert isinstance(data.draw(traces(program)), Trace)
+    for name, value in data.draw(values(program)).items():
+        sites = {site.name: site for seed in range(4) for site in outcome(program, seed=seed).sites}
+        assert sites[name].type == "sample"
+        assert sites[name].dist.log_prob(value).sum() > -torch.inf
+
+
+@pytest.mark.filterwarnings("ignore:Singular sample detected")
+@given(distributions())
+def test_distributions_can_be_drawn_and_scored(dist):
+    value = draw(dist, (0, "x", 1))
+    assert value.shape == dist.batch_shape + dist.event_shape
+    assert dist.log_prob(value).shape == dist.batch_shape
+
+
+@given(distributions(finite=True))
+def test_finite_distributions_can_be_enumerated(dist):
+    assert dist.enumerate_support(expand=False).shape[0] > 0
+
+
+# torch warns at each draw of a Wishart, singular or not.
+@pytest.mark.filterwarnings("ignore:Singular sample detected")
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@given(data=st.data())
+def test_equal_terms_are_equal_distributions(family, data):
+
+    term = data.draw(family.terms())
+    left, right = term.value({}), term.value({})
+    assert same(left, right)
+    assert same(draw(left, (0, "x", 1)), draw(right, (0, "x", 1)))
+    left.log_prob(draw(left, (0, "x", 2)))  # fills in what is computed on demand
+    assert same(left, right)
+
+
+def test_the_families_are_all_of_torch():
+    """Those that need parts that are not numbers, or whose class is a base, are listed."""
+
+    classes = {name for name in td.__all__ if isinstance(getattr(td, name), type) and issubclass(getattr(td, name), td.Distribution)}
+    bases = {"Distribution", "ExponentialFamily"}
+    assert classes - bases - {family.name for family in FAMILIES} == {"Independent"}
+
+
+@given(terms())
+def test_terms_print_as_they_are_written(term):
+
+    assert same(eval(str(term), {**vars(torch.distributions), "torch": torch}), term.value({}))  # noqa: S307  # what the kit prints
