@@ -1,0 +1,124 @@
+"""The leapfrog integrator, twice: of one chain in a compiled loop, and of tensors over chains.
+
+A leapfrog is half a kick by the gradient of the log density, a drift along the velocity, half a kick. The energy is
+H = p·v / 2 - log density, where the velocity v is the inverse metric times the momentum p.
+
+**Laws**: reversible (a step with -step undoes it), preserves volume, and over a fixed time the energy error is O(step ** 2).
+
+Source: Neal, "MCMC using Hamiltonian dynamics", in the Handbook of Markov Chain Monte Carlo (2011), section 5.2.3.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import torch
+
+from interpreters.jit import call_density, jitable
+from interpreters.machine import BatchedDensity
+
+# The rows of a point in phase space, [4, dim].
+POSITION: Final = 0
+GRADIENT: Final = 1
+MOMENTUM: Final = 2
+VELOCITY: Final = 3
+
+
+@jitable
+def leapfrog(density: Any, scale: Any, dense: Any, point: Any, value: Any, step: float) -> float:
+    """One step of ``point``, in place; returns the log density there. ``density`` is the address of a C function and its data."""
+    position, gradient, momentum, velocity = point[0], point[1], point[2], point[3]
+    dim = len(position)
+    for i in range(dim):
+        momentum[i] += 0.5 * step * gradient[i]
+    to_velocity(scale, dense, momentum, velocity)
+    for i in range(dim):
+        position[i] += step * velocity[i]
+    call_density(density[0], dim, position.ctypes.data, gradient.ctypes.data, value.ctypes.data, density[1])
+    for i in range(dim):
+        momentum[i] += 0.5 * step * gradient[i]
+    to_velocity(scale, dense, momentum, velocity)
+    return value[0]  # type: ignore[no-any-return]  # arrays of numba are untyped
+
+
+@jitable
+def to_velocity(scale: Any, dense: Any, momentum: Any, velocity: Any) -> None:
+    """The inverse metric times the momentum."""
+    for i in range(len(scale)):
+        velocity[i] = scale[i] * momentum[i]
+    for i in range(len(dense)):  # of a diagonal metric this is empty
+        velocity[i] = 0.0
+        for j in range(len(dense)):
+            velocity[i] += dense[i, j] * momentum[j]
+
+
+@jitable
+def to_momentum(scale: Any, factor: Any, normals: Any) -> None:
+    """Turns standard normals into a momentum, in place: p = M^(1/2) z, or L' p = z where the inverse of M is L L'."""
+    for i in range(len(scale)):
+        normals[i] /= 1.0 if len(factor) else math.sqrt(scale[i])
+    for i in range(len(factor) - 1, -1, -1):
+        for j in range(i + 1, len(factor)):
+            normals[i] -= factor[j, i] * normals[j]
+        normals[i] /= factor[i, i]
+
+
+@jitable
+def copy(vector: Any, to: Any) -> None:
+    """Without the temporary copy that an assignment of slices makes."""
+    for i in range(len(vector)):
+        to[i] = vector[i]
+
+
+@jitable
+def kinetic(point: Any) -> float:
+    total = 0.0
+    for i in range(point.shape[1]):
+        total += point[2, i] * point[3, i]
+    return 0.5 * total
+
+
+@jitable
+def cholesky(matrix: Any, factor: Any) -> bool:
+    """Writes the lower Cholesky factor; False, with ``factor`` half written, if the matrix is not positive definite."""
+    for i in range(len(matrix)):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            if i == j and not total > 0.0:
+                return False
+            factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
+    return True
+
+
+def leapfrog_tensor(
+    density: BatchedDensity, scale: torch.Tensor, dense: torch.Tensor, point: torch.Tensor, step: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One step of ``point`` [chains, 4, dim] by ``step`` [chains]: the new point, and the log density there [chains]."""
+    position, gradient, momentum, _ = point.unbind(dim=1)
+    step = step.unsqueeze(-1)
+    momentum = momentum + 0.5 * step * gradient
+    position = position + step * velocity_tensor(scale, dense, momentum)
+    value, gradient = density(position)
+    momentum = momentum + 0.5 * step * gradient
+    return torch.stack([position, gradient, momentum, velocity_tensor(scale, dense, momentum)], dim=1), value
+
+
+def velocity_tensor(scale: torch.Tensor, dense: torch.Tensor, momentum: torch.Tensor) -> torch.Tensor:
+    """``to_velocity`` over chains: all are [chains, dim], and dense is [chains, dim, dim] or [chains, 0, 0]."""
+    return torch.einsum("cij,cj->ci", dense, momentum) if dense.shape[-1] else scale * momentum
+
+
+def momentum_tensor(scale: torch.Tensor, factor: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
+    """``to_momentum`` over chains."""
+    if factor.shape[-1]:
+        solved: torch.Tensor = torch.linalg.solve_triangular(factor.mT, normals.unsqueeze(-1), upper=True)
+        return solved.squeeze(-1)
+    return normals / scale.sqrt()
+
+
+def energy_tensor(point: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """H, in nats, of points [chains, 4, dim] with log densities ``value``."""
+    return 0.5 * (point[:, MOMENTUM] * point[:, VELOCITY]).sum(dim=-1) - value

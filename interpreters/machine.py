@@ -1,0 +1,128 @@
+"""What a sampler remembers between draws, and what it is set to. Plain arrays, so that it can be saved and go on anywhere.
+
+The randomness needs no memory: see ``philox``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from interpreters.adaptation import dense_schedule, diagonal_schedule
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+BatchedDensity = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+"""[chains, dim] positions to [chains] log densities and [chains, dim] gradients."""
+
+# The columns of ``Machine.averaging``
+LOG_STEP: Final = 0  # what is used
+LOG_AVERAGE: Final = 1  # what will be used after warmup
+ERROR: Final = 2
+CENTRE: Final = 3
+UPDATES: Final = 4
+
+# The columns of ``Machine.counts``
+DRAW: Final = 0  # how many draws were made, warmup included
+ELDER: Final = 1  # how many draws the estimate in use has seen,
+YOUNGER: Final = 2  # and the one that will replace it
+
+# The second axis of ``Machine.moments``
+DRAW_MEAN, DRAW_SCATTER, GRADIENT_MEAN, GRADIENT_SCATTER = range(4)
+
+STATISTICS: Final = (
+    "lp", "energy", "acceptance_rate", "step_size", "tree_depth", "n_steps", "diverging", "index_in_trajectory",
+)  # fmt: skip
+"""What is recorded of each draw, by its name in ArviZ. ``energy`` and ``lp`` are in nats."""
+
+
+class Machine(NamedTuple):
+    """The memory of all chains. In each array the first axis is the chain; ``machine.of(c)`` are the rows of one.
+
+    position, gradient:  [dim] each: the last draw, unconstrained, and the gradient of the log density there.
+    log_density:  [1], in nats.
+    scale:        [dim], the diagonal of the inverse metric.
+    dense:        [dim, dim], the inverse metric, or [0, 0] if it is diagonal.
+    factor:       its lower Cholesky factor.
+    scatter:      like dense, the sum of products of deviations of the draws.
+    moments:      [2, 4, dim]: of the elder and of the younger estimate, means and sums of squared deviations.
+    averaging:    [5], counts: [3], see the columns above.
+    """
+
+    position: Any
+    gradient: Any
+    log_density: Any
+    scale: Any
+    dense: Any
+    factor: Any
+    scatter: Any
+    moments: Any
+    averaging: Any
+    counts: Any
+
+    def of(self, chain: int) -> Machine:
+        """Views of one chain's rows."""
+        return Machine(*(array[chain] for array in self))
+
+    def tensors(self, device: torch.device) -> Machine:
+        return Machine(*(torch.from_numpy(array).clone().to(device) for array in self))
+
+    def arrays(self) -> Machine:
+        """Copies, as numpy arrays."""
+        return Machine(*((array.cpu().numpy() if isinstance(array, torch.Tensor) else array).copy() for array in self))
+
+    @classmethod
+    def empty(cls, chains: int, dim: int, dense: bool) -> Machine:
+        """A machine at the origin with the identity as its metric."""
+        n = dim if dense else 0
+        eye = np.broadcast_to(np.eye(n), (chains, n, n))
+        zeros = [np.zeros((chains, *shape)) for shape in ((dim,), (dim,), (1,))]
+        rest = [eye.copy(), eye.copy(), np.zeros((chains, n, n)), np.zeros((chains, 2, 4, dim)), np.zeros((chains, 5))]
+        return cls._make([*zeros, np.ones((chains, dim)), *rest, np.zeros((chains, 3), np.int64)])
+
+
+class Settings(NamedTuple):
+    """What does not change while a sampler runs.
+
+    max_depth:   trees have at most 2 ** max_depth leaves.
+    num_steps:   0 for NUTS; for plain HMC the number of leapfrogs in each trajectory, or
+    length:      if positive, the trajectory's length, the number of leapfrogs being this over the step size.
+    target:      the acceptance that the step size is adapted to.
+    max_error:   an energy error above it, in nats, is a divergence.
+    schedule:    [num_warmup], see ``adaptation``.
+    """
+
+    seed: int
+    max_depth: int
+    num_steps: int
+    length: float
+    target: float
+    max_error: float
+    schedule: Integers
+
+
+@attrs.frozen
+class Options:
+    """What a user may set. The defaults are Stan's."""
+
+    target_accept: float = attrs.field(default=0.8, validator=[attrs.validators.gt(0.0), attrs.validators.lt(1.0)])
+    max_depth: int = attrs.field(default=10, validator=[attrs.validators.ge(1), attrs.validators.le(20)])
+    metric: str = attrs.field(default="diagonal", validator=attrs.validators.in_(("diagonal", "dense")))
+    num_steps: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    length: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
+    step_size: float | None = None
+    max_energy_error: float = 1000.0
+
+    @property
+    def is_dense(self) -> bool:
+        return self.metric == "dense"
+
+    def settings(self, seed: int, num_warmup: int) -> Settings:
+        schedule = dense_schedule(num_warmup) if self.is_dense else diagonal_schedule(num_warmup)
+        return Settings(seed, self.max_depth, self.num_steps, self.length, self.target_accept, self.max_energy_error, schedule)

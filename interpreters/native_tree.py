@@ -1,0 +1,228 @@
+"""One transition of NUTS, compiled: multinomial sampling, the generalised U-turn criterion, and Stan's extra checks.
+
+A trajectory doubles, forwards or backwards in time at random. The new half is a balanced tree over 2 ** depth leaves, and no
+subtree of it may turn back on itself. It is built leaf by leaf as a binary counter: ``stack[level]`` is a finished subtree of
+2 ** level leaves that awaits its sibling. So the memory is O(depth) points, whatever the length of the trajectory.
+
+Of a subtree are kept the momentum and velocity of its first and last leaf, and rho, the sum of its momenta. Two siblings turn
+unless rho has a positive product with the velocities at both ends: of their union, of the left one with the first leaf of the
+right one, and of the last leaf of the left one with the right one. The last two are Stan's: without them a trajectory over a
+whole number of periods of an oscillation is not seen to turn.
+
+A leaf is drawn from the new half with probability proportional to exp(-H), as the leaves come; it replaces the sample of the
+trajectory so far with probability min(1, weight of the new half / weight of the old).
+
+Sources: Hoffman and Gelman, "The No-U-Turn Sampler", JMLR 15 (2014); Betancourt, "A conceptual introduction to Hamiltonian
+Monte Carlo", arXiv:1701.02434 (2017), appendix A; Stan, src/stan/mcmc/hmc/nuts/base_nuts.hpp. Its recursion merges samples
+pair by pair, which gives each leaf the same probability.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from interpreters.integrator import GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, to_momentum, to_velocity
+from interpreters.jit import jitable
+from interpreters.machine import DRAW, LOG_STEP, Settings
+from interpreters.philox import DIRECTION, LEAF, MERGE, normals, uniform
+from interpreters.philox import MOMENTUM as FOR_MOMENTUM
+
+# The rows of a subtree, [5, dim].
+FIRST_P: Final = 0
+FIRST_V: Final = 1
+LAST_P: Final = 2
+LAST_V: Final = 3
+RHO: Final = 4
+
+
+class Work(NamedTuple):
+    """Room to work in, for one chain: nothing is allocated while it runs.
+
+    ends:    [2, 4, dim], the points at both ends of the trajectory, backwards first. The one that moves is here, too.
+    near:    [2, dim], momentum and velocity of the end from which the trajectory is extended.
+    stack:   [max_depth + 1, 5, dim], finished subtrees.
+    rho:     [2, dim], of the trajectory, and of the subtree that is being merged.
+    chosen:  [2, 2, dim], position and gradient of the sample, and of the new half's.
+    value:   [1], where the density writes.
+    extent:  [2], how many leaves the trajectory has on either side of its start.
+    """
+
+    ends: Any
+    near: Any
+    stack: Any
+    rho: Any
+    chosen: Any
+    value: Any
+    extent: Any
+
+    @classmethod
+    def empty(cls, dim: int, max_depth: int) -> Work:
+        shapes = (2, 4, dim), (2, dim), (max_depth + 1, 5, dim), (2, dim), (2, 2, dim), (1,)
+        return cls._make([*map(np.zeros, shapes), np.zeros(2, np.int64)])
+
+
+class Transition(NamedTuple):
+    """What became of one transition. ``acceptance`` is a mean over leaves; ``place`` that of the sample in time, 0 the start."""
+
+    log_density: float
+    energy: float
+    acceptance: float
+    depth: int
+    num_steps: int
+    diverging: bool
+    place: int
+
+
+class Half(NamedTuple):
+    """What became of the new half. ``log_weight`` is relative to the start; ``acceptance`` a sum over ``num_leaves``."""
+
+    log_density: float
+    energy: float
+    acceptance: float
+    num_leaves: int
+    diverging: bool
+    turning: bool
+    log_weight: float
+    leaf: int
+
+
+@jitable
+def refresh(chain: Any, me: int, work: Work, settings: Settings) -> float:
+    """A new momentum at both ends of the trajectory, which is a point; its energy."""
+    point = work.ends[0]
+    copy(chain.position, point[POSITION])
+    copy(chain.gradient, point[GRADIENT])
+    normals(settings.seed, me, chain.counts[DRAW], FOR_MOMENTUM, point[MOMENTUM])
+    to_momentum(chain.scale, chain.factor, point[MOMENTUM])
+    to_velocity(chain.scale, chain.dense, point[MOMENTUM], point[VELOCITY])
+    for row in range(len(point)):
+        copy(point[row], work.ends[1, row])
+    return kinetic(point) - chain.log_density[0]  # type: ignore[no-any-return]
+
+
+@jitable
+def transition(density: Any, chain: Any, me: int, work: Work, settings: Settings) -> Transition:
+    """One draw of chain number ``me``; its position and gradient are left in ``work.chosen[0]``."""
+    start = refresh(chain, me, work, settings)
+    draw = chain.counts[DRAW]
+    copy(work.ends[0, MOMENTUM], work.rho[0])
+    copy(chain.position, work.chosen[0, POSITION])
+    copy(chain.gradient, work.chosen[0, GRADIENT])
+    log_density, energy, place = chain.log_density[0], start, 0
+    log_weight, acceptance, num_steps, depth, diverging = 0.0, 0.0, 0, 0, False
+    extent = work.extent
+    extent[:] = 0
+    while depth < settings.max_depth:
+        forwards = 1 if uniform(settings.seed, me, draw, DIRECTION, depth) > 0.5 else 0
+        copy(work.ends[forwards, MOMENTUM], work.near[0])
+        copy(work.ends[forwards, VELOCITY], work.near[1])
+        half = extend(density, chain, me, work, settings, forwards, depth, start, num_steps)
+        num_steps += half.num_leaves
+        acceptance += half.acceptance
+        diverging = half.diverging
+        if half.diverging or half.turning:
+            break
+        if uniform(settings.seed, me, draw, MERGE, depth) < math.exp(min(0.0, half.log_weight - log_weight)):
+            copy(work.chosen[1, POSITION], work.chosen[0, POSITION])
+            copy(work.chosen[1, GRADIENT], work.chosen[0, GRADIENT])
+            log_density, energy = half.log_density, half.energy
+            place = (extent[forwards] + half.leaf + 1) * (2 * forwards - 1)
+        extent[forwards] += half.num_leaves
+        log_weight = log_add(log_weight, half.log_weight)
+        new, far, near = work.stack[depth], work.ends[1 - forwards], work.near
+        depth += 1
+        if turns(work.rho[0], new[RHO], far[VELOCITY], near[0], near[1], new[FIRST_P], new[FIRST_V], new[LAST_V]):
+            break
+        for i in range(len(chain.position)):
+            work.rho[0, i] += new[RHO, i]
+    return Transition(log_density, energy, acceptance / num_steps, depth, num_steps, diverging, place)
+
+
+@jitable
+def extend(density: Any, chain: Any, me: int, work: Work, settings: Settings, forwards: int, depth: int, start: float, before: int) -> Half:
+    """Builds the new half of 2 ** ``depth`` leaves, as far as it goes without turning or diverging."""
+    point = work.ends[forwards]
+    step = math.exp(chain.averaging[LOG_STEP]) * (2 * forwards - 1)
+    log_weight, acceptance = -math.inf, 0.0
+    log_density, energy, chosen = 0.0, 0.0, 0
+    for leaf in range(1 << depth):
+        value = leapfrog(density, chain.scale, chain.dense, point, work.value, step)
+        here = kinetic(point) - value
+        error = here - start
+        if not -math.inf < error <= settings.max_error:  # nan, too
+            acceptance += math.exp(-error) if error > 0.0 else 0.0
+            return Half(log_density, energy, acceptance, leaf + 1, True, False, log_weight, chosen)
+        acceptance += math.exp(min(0.0, -error))
+        log_weight = log_add(log_weight, -error)
+        if uniform(settings.seed, me, chain.counts[DRAW], LEAF, before + leaf) < math.exp(-error - log_weight):
+            copy(point[POSITION], work.chosen[1, POSITION])
+            copy(point[GRADIENT], work.chosen[1, GRADIENT])
+            log_density, energy, chosen = value, here, leaf
+        if turns_somewhere(work.stack, work.rho[1], point, leaf):
+            return Half(log_density, energy, acceptance, leaf + 1, False, True, log_weight, chosen)
+    return Half(log_density, energy, acceptance, 1 << depth, False, False, log_weight, chosen)
+
+
+@jitable
+def turns_somewhere(stack: Any, rho: Any, point: Any, leaf: int) -> bool:
+    """Adds the leaf number ``leaf`` to the counter; True if a subtree that it completes turns."""
+    copy(point[MOMENTUM], rho)
+    first_p, first_v = point[MOMENTUM], point[VELOCITY]
+    level = 0
+    while (leaf >> level) & 1:
+        left = stack[level]
+        if level == 0:
+            turning = pair_turns(left[LAST_P], left[LAST_V], point[MOMENTUM], point[VELOCITY])
+        else:
+            turning = turns(left[RHO], rho, left[FIRST_V], left[LAST_P], left[LAST_V], first_p, first_v, point[VELOCITY])
+        if turning:
+            return True
+        for i in range(len(rho)):
+            rho[i] += left[RHO, i]
+        first_p, first_v = left[FIRST_P], left[FIRST_V]
+        level += 1
+    node = stack[level]
+    copy(first_p, node[FIRST_P])
+    copy(first_v, node[FIRST_V])
+    copy(point[MOMENTUM], node[LAST_P])
+    copy(point[VELOCITY], node[LAST_V])
+    copy(rho, node[RHO])
+    return False
+
+
+@jitable
+def turns(left: Any, right: Any, first_v: Any, near_p: Any, near_v: Any, next_p: Any, next_v: Any, last_v: Any) -> bool:
+    """Whether two siblings, of rho ``left`` and ``right``, turn. ``near`` is the last leaf of the left one, ``next`` comes after."""
+    a = b = c = d = e = f = 0.0
+    for i in range(len(left)):
+        both = left[i] + right[i]
+        a += first_v[i] * both
+        b += last_v[i] * both
+        longer_left = left[i] + next_p[i]
+        c += first_v[i] * longer_left
+        d += next_v[i] * longer_left
+        longer_right = right[i] + near_p[i]
+        e += near_v[i] * longer_right
+        f += last_v[i] * longer_right
+    return not (a > 0 and b > 0 and c > 0 and d > 0 and e > 0 and f > 0)
+
+
+@jitable
+def pair_turns(first_p: Any, first_v: Any, last_p: Any, last_v: Any) -> bool:
+    """``turns`` of two leaves, of which all three criteria are one."""
+    a = b = 0.0
+    for i in range(len(first_p)):
+        both = first_p[i] + last_p[i]
+        a += first_v[i] * both
+        b += last_v[i] * both
+    return not (a > 0 and b > 0)
+
+
+@jitable
+def log_add(a: float, b: float) -> float:
+    """log(exp(a) + exp(b)) of numbers below infinity."""
+    high, low = max(a, b), min(a, b)
+    return high + math.log1p(math.exp(low - high)) if low > -math.inf else high

@@ -1,0 +1,60 @@
+"""The No-U-Turn sampler: Hamiltonian Monte Carlo that finds the length of its trajectories by itself.
+
+1. Which algorithm: multinomial NUTS with the generalised U-turn criterion and Stan's additional checks; see ``native_tree``.
+2. How it adapts: dual averaging of the step size, and a metric learned in warmup; see ``adaptation``.
+3. Two implementations of it, which agree step by step: a native loop by the address of a compiled density, one thread a chain
+   (``native_chain``; the extra ``native``), and tensors over all chains (``batched``) for everything else.
+4. To the outside it is a program. Its seed is a site, so ``run(program, seed=...)``, ``condition`` and ``replay`` act on it; its
+   progress and its draws are notices (``notices``).
+
+Limits: continuous latent sites only. Funnels and heavy tails need a better parameterisation: divergences tell of them.
+
+Sources: Hoffman and Gelman, "The No-U-Turn Sampler", JMLR 15 (2014); Betancourt, arXiv:1701.02434 (2017).
+"""
+
+from __future__ import annotations
+
+from interpreters.chains import Chains
+from interpreters.density import Density
+from interpreters.machine import Options
+from interpreters.sampling import sampled
+from interpreters.targets import Kernel, Target
+from poutine import Coroutine
+
+
+def nuts(
+    target: Target | Density | Kernel,
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    *,
+    target_accept: float = 0.8,
+    max_depth: int = 10,
+    metric: str = "diagonal",
+    step_size: float | None = None,
+    threads: int | None = None,
+    chunk: int | None = None,
+    keep: bool = True,
+    period: float = 0.1,
+) -> Coroutine[Chains]:
+    """Draws from the log density ``target`` over unconstrained space.
+
+    ::
+
+        chains = run(Program(nuts, density(model(y, sigma))), seed=0)
+        chains.positions                               # [chains, draws, dim], unconstrained
+
+    target_accept:  closer to 1, steps are shorter and divergences fewer.
+    max_depth:      a trajectory has less than 2 ** max_depth leapfrogs.
+    metric:         "diagonal", learned from draws and gradients, or "dense", from draws.
+    step_size:      where to start; by default it is tried out. Without warmup it stays.
+    threads:        at most so many chains at once; by default as many as there are processors.
+    chunk:          the draws of a chain that are handed over at a time; by default at most 1000, and 8 MiB.
+    keep:           whether the result holds the draws; if not, they are only in the ``Chunk`` messages.
+    period:         the seconds between two ``Progress`` messages.
+
+    **Laws**: the same seed gives the same chains, on any number of threads; stopped and resumed (``sampling.resumed``), too.
+    Raises ``NoStart`` if no place of finite density is found.
+    """
+    options = Options(target_accept, max_depth, metric, step_size=step_size)
+    return (yield from sampled(target, options, num_chains, num_warmup, num_draws, threads=threads, chunk=chunk, keep=keep, period=period))
