@@ -24,6 +24,9 @@ format: $(VENV)/installed ## Orders imports and lays out the code.
 	$(BIN)/ruff check --fix $(STYLE)
 	$(BIN)/ruff format $(STYLE)
 
+deep: $(VENV)/installed ## Puts the laws to thousands of random programs each, others in each run.
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/laws
+
 bench: $(VENV)/benchmarks ## Prints the tables of speed, side by side with Pyro and NumPyro.
 	$(BIN)/python -m tests.benchmarks.tracing
 

@@ -125,4 +125,6 @@ def _is_filled(cell: types.CellType) -> bool:
 
 
 # What Python itself fills in on demand.
-_OF_PYTHON: Final = frozenset(("__weakref__", "__dict__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__"))
+_OF_PYTHON: Final = frozenset(
+    ("__weakref__", "__dict__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__")
+)

@@ -47,7 +47,9 @@ def check_law(law: Law, subject: Subject | None = None, max_examples: int | None
     phases = tuple(phase for phase in Phase if shrink or phase in (Phase.explicit, Phase.generate))
     count = settings.default.max_examples if max_examples is None else max_examples  # type: ignore[union-attr]
 
-    @settings(max_examples=count, phases=phases, deadline=None, database=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
+    @settings(
+        max_examples=count, phases=phases, deadline=None, database=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
+    )
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         law.check(Case(law, data.draw, subject))

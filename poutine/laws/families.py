@@ -103,7 +103,10 @@ RARE: Final = (
     Family("LKJCholesky", (st.sampled_from((2, 3)), POSITIVES), event=2),
     Family("LogisticNormal", (VECTORS, st.tuples(POSITIVES, POSITIVES)), event=1),
     Family("LowRankMultivariateNormal", (VECTORS, st.just(((1.0,), (0.5,))), st.tuples(POSITIVES, POSITIVES)), event=1),
-    Family("MixtureSameFamily", (st.just(Dist("Categorical", (Const((0.25, 0.75)),))), st.just(Dist("Normal", (Const((0.0, 1.0)), Const(1.0)))))),
+    Family(
+        "MixtureSameFamily",
+        (st.just(Dist("Categorical", (Const((0.25, 0.75)),))), st.just(Dist("Normal", (Const((0.0, 1.0)), Const(1.0))))),
+    ),
     Family("Multinomial", (COUNTS, SIMPLICES), event=1, discrete=True),
     Family("OneHotCategoricalStraightThrough", (SIMPLICES,), event=1),
     Family("Pareto", (POSITIVES, POSITIVES)),

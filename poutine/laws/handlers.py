@@ -89,7 +89,10 @@ def _value_map(program: Callable[..., Any]) -> Options:
     some = st.lists(st.sampled_from(params), unique=True, max_size=1) if params else st.just([])
     numbers = st.sampled_from((0.75, 0.5)).map(torch.tensor)
     return st.builds(
-        lambda data, names, number: {"data": data | dict.fromkeys(names, number), "strict": False}, values(program, elsewhere=True), some, numbers
+        lambda data, names, number: {"data": data | dict.fromkeys(names, number), "strict": False},
+        values(program, elsewhere=True),
+        some,
+        numbers,
     )
 
 

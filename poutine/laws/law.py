@@ -98,7 +98,8 @@ class Case:
     def handler(self, program: Callable[..., Any]) -> Wrap:
         """A handler of the kind that the law is put to."""
         assert self.subject is not None, f"{self.law.name} is to be put to a handler"
-        return self.draw(self.subject(program))
+        handler: Wrap = self.draw(self.subject(program))
+        return handler
 
     def link(self, program: Callable[..., Any]) -> Link:
         """The same, where the law reads its options."""

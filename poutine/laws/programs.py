@@ -13,7 +13,22 @@ from poutine.laws.expressions import Const, Dist, Expression, Name, Op, Scalar, 
 from poutine.laws.families import FINITE, INFINITE, LOCATED, MODELLING, REALS, Family
 from poutine.laws.links import Link
 from poutine.laws.model import Model
-from poutine.laws.statements import Branch, Call, Draw, Function, Guard, InIndep, InPlate, Inquire, Learn, Record, Repeat, See, Statement, Weigh
+from poutine.laws.statements import (
+    Branch,
+    Call,
+    Draw,
+    Function,
+    Guard,
+    InIndep,
+    InPlate,
+    Inquire,
+    Learn,
+    Record,
+    Repeat,
+    See,
+    Statement,
+    Weigh,
+)
 
 T = TypeVar("T")
 Draws = Callable[[st.SearchStrategy[Any]], Any]

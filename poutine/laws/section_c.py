@@ -31,14 +31,22 @@ def commutes_with(kind: str, inside: bool = False) -> Law:
     return Law(f"C.{kind}{suffix}", f"{kind}∘h{trace}∘p ≈ h∘{kind}{trace}∘p", "handlers that say so", check, put_to=ANY)
 
 
-@law("C.scoped-names", "scope(a)∘condition(d)∘p ≈ condition({a/k: v})∘scope(a)∘p", "scope, condition, do, substitute, under one seed", put_to=("scope",))
+@law(
+    "C.scoped-names",
+    "scope(a)∘condition(d)∘p ≈ condition({a/k: v})∘scope(a)∘p",
+    "scope, condition, do, substitute, under one seed",
+    put_to=("scope",),
+)
 def scoped_names(case: Case) -> None:
     program = case.program()
     scope = case.link(program)
     prefix = f"{scope.options['prefix']}/" if scope.options["prefix"] else ""
     kind = case.draw(st.sampled_from(("condition", "do", "substitute")))
     data = case.draw(values(program))
-    inside, outside = link(kind, data=data, strict=False), link(kind, data={f"{prefix}{name}": value for name, value in data.items()}, strict=False)
+    inside, outside = (
+        link(kind, data=data, strict=False),
+        link(kind, data={f"{prefix}{name}": value for name, value in data.items()}, strict=False),
+    )
     case.agree(side(program, inside, scope), side(program, scope, outside))
 
 
@@ -68,7 +76,9 @@ def intervened(case: Case) -> None:
             if site.name in d:
                 case.expect(same(site.value, d[site.name]), f"site {site.name!r} is {site.value} outside, not {d[site.name]}", whole.source)
             if site.name in e:
-                case.expect(same(inside[site.name].value, e[site.name]), f"the model got {inside[site.name]}, not {e[site.name]}", whole.source)
+                case.expect(
+                    same(inside[site.name].value, e[site.name]), f"the model got {inside[site.name]}, not {e[site.name]}", whole.source
+                )
 
 
 SECTION_C: Final[tuple[Law, ...]] = (

@@ -69,7 +69,12 @@ def masked(case: Case) -> None:
     case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
 
 
-@law("D.mask-gradient", "the gradient is exactly zero where the mask is off, even where the density is infinite or nan", "mask", put_to=("mask",))
+@law(
+    "D.mask-gradient",
+    "the gradient is exactly zero where the mask is off, even where the density is infinite or nan",
+    "mask",
+    put_to=("mask",),
+)
 def mask_gradient(case: Case) -> None:
     family = case.draw(st.sampled_from(LOCATED[:-1]))
     on, bad = case.draw(st.lists(st.booleans(), min_size=1, max_size=4)), case.draw(st.sampled_from((float("nan"), float("inf"))))
@@ -87,7 +92,9 @@ def mask_gradient(case: Case) -> None:
     expected = torch.autograd.grad(dist.log_prob(torch.full(mask.shape, 0.25)).sum(), (location, width))
     for found, right in zip(gradients, expected, strict=True):
         zero = torch.zeros_like(right)
-        case.expect(same(found, torch.where(mask, right, zero)), f"the gradient of {dist} at {seen} is {found}", f"mask(model, mask={mask})")
+        case.expect(
+            same(found, torch.where(mask, right, zero)), f"the gradient of {dist} at {seen} is {found}", f"mask(model, mask={mask})"
+        )
 
 
 @law("D.condition", "lp(condition(d)∘p at z) = lp(p at (z, d))", "condition, substitute", put_to=("condition",))
@@ -98,7 +105,9 @@ def conditioned(case: Case) -> None:
     found = outcome(left.fn, seed=seed).trace or Trace()
     right = side(program, link("substitute", data={**Names.of(found).samples, **d}, strict=False))
     expected = _densities(right.fn, seed + 1)
-    case.expect(same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source)
+    case.expect(
+        same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source
+    )
 
 
 @law("D.lift", "lp(lift(p, π) at θ) = log π(θ) + lp(substitute(p, θ))", "lift, substitute", put_to=("lift",))
@@ -110,7 +119,9 @@ def lifted(case: Case) -> None:
     theta = {name: site.value for name, site in found.nodes.items() if isinstance(site, Sample) and name in params}
     right = side(program, link("substitute", data=theta, strict=False))
     expected = _densities(right.fn, seed) | {name: found[name].dist.log_prob(value) for name, value in theta.items()}
-    case.expect(same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source)
+    case.expect(
+        same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source
+    )
 
 
 @law("D.do", "E[y | do(x)] = Σᵤ p(u) E[y | x, u], and E[y | x] = Σᵤ p(u | x) E[y | x, u]", "do, condition: a confounder, by hand")
@@ -184,7 +195,9 @@ def moves_no_draw(case: Case) -> None:
     handler = case.handler(program)
     left, right = outcome(handler(program), seed=seed), outcome(program, seed=seed)
     for mine, yours in zip(left.sites, right.sites, strict=False):
-        case.expect(same(mine.value, yours.value), f"site {yours.name!r} is {mine.value} instead of {yours.value}", side(program, handler).source)
+        case.expect(
+            same(mine.value, yours.value), f"site {yours.name!r} is {mine.value} instead of {yours.value}", side(program, handler).source
+        )
     case.expect(same(left.value, right.value), f"it returns {left.value} instead of {right.value}", side(program, handler).source)
 
 

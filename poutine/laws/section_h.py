@@ -58,7 +58,9 @@ def unit(case: Case) -> None:
 
     found = outcome(handler(returns), x, key=x)
     source = f"{written(handler, 'returns')}({x!r}, key={x!r})"
-    case.expect(found.failure is None and same(found.value, ((x,), {"key": x})), f"it gives {found.failure or found.value}", source, repr(x))
+    case.expect(
+        found.failure is None and same(found.value, ((x,), {"key": x})), f"it gives {found.failure or found.value}", source, repr(x)
+    )
 
 
 @law("H4", "h∘(p then k) ≈ (h∘p) then (x ↦ h∘k(x))", "handlers that keep nothing between sites", put_to=ANY)
@@ -82,7 +84,9 @@ def sequencing(case: Case) -> None:
         x = yield from handler(first)()
         return (yield from handler(then)(x))
 
-    case.agree(side(both, handler, name="(first then second)"), Side(f"{written(handler, 'first')} then {written(handler, 'second')}", apart))
+    case.agree(
+        side(both, handler, name="(first then second)"), Side(f"{written(handler, 'first')} then {written(handler, 'second')}", apart)
+    )
 
 
 @law("H5", "an unknown message passes untouched, and so does its reply", "any handler", put_to=ANY)
@@ -108,7 +112,7 @@ def closing(case: Case) -> None:
         stepper.step()
     stepper.close()
     source = f"{written(handler, 'model')}, dropped after {steps} messages"
-    case.expect(all(generator.gi_frame is None for generator in watched.generators), "it is still open", source)
+    case.expect(not watched.still_open, "it is still open", source)
     case.expect(watched.ended == watched.started, f"its finally ran {watched.ended} times, and it began {watched.started} times", source)
 
 
@@ -140,11 +144,13 @@ def reentrance(case: Case) -> None:
     with ThreadPoolExecutor(2) as pool:
         for found in pool.map(lambda _: outcome(handler, seed=seed), range(2)):
             case.equal(found, fresh, "a run of h in a thread", "a fresh h")
-    found = changed(before, state_of(handler))
-    case.expect(found is None, f"the handler has changed at {found}", written(wrap, "model"))
+    where = changed(before, state_of(handler))
+    case.expect(where is None, f"the handler has changed at {where}", written(wrap, "model"))
     own: list[Callable[..., Any]] = []
     own.append(wrap(_nested(program, lambda nest: own[0])))
-    case.equal(outcome(own[0], 2, seed=seed), outcome(wrap(_nested(program, wrap)), 2, seed=seed), "h around a program that runs h", "fresh ones")
+    case.equal(
+        outcome(own[0], 2, seed=seed), outcome(wrap(_nested(program, wrap)), 2, seed=seed), "h around a program that runs h", "fresh ones"
+    )
 
 
 @law("H9", "whatever h wraps is affected, wherever it is iterated", "any handler", put_to=ANY)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from poutine.equality import same
 from poutine.errors import DuplicateSite
+from poutine.handlers.trace import TracePoutine
 from poutine.laws.handlers import link
 from poutine.laws.law import Case, Law, law
 from poutine.laws.outcome import Failure, Outcome, outcome
@@ -126,7 +127,7 @@ def _edit(trace: Trace, edit: str, i: int, j: int) -> None:
 
 def _dense(program: Any, seed: int) -> Trace:
     """The dense trace of a program: what a trace returns from inside."""
-    traced: Trace = outcome(link("trace", graph_type="dense")(program).traced, seed=seed).value
+    traced: Trace = outcome(TracePoutine(program, graph_type="dense").traced, seed=seed).value
     return traced
 
 

@@ -65,7 +65,12 @@ def conditioned_on_trace(case: Case) -> None:
     case.expect(same(found.compute_batch_log_pdf(), recorded.compute_batch_log_pdf()), "the densities differ", condition.source)
 
 
-@law("R.uncondition", "uncondition∘condition(d)∘p ≈ p, for p without observations: draws are keyed by name", "uncondition, condition", put_to=("uncondition",))
+@law(
+    "R.uncondition",
+    "uncondition∘condition(d)∘p ≈ p, for p without observations: draws are keyed by name",
+    "uncondition, condition",
+    put_to=("uncondition",),
+)
 def unconditioned(case: Case) -> None:
     program = case.program(observations=False)
     condition = link("condition", data=case.draw(values(program)), strict=False)
@@ -104,7 +109,9 @@ def resumed(case: Case) -> None:
     source = f"escape(model, lambda site: site.name == {name!r})"
     before = whole.sites[: [site.name for site in whole.sites].index(name)]
     case.expect(same(prefix.sites, before), f"the prefix is {prefix.sites} instead of {before}", source)
-    case.equal(outcome(link("replay", guide_trace=prefix.trace)(program), seed=seed), whole, f"replay(model, the trace of {source})", "model")
+    case.equal(
+        outcome(link("replay", guide_trace=prefix.trace)(program), seed=seed), whole, f"replay(model, the trace of {source})", "model"
+    )
 
 
 @law("R.pickle", "pickle.loads(pickle.dumps(x)) == x", "messages, programs of picklable functions, handlers, traces")
@@ -120,7 +127,7 @@ CONSTRAINED: Final[tuple[tuple[constraints.Constraint, tuple[Any, ...]], ...]] =
     (constraints.real, (0.0, -2.5)),
     (constraints.positive, (1.0, 0.125)),
     (constraints.unit_interval, (0.5, 0.875)),
-    (constraints.interval(-1.0, 3.0), (0.0, 2.0)),
+    (constraints.interval(-1.0, 3.0), (0.0, 2.0)),  # type: ignore[no-untyped-call]  # torch's own
     (constraints.simplex, ((0.25, 0.75), (0.125, 0.5, 0.375))),
     (constraints.lower_cholesky, (((1.0, 0.0), (0.5, 2.0)),)),
 )

@@ -45,10 +45,10 @@ class Names:
 
     @classmethod
     def of(cls, trace: Trace) -> Names:
-        return cls(
-            *({name: site.value for name, site in trace.nodes.items() if isinstance(site, kind)} for kind in (Sample, Observe, Param)),
-            tuple(name for name, site in trace.nodes.items() if isinstance(site, Site)),
+        samples, observed, params = (
+            {name: site.value for name, site in trace.nodes.items() if isinstance(site, kind)} for kind in (Sample, Observe, Param)
         )
+        return cls(samples, observed, params, tuple(name for name, site in trace.nodes.items() if isinstance(site, Site)))
 
 
 def trace_of(program: Callable[..., Any], seed: int = 0) -> Trace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -36,6 +37,11 @@ class Watched:
         generator = self._body(*args, **kwargs)
         self.generators.append(generator)
         return generator
+
+    @property
+    def still_open(self) -> bool:
+        """Whether one of its generators has neither ended nor been closed."""
+        return any(inspect.isgenerator(generator) and generator.gi_frame is not None for generator in self.generators)
 
     @property
     def running(self) -> bool:

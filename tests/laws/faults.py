@@ -540,5 +540,3 @@ class LastOneCounts(Trace):
 
     def __contains__(self, name: object) -> bool:
         return False
-
-

@@ -38,7 +38,7 @@ FEATURES = {
     "sequential plate": "vectorized=False)(sub_",
     "subsampled plate": "subsample_size=",
     "bare indep": "yield from indep(",
-    "deferred distribution": "Sample(\"x_1\", Normal, ",
+    "deferred distribution": 'Sample("x_1", Normal, ',
     "shaped distribution": "Independent(",
 }
 
