@@ -102,7 +102,7 @@ def _check_support(site: Choice, dist: Distribution, value: torch.Tensor, mask: 
     if not dist._validate_args or support is None:
         return
     valid = support.check(value)  # type: ignore[no-untyped-call]  # torch's own
-    if not bool((valid | ~mask).all()):
+    if not torch._is_all_true(valid | ~mask):  # the question that torch's own validation asks, which a tracer can answer
         raise DistributionError(site.name, f"a value where the mask is on is outside of the support {support!r} of {dist!r}")
 
 

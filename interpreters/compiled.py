@@ -1,0 +1,198 @@
+"""The log density of a program with its gradient, compiled.
+
+Three tiers, the best that works taken by itself:
+
+native    one C function, from Inductor's fused kernels and at most calls of BLAS; has an address that native loops call.
+callable  a Python callable: the graph compiled by Inductor, linear algebra and all, or run operation by operation if it is large.
+eager     autograd, as ever: for data-dependent control flow, random draws, data on a GPU.
+
+1. The first start of a model takes seconds, most of them the C++ compiler's. The library is kept on disk by its graph,
+   versions and machine, so that the next start takes as long as two traces; other data of the same shapes are no new model.
+2. Whatever was compiled is compared with autograd at several points, at each of them twice, before it is trusted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import torch
+
+from interpreters.density import Density
+from interpreters.kernels import inductor
+from interpreters.kernels.adapter import SYMBOL, adapter
+from interpreters.kernels.launches import read
+from interpreters.kernels.library import default_directory, library
+from interpreters.kernels.tracing import Captured, NotStraight, capture, lower
+from poutine.program import name_of
+
+ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+TIERS: Final = ("native", "callable", "eager")
+MOST_OPERATIONS: Final = 4000  # of a graph that Inductor is given: it takes about a second for 400, and more than twice that for 800
+_SCALES: Final = (0.1, 0.5, 0.5, 1.0)  # of the points, in unconstrained space
+_TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
+
+_log: Final = logging.getLogger(__name__)
+
+
+@attrs.frozen(eq=False)
+class Kernel:
+    """The log density of a flat unconstrained vector of shape [dim], in nats, and its gradient; double precision.
+
+    address:  of ``int64_t f(uint64_t dim, const double* x, double* gradient, double* value, void* user)``, which returns 0, needs
+              no interpreter lock and may run on any number of threads at once; 0 unless ``tier`` is "native".
+              Valid while this object lives.
+    user:     its last argument.
+    """
+
+    dim: int
+    tier: str
+    value_and_grad: ValueAndGrad = attrs.field(repr=False)
+    address: int = 0
+    user: int = 0
+    _alive: Any = attrs.field(default=None, repr=False)
+
+
+def compile_density(density: Density, *, tier: str | None = None, cache_dir: str | Path | None = None) -> Kernel:
+    """Compiles ``density`` as far as it goes; ``tier`` is the first to try. One log line says which it was, and why no better.
+
+    Warns (``RuntimeWarning``) where compiled code disagreed with autograd, and takes the next tier.
+    """
+    if tier not in (None, *TIERS):
+        raise ValueError(f"expected a tier of {', '.join(TIERS)}, got {tier!r}")
+    tiers = TIERS[TIERS.index(tier or "native") :]
+    compiler = _Compiler(density, default_directory() if cache_dir is None else Path(cache_dir))
+    reasons = []
+    name = name_of(density.program.fn)
+    for attempt in tiers:
+        try:
+            kernel = compiler.make(attempt)
+        except Exception as error:  # whatever a tracer or a compiler raises, there is a tier that does without
+            reasons.append(f"not {attempt}: {_first_line(error)}")
+            continue
+        if attempt == "eager" or compiler.agrees(kernel):
+            break
+        reasons.append(f"not {attempt}: disagrees with autograd")
+        warnings.warn(f"the {attempt} kernel of {name} disagrees with autograd and is not used", RuntimeWarning, stacklevel=2)
+    _log.info("%s: tier %s%s", name, kernel.tier, "".join(f"; {reason}" for reason in reasons))
+    return kernel
+
+
+class _Compiler:
+    """One compilation; what tiers share is made once."""
+
+    def __init__(self, density: Density, directory: Path) -> None:
+        self.density, self.directory = density, directory
+        self.points = _points(density.dim)
+        self._lowered: Captured | Exception | None = None
+
+    def make(self, tier: str) -> Kernel:
+        if tier == "eager":
+            return Kernel(self.density.dim, tier, _eager(self.density))
+        return self._native() if tier == "native" else self._callable()
+
+    def agrees(self, kernel: Kernel) -> bool:
+        """Each point twice, in turn: code that keeps something from one call to the next is wrong at the second."""
+        exact = _eager(self.density)
+        return all(_close(kernel.value_and_grad(point), exact(point)) for _ in range(2) for point in self.points)
+
+    def _native(self) -> Kernel:
+        lowered = self._straight()
+        if lowered.size > MOST_OPERATIONS:
+            raise NotStraight(f"{lowered.size} operations")
+        loaded = library(lowered.digest(), self.directory, lambda path: self._build(lowered, path))
+        address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
+        pointers = (ctypes.c_void_p * len(lowered.constants))(*(constant.data_ptr() for constant in lowered.constants))
+        user = ctypes.addressof(pointers)
+        function = _function(address, user, self.density.dim)
+        return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, lowered.constants))
+
+    def _build(self, lowered: Captured, path: Path) -> None:
+        source = inductor.source(lowered, self.points[0])
+        launches = read(source, tuple(tensor.dtype for tensor in (self.points[0], *lowered.constants)))
+        cpp = path.with_suffix(".cpp")
+        cpp.write_text(adapter(launches))
+        inductor.build(cpp, path)
+
+    def _callable(self) -> Kernel:
+        lowered = self._straight()
+        graph: Callable[[torch.Tensor], Any] = lowered
+        if lowered.size <= MOST_OPERATIONS:
+            graph = inductor.call(lowered, self.points[0])
+        return Kernel(self.density.dim, "callable", _swapped(graph))
+
+    def _straight(self) -> Captured:
+        if self._lowered is None:
+            try:
+                captured = capture(torch.func.grad_and_value(self.density), self.points[0])
+                self._lowered = lower(captured, self.points[0], inductor.decompositions())
+            except Exception as error:
+                self._lowered = error
+        if isinstance(self._lowered, Exception):
+            raise self._lowered
+        return self._lowered
+
+
+def _points(dim: int) -> list[torch.Tensor]:
+    """Where a kernel is compared: near the origin of unconstrained space, always the same."""
+    if dim == 0:
+        raise ValueError("the program has no continuous latent site")
+    generator = torch.Generator().manual_seed(0)
+    return [scale * torch.randn(dim, dtype=torch.float64, generator=generator) for scale in _SCALES]
+
+
+def _close(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tensor, torch.Tensor]) -> bool:
+    """Where the density is not finite, its gradient is nobody's concern."""
+    if not bool(theirs[0].isfinite()):
+        return not bool(ours[0].isfinite())
+    pairs = zip(ours, theirs, strict=True)
+    return all(bool(torch.allclose(a, b.double(), rtol=0.0, atol=_tolerance(b), equal_nan=True)) for a, b in pairs)
+
+
+def _tolerance(exact: torch.Tensor) -> float:
+    return _TOLERANCE * (1.0 + float(exact.nan_to_num(0.0, 0.0, 0.0).abs().max()))
+
+
+def _function(address: int, user: int, dim: int) -> ValueAndGrad:
+    """The C function for Python. The foreign call gives the interpreter lock free."""
+    pointer, size = ctypes.c_void_p, ctypes.c_uint64
+    call = ctypes.CFUNCTYPE(ctypes.c_int64, size, pointer, pointer, pointer, pointer)(address)
+
+    def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if position.shape != (dim,) or position.dtype != torch.float64 or position.device.type != "cpu":
+            raise ValueError(f"expected {dim} numbers in double precision, got {position.dtype} of shape {tuple(position.shape)}")
+        position = position.detach().contiguous()
+        value, gradient = torch.empty((), dtype=torch.float64), torch.empty(dim, dtype=torch.float64)
+        call(dim, position.data_ptr(), gradient.data_ptr(), value.data_ptr(), user)
+        return value, gradient
+
+    return value_and_grad
+
+
+def _eager(density: Density) -> ValueAndGrad:
+    def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        try:
+            return density.value_and_grad(position)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # a matrix that is not positive definite, where a sampler tries: nan, as on the other tiers
+            return torch.full_like(position[0], math.nan), torch.full_like(position, math.nan)
+
+    return value_and_grad
+
+
+def _swapped(graph: Callable[[torch.Tensor], Any]) -> ValueAndGrad:
+    def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gradient, value = graph(position.detach())
+        return value, gradient
+
+    return value_and_grad
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]:.300}"

@@ -1,0 +1,340 @@
+"""Compiled log densities: the same numbers as autograd on every tier, the second time and on new data too; what falls back, and why."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributions as td
+from torch.distributions import constraints
+
+from interpreters.compiled import compile_density
+from interpreters.density import density
+from interpreters.kernels.tracing import NotStraight, capture, lower
+from poutine import ImproperUniform, Observe, Program, Sample, factor, mask, ordered
+
+F64 = torch.float64
+ROOT = Path(__file__).parent.parent.parent
+
+# Inductor uses what torch itself deprecates.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch._prims_common.check.*:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
+]
+
+
+def number(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=F64)
+
+
+def normals(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+def eight_schools(y: torch.Tensor):
+    mu = yield Sample("mu", td.Normal(0.0, 5.0))
+    tau = yield Sample("tau", td.HalfCauchy(5.0))
+    z = yield Sample("z", td.Normal(torch.zeros(8, dtype=F64), 1.0))
+    yield Observe("y", td.Normal(mu + tau * z, 12.0), y)
+
+
+def logistic(x: torch.Tensor, y: torch.Tensor):
+    a = yield Sample("a", td.Normal(0.0, 1.0))
+    b = yield Sample("b", td.Normal(torch.zeros(x.shape[1], dtype=F64), 1.0))
+    yield Observe("y", td.Bernoulli(logits=a + x @ b), y)
+
+
+def varying(county: torch.Tensor, y: torch.Tensor):
+    m = yield Sample("m", td.Normal(0.0, 1.0))
+    s = yield Sample("s", td.Gamma(number(2.0), 1.0))
+    a = yield Sample("a", td.Normal(m.expand(5), s))
+    yield Observe("y", td.StudentT(4.0, a[county], 1.0), y)
+
+
+def gaussian_process():
+    x = torch.linspace(-2, 2, 6, dtype=F64)
+    rho = yield Sample("rho", td.LogNormal(number(0.0), 1.0))
+    covariance = torch.exp(-0.5 * ((x[:, None] - x) / rho) ** 2) + 0.1 * torch.eye(6, dtype=F64)
+    yield Observe("y", td.MultivariateNormal(torch.zeros(6, dtype=F64), covariance), x.sin())
+
+
+def correlated(y: torch.Tensor):
+    factor_ = yield Sample("L", td.LKJCholesky(3, number(2.0)))
+    sd = yield Sample("sd", td.LogNormal(torch.zeros(3, dtype=F64), 1.0))
+    yield Observe("y", td.MultivariateNormal(torch.zeros(3, dtype=F64), scale_tril=sd[:, None] * factor_), y)
+
+
+def mixture(y: torch.Tensor):
+    weights = yield Sample("w", td.Dirichlet(torch.full((3,), 2.0, dtype=F64)))
+    means = yield Sample("m", ImproperUniform(ordered, event_shape=(3,)))
+    yield factor("prior", -0.5 * (means**2).sum())
+    yield Observe("y", td.MixtureSameFamily(td.Categorical(weights), td.Normal(means, 1.0)), y)
+
+
+def masked():
+    a = yield Sample("a", td.Uniform(number(0.0), 2.0))
+    seen = torch.tensor([True, False, True])
+    yield from mask(lambda: (yield Observe("y", td.Poisson(a.expand(3)), torch.tensor([1.0, -1.0, 3.0], dtype=F64))), mask=seen)()
+
+
+def bounded():
+    a = yield Sample("a", td.Beta(number(2.0), 3.0))
+    b = yield Sample("b", td.Uniform(number(0.0), 1.0 + a))
+    c = yield Sample("c", ImproperUniform(constraints.real, (4,)))
+    yield Observe("y", td.NegativeBinomial(3.0, logits=(a * b * c).sum()), number(2.0))
+
+
+def eight(shift: float = 0.0) -> Program[None]:
+    return Program(eight_schools, normals(8) + shift)
+
+
+X = normals(1200, 20, seed=1)  # large enough for a call of BLAS
+MODELS = {
+    "eight schools": eight(),
+    "varying": Program(varying, torch.arange(40) % 5, normals(40)),
+    "masked": Program(masked),
+    "bounded": Program(bounded),
+    "mixture": Program(mixture, normals(20)),
+    "large logistic": Program(logistic, X, (X[:, 0] > 0).double()),
+    "gaussian process": Program(gaussian_process),
+    "correlated": Program(correlated, normals(7, 3)),
+}
+
+
+def agrees(kernel, d):
+    """On points that the compiler did not look at, each of them twice."""
+    for _ in range(2):
+        for seed in range(3):
+            u = normals(d.dim, seed=100 + seed) * 0.7
+            value, gradient = kernel.value_and_grad(u)
+            expected, expected_gradient = d.value_and_grad(u)
+            assert torch.isclose(value, expected, rtol=1e-9)
+            assert torch.allclose(gradient, expected_gradient, rtol=1e-7, atol=1e-8)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_native(name: str, directory: Path):
+    d = density(MODELS[name])
+    kernel = compile_density(d, cache_dir=directory)
+    assert (kernel.tier, kernel.dim) == ("native", d.dim)
+    agrees(kernel, d)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["eight schools", "gaussian process"])
+def test_callable(name: str, directory: Path):
+    d = density(MODELS[name])
+    kernel = compile_density(d, tier="callable", cache_dir=directory)
+    assert (kernel.tier, kernel.address, kernel.user) == ("callable", 0, 0)
+    agrees(kernel, d)
+
+
+def test_eager():
+    d = density(eight())
+    kernel = compile_density(d, tier="eager")
+    assert (kernel.tier, kernel.address, kernel.user) == ("eager", 0, 0)
+    agrees(kernel, d)
+
+
+def test_a_tier_that_there_is_not():
+    with pytest.raises(ValueError, match="vectorised"):
+        compile_density(density(eight()), tier="vectorised")
+
+
+def test_a_program_without_latent_sites():
+    with pytest.raises(ValueError, match="no continuous latent site"):
+        compile_density(density(Program(lambda: (yield factor("f", 1.0)))))
+
+
+@pytest.mark.slow
+def test_other_data_of_the_same_shapes_is_the_same_library(directory: Path):
+    first = compile_density(density(eight()), cache_dir=directory)
+    libraries = set(directory.glob("*"))
+    other = density(eight(3.0))
+    second = compile_density(other, cache_dir=directory)
+    assert set(directory.glob("*")) == libraries
+    agrees(second, other)
+    agrees(first, density(eight()))
+
+
+@pytest.mark.slow
+def test_a_kernel_keeps_the_data_that_it_was_made_with(directory: Path):
+    y = normals(8)
+    d = density(Program(eight_schools, y.clone()))
+    kernel = compile_density(density(Program(eight_schools, y)), cache_dir=directory)
+    y.zero_()
+    agrees(kernel, d)
+
+
+@pytest.mark.slow
+def test_by_address_from_several_threads_at_once(directory: Path):
+    d = density(MODELS["large logistic"])
+    kernel = compile_density(d, cache_dir=directory)
+    assert kernel.tier == "native"
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(kernel.address)
+    wrong: list[int] = []
+
+    def work(seed: int) -> None:
+        u = normals(d.dim, seed=seed) * 0.5
+        expected, expected_gradient = d.value_and_grad(u)
+        value, gradient = number(0.0), torch.zeros(d.dim, dtype=F64)
+        for _ in range(200):
+            status = function(d.dim, u.data_ptr(), gradient.data_ptr(), value.data_ptr(), kernel.user)
+            if status or not torch.isclose(value, expected) or not torch.allclose(gradient, expected_gradient):
+                wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.slow
+def test_what_is_asked_must_fit(directory: Path):
+    kernel = compile_density(density(eight()), cache_dir=directory)
+    with pytest.raises(ValueError, match=r"expected 10 numbers in double precision, got torch.float64 of shape \(9,\)"):
+        kernel.value_and_grad(torch.zeros(9, dtype=F64))
+    with pytest.raises(ValueError, match="got torch.float32"):
+        kernel.value_and_grad(torch.zeros(10, dtype=torch.float32))
+    strided = normals(10, 2)[:, 0]
+    assert torch.equal(kernel.value_and_grad(strided)[1], kernel.value_and_grad(strided.contiguous())[1])
+
+
+@pytest.mark.slow
+def test_far_out_it_is_not_finite_and_no_error(directory: Path):
+    def model():
+        s = yield Sample("s", ImproperUniform(constraints.real, (2,)))
+        covariance = torch.diag_embed(s) + torch.eye(2, dtype=F64)
+        yield Observe("y", td.MultivariateNormal(torch.zeros(2, dtype=F64), covariance), torch.ones(2, dtype=F64))
+
+    d = density(model)
+    off = torch.tensor([-3.0, 0.5], dtype=F64)
+    for tier in ("native", "callable", "eager"):
+        kernel = compile_density(d, tier=tier, cache_dir=directory)
+        assert kernel.tier == tier
+        assert not torch.isfinite(kernel.value_and_grad(off)[0])
+        assert torch.isfinite(kernel.value_and_grad(-off)[0])
+
+
+WITHOUT_COMPILER = """
+import logging, sys, torch, torch.distributions as td
+from interpreters.compiled import compile_density
+from interpreters.density import density
+from poutine import Sample
+logging.basicConfig(level=logging.INFO)
+print(compile_density(density(lambda: (yield Sample("x", td.Normal(0.0, 1.0)))), cache_dir=sys.argv[1]).tier)
+"""
+
+
+@pytest.mark.slow
+def test_a_machine_without_a_compiler(tmp_path: Path):
+    environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    command = [sys.executable, "-c", WITHOUT_COMPILER, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "eager"
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("INFO:interpreters.compiled:"))
+    assert re.search(r"tier eager; not native: .*no-such-compiler.*; not callable: ", line)
+    assert not list(tmp_path.glob("*.so"))
+
+
+def branching():
+    x = yield Sample("x", td.Normal(number(0.0), 1.0))
+    yield factor("f", -x if x > 0 else x)
+
+
+def rolling():
+    x = yield Sample("x", td.Normal(number(0.0), 1.0))
+    yield factor("f", x * torch.rand((), dtype=F64, generator=torch.Generator().manual_seed(0)))
+
+
+def selecting():
+    x = yield Sample("x", td.Normal(torch.zeros(3, dtype=F64), 1.0))
+    yield factor("f", x[x > 0].sum())
+
+
+@pytest.mark.parametrize(("model", "reason"), [
+    (branching, "data-dependent|tracing tensor"),
+    (rolling, "Generator"),
+    (selecting, "depends on the values"),
+])  # fmt: skip
+def test_what_cannot_be_traced_is_eager_and_the_log_says_why(model, reason, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    d = density(model)
+    with caplog.at_level(logging.INFO, logger="interpreters.compiled"):
+        kernel = compile_density(d, cache_dir=tmp_path)
+    assert kernel.tier == "eager"
+    (record,) = caplog.records
+    assert model.__name__ in record.message
+    assert re.search(reason, record.message)
+    agrees(kernel, d)
+
+
+@pytest.mark.slow
+def test_a_kernel_that_disagrees_is_not_used(tmp_path: Path):
+    """A program that is not the same twice, as a broken kernel would be to it."""
+    runs: list[int] = []
+
+    def model():
+        runs.append(1)
+        x = yield Sample("x", td.Normal(number(0.0), 1.0))
+        yield factor("f", x * float(len(runs)))
+
+    with pytest.warns(RuntimeWarning, match="disagrees with autograd and is not used"):
+        kernel = compile_density(density(model), tier="callable", cache_dir=tmp_path)
+    assert kernel.tier == "eager"
+
+
+def test_nothing_global_is_left_changed(tmp_path: Path):
+    before = (torch.get_default_dtype(), td.Distribution._validate_args, torch.is_grad_enabled(), torch.get_rng_state())
+    compile_density(density(selecting), cache_dir=tmp_path)
+    after = (torch.get_default_dtype(), td.Distribution._validate_args, torch.is_grad_enabled(), torch.get_rng_state())
+    assert before[:-1] == after[:-1]
+    assert torch.equal(before[-1], after[-1])
+
+
+def test_constants_are_folded_and_the_graph_is_functional():
+    data = normals(5)
+
+    def function(u: torch.Tensor) -> torch.Tensor:
+        made = torch.zeros(5, dtype=F64)
+        made.add_(data.exp()).mul_(2.0)  # in place on constants
+        return (u * made).sum() + torch.full((5,), 3.0, dtype=F64).sum()
+
+    u = normals(5, seed=1)
+    lowered = lower(capture(function, u), u, {})
+    assert lowered.size == 3  # mul, sum, add
+    (constant,) = lowered.constants
+    assert torch.allclose(constant, 2 * data.exp())
+    for _ in range(2):
+        for v in (u, u + 1):
+            assert torch.isclose(lowered(v), function(v))
+
+
+def test_the_digest_is_of_the_graph_and_not_of_the_data():
+    def digest(data: torch.Tensor, power: int = 2) -> str:
+        u = normals(5)
+        return lower(capture(lambda u: (u * data) ** power, u), u, {}).digest()
+
+    assert digest(normals(5)) == digest(normals(5, seed=1))
+    assert digest(normals(5)) != digest(normals(5), power=3)
+    assert digest(normals(5)) != digest(normals(1).expand(5))
+
+
+def test_random_numbers_are_refused():
+    with pytest.raises(NotStraight, match="rand"):
+        lower(capture(lambda u: u * torch.rand(3), normals(3)), normals(3), {})
