@@ -72,6 +72,12 @@ class Density:
         self._run(evaluation)
         return evaluation.named
 
+    def log_likelihood(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The log densities of the observations at an unconstrained position, by name, each of its site's batch shape."""
+        evaluation = Unconstrained(self.sites, position, self.params)
+        self._run(evaluation)
+        return evaluation.likelihoods
+
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The position of constrained values. **Law**: ``unconstrain(constrain(u)) = u``."""
         evaluation = Constrained(self.sites, values, self.params)

@@ -42,8 +42,9 @@ class Evaluation(Runtime):
         super().__init__(params=params)
         self.log_density = torch.zeros(())
         self.named: dict[str, torch.Tensor] = {}
+        self.likelihoods: dict[str, torch.Tensor] = {}
         self[Sample] = self._latent
-        self[Observe] = self._score
+        self[Observe] = self._observe
         self[Deterministic] = self._note
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
@@ -61,6 +62,11 @@ class Evaluation(Runtime):
 
     def _score(self, site: Choice) -> Message:
         self.log_density = self.log_density + batch_log_density(site).sum()
+        return site
+
+    def _observe(self, site: Observe) -> Message:
+        density = self.likelihoods[site.name] = batch_log_density(site)
+        self.log_density = self.log_density + density.sum()
         return site
 
     def _note(self, site: Deterministic) -> Message:

@@ -15,20 +15,29 @@ Dims = Mapping[str, tuple[str | None, ...]]
 
 
 def inference_data(
-    draws: Mapping[str, torch.Tensor], observed: Mapping[str, torch.Tensor], dims: Dims, attributes: Mapping[str, Any]
+    draws: Mapping[str, torch.Tensor],
+    observed: Mapping[str, torch.Tensor],
+    dims: Dims,
+    attributes: Mapping[str, Any],
+    statistics: Mapping[str, torch.Tensor] | None = None,
+    log_likelihood: Mapping[str, torch.Tensor] | None = None,
 ) -> Any:
-    """An ``arviz.InferenceData`` of one chain.
+    """An ``arviz.InferenceData``.
 
-    draws:     by name of site, each [num_draws, *shape]; observed: each [*shape].
+    draws:     by name of site, each [num_chains, num_draws, *shape]; observed: each [*shape].
+    statistics:      of the sampler, each [num_chains, num_draws].
+    log_likelihood:  of the observations, in nats, by name of site, each [num_chains, num_draws, *batch_shape].
     dims:      by name of site, for each dimension of shape the name of its plate, or None.
     A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own
     dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
     """
     names = _unique({**draws, **observed})
-    shapes = {name: values.shape[1:] for name, values in draws.items()} | {name: values.shape for name, values in observed.items()}
+    shapes = {name: values.shape[2:] for name, values in draws.items()} | {name: values.shape for name, values in observed.items()}
     axes = _axes(dims, shapes, {*names.values(), "chain", "draw"})
     return extra("arviz").from_dict(
-        posterior={names[name]: values.unsqueeze(0).cpu().numpy() for name, values in draws.items()},
+        posterior={names[name]: values.cpu().numpy() for name, values in draws.items()},
+        sample_stats={name: values.cpu().numpy() for name, values in (statistics or {}).items()} or None,
+        log_likelihood={names[name]: values.cpu().numpy() for name, values in (log_likelihood or {}).items()} or None,
         observed_data={names[name]: values.cpu().numpy() for name, values in observed.items()} or None,
         dims={names[name]: axes[name] for name in shapes},
         coords={axis: range(size) for name in shapes for axis, size in zip(axes[name], shapes[name], strict=True) if axis},

@@ -11,10 +11,10 @@ import torch
 
 from interpreters import weights
 from interpreters.inference_data import inference_data, write
+from interpreters.observed import observed_values, plate_dims
 from interpreters.picture import draw_histograms
 from interpreters.summary import Summary, summarize
-from interpreters.vectorization import is_numeric
-from poutine import Choice, NoDensity, Observe, Site, Trace
+from poutine import Trace
 
 _FEW: Final = 100  # effective draws, below which the error of a mean is above a tenth of the standard deviation
 
@@ -39,11 +39,9 @@ class Posterior:
     @classmethod
     def of(cls, trace: Trace, draws: Mapping[str, torch.Tensor], log_weights: torch.Tensor, ancestors: torch.Tensor) -> Posterior:
         """The posterior of which ``trace`` is one particle, or a batch of them: it tells plates and observations."""
-        sites = (site for site in trace.nodes.values() if isinstance(site, Observe) and is_numeric(site.value))
-        values = {site.name: torch.as_tensor(site.value).detach() for site in sites}
-        observed = {name: value for name, value in values.items() if value.numel()}  # a factor observes nothing
+        observed = observed_values(trace)
         shapes = {name: values.shape[1:] for name, values in draws.items()} | {name: value.shape for name, value in observed.items()}
-        return cls(draws, log_weights, ancestors, observed, {name: _dims(trace.nodes.get(name), shape) for name, shape in shapes.items()})
+        return cls(draws, log_weights, ancestors, observed, plate_dims(trace, shapes))
 
     @property
     def ess(self) -> float:
@@ -94,7 +92,8 @@ class Posterior:
             "ess": self.ess,
             "num_particles": len(self.log_weights),
         }
-        return inference_data(self.resampled(), self.observed, self.dims, attributes)
+        one_chain = {name: values.unsqueeze(0) for name, values in self.resampled().items()}
+        return inference_data(one_chain, self.observed, self.dims, attributes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``."""
@@ -106,23 +105,3 @@ class Posterior:
 
     def __repr__(self) -> str:
         return f"<Posterior: {len(self.log_weights)} draws of {', '.join(self.draws) or 'nothing'}; ess {self.ess:.0f}>"
-
-
-def _dims(site: Site | None, shape: torch.Size) -> tuple[str | None, ...]:
-    """For each dimension of a value the plate that it is of."""
-    names: list[str | None] = [None] * len(shape)
-    if site is None:  # a site that not all particles have
-        return tuple(names)
-    event_dim = _event_dim(site)
-    for frame in site.cond_indep_stack:
-        axis = -1 if frame.dim is None else len(shape) - event_dim + frame.dim  # negative for a plate of particles
-        if axis >= 0 and shape[axis] == frame.size:
-            names[axis] = frame.name
-    return tuple(names)
-
-
-def _event_dim(site: Site) -> int:
-    try:
-        return len(getattr(site.dist, "event_shape", ())) if isinstance(site, Choice) else 0
-    except NoDensity:  # a bare callable
-        return 0

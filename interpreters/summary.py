@@ -20,7 +20,8 @@ class Row:
 
     mcse:  the Monte Carlo standard error of the mean.
     ess:   as many independent draws from the posterior would have the same error, (sd / mcse)². It differs from number to
-           number, and from the effective sample size of the weights.
+           number, and from the effective sample size of the weights. Of Markov chains: the bulk effective sample size.
+    ess_tail, r_hat:  of Markov chains, the tail effective sample size and the rank-normalised split potential scale reduction.
     """
 
     name: str
@@ -29,6 +30,8 @@ class Row:
     quantiles: Mapping[float, float]
     mcse: float
     ess: float
+    ess_tail: float | None = None
+    r_hat: float | None = None
 
 
 @attrs.frozen
@@ -45,7 +48,8 @@ class Summary:
             raise KeyError(f"no row {name!r} in this summary; it has {', '.join(self.rows) or '(none)'}") from None
 
     def __str__(self) -> str:
-        head = ("", "mean", "sd", *(f"{100 * p:g}%" for p in PROBABILITIES), "mcse", "ess")
+        chains = ("ess_tail", "r_hat") if any(row.r_hat is not None for row in self.rows.values()) else ()
+        head = ("", "mean", "sd", *(f"{100 * p:g}%" for p in PROBABILITIES), "mcse", "ess", *chains)
         lines = [head, *map(_cells, self.rows.values())] if self.rows else []
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines]
@@ -75,4 +79,5 @@ def labels(name: str, shape: torch.Size) -> list[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     figures = (row.mean, row.sd, *row.quantiles.values(), row.mcse)
-    return (row.name, *(f"{figure:.3g}" if abs(figure) < 1000 else f"{figure:.4g}" for figure in figures), f"{row.ess:.0f}")
+    cells = (row.name, *(f"{figure:.3g}" if abs(figure) < 1000 else f"{figure:.4g}" for figure in figures), f"{row.ess:.0f}")
+    return cells if row.ess_tail is None or row.r_hat is None else (*cells, f"{row.ess_tail:.0f}", f"{row.r_hat:.3f}")

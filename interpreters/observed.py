@@ -1,0 +1,42 @@
+"""What a trace tells of a model besides its draws: what was observed, and which dimensions are plates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from interpreters.vectorization import is_numeric
+from poutine import Choice, NoDensity, Observe, Site, Trace
+
+
+def observed_values(trace: Trace) -> dict[str, torch.Tensor]:
+    """The observations by name of site. A factor observes nothing."""
+    sites = (site for site in trace.nodes.values() if isinstance(site, Observe) and is_numeric(site.value))
+    values = {site.name: torch.as_tensor(site.value).detach() for site in sites}
+    return {name: value for name, value in values.items() if value.numel()}
+
+
+def plate_dims(trace: Trace, shapes: Mapping[str, torch.Size]) -> dict[str, tuple[str | None, ...]]:
+    """By name of site, for each dimension of a single value (of these ``shapes``) the plate that it is of, or None."""
+    return {name: _dims(trace.nodes.get(name), shape) for name, shape in shapes.items()}
+
+
+def _dims(site: Site | None, shape: torch.Size) -> tuple[str | None, ...]:
+    """For each dimension of a value the plate that it is of."""
+    names: list[str | None] = [None] * len(shape)
+    if site is None:  # a site that not all particles have
+        return tuple(names)
+    event_dim = _event_dim(site)
+    for frame in site.cond_indep_stack:
+        axis = -1 if frame.dim is None else len(shape) - event_dim + frame.dim  # negative for a plate of particles
+        if axis >= 0 and shape[axis] == frame.size:
+            names[axis] = frame.name
+    return tuple(names)
+
+
+def _event_dim(site: Site) -> int:
+    try:
+        return len(getattr(site.dist, "event_shape", ())) if isinstance(site, Choice) else 0
+    except NoDensity:  # a bare callable
+        return 0

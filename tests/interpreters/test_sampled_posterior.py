@@ -1,0 +1,127 @@
+"""The draws of Markov chains as a result: names, plates, figures, warnings in words, and their way to ArviZ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from interpreters.density import density
+from interpreters.extras import extra
+from interpreters.nuts import nuts
+from interpreters.sampled_posterior import SampledPosterior
+from poutine import Deterministic, Observe, Program, Sample, plate, run
+
+F64 = torch.float64
+Y = torch.tensor([1.0, 2.0, 4.0], dtype=F64)
+
+
+def model(y: torch.Tensor):
+    mu = yield Sample("mu", Normal(torch.zeros((), dtype=F64), 2.0))
+
+    @plate("rows", len(y))
+    def rows(i):
+        yield Deterministic("twice", 2 * mu + y * 0)
+        yield Observe("y", Normal(mu, 1.0), y[i])
+
+    yield from rows()
+
+
+def sampled(num_draws: int = 200) -> SampledPosterior:
+    d = density(Program(model, Y))
+    return SampledPosterior.of(d, run(Program(nuts, d, 2, 100, num_draws), seed=1))
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, dtype=F64, generator=torch.Generator().manual_seed(0))
+
+
+def made(draws: torch.Tensor, **statistics: torch.Tensor) -> SampledPosterior:
+    quiet = {"diverging": torch.zeros(draws.shape[:2], dtype=F64), "energy": noise(*draws.shape[:2])}
+    return SampledPosterior({"x": draws}, quiet | statistics)
+
+
+@pytest.fixture(scope="module")
+def posterior() -> SampledPosterior:
+    return sampled()
+
+
+def test_draws_have_names_shapes_and_plates(posterior):
+    assert {name: tuple(values.shape) for name, values in posterior.draws.items()} == {"mu": (2, 200), "twice": (2, 200, 3)}
+    assert torch.equal(posterior.draws["twice"][..., 0], 2 * posterior.draws["mu"])
+    assert posterior.dims == {"mu": (), "twice": ("rows",), "y": ("rows",)}
+    assert posterior.num_draws == (2, 200)
+    assert repr(posterior) == "<SampledPosterior: 2 chains of 200 draws of mu, twice>"
+
+
+def test_the_figures_are_those_of_the_conjugate_posterior(posterior):
+    """mu | y ~ Normal(7 / (3 + 1/4), 1 / (3 + 1/4))."""
+    row = posterior.summary()["mu"]
+    variance = 1 / 3.25
+    assert abs(row.mean - 7 * variance) < 4 * row.mcse
+    assert abs(row.sd**2 - variance) < 4 * variance * (2 / row.ess) ** 0.5
+    assert row.quantiles[0.05] < row.quantiles[0.5] < row.quantiles[0.95]
+
+
+def test_the_log_likelihood_is_pointwise(posterior):
+    expected = Normal(posterior.draws["mu"].unsqueeze(-1), 1.0).log_prob(Y)
+    assert torch.allclose(posterior.likelihood["y"], expected)
+
+
+def test_arviz_gets_everything_and_reads_the_file_back(posterior, tmp_path: Path):
+    path = tmp_path / "result.nc"
+    posterior.save(path)
+    data = extra("arviz").from_netcdf(path)
+    assert data.posterior["twice"].dims == ("chain", "draw", "rows")
+    assert data.observed_data["y"].values.tolist() == Y.tolist()
+    assert data.log_likelihood["y"].shape == (2, 200, 3)
+    assert data.sample_stats["diverging"].dtype == bool
+    assert {"lp", "energy", "step_size", "tree_depth", "acceptance_rate", "n_steps"} <= set(data.sample_stats)
+
+
+def test_a_picture_is_written(posterior, tmp_path: Path):
+    path = tmp_path / "picture.png"
+    posterior.plot(path)
+    assert path.stat().st_size > 1000
+
+
+def test_good_chains_give_no_warning():
+    assert made(noise(4, 1000)).problems() == []
+
+
+@pytest.mark.parametrize(("posterior", "words"), [
+    (made(noise(4, 1000) + torch.arange(4.0).reshape(4, 1)), "have not mixed: r_hat of x is"),
+    (made(noise(4, 1000).cumsum(1)), "the effective sample size of x is only"),
+    (made(noise(4, 1000), diverging=torch.eye(4, 1000, dtype=F64)), "4 transitions diverged"),
+    (made(noise(4, 1000), energy=noise(4, 1000).cumsum(1)), "E-BFMI"),
+])  # fmt: skip
+def test_what_is_not_to_be_trusted_is_said_in_words(posterior, words):
+    assert any(words in problem for problem in posterior.problems())
+    assert f"warning: {next(problem for problem in posterior.problems() if words in problem)}" in str(posterior.summary())
+
+
+def test_a_number_that_never_moves_is_no_error():
+    assert made(torch.ones(2, 50, dtype=F64)).summary()["x"].mcse == 0
+
+
+def test_chains_without_draws_are_refused():
+    d = density(Program(model, Y))
+    with pytest.raises(ValueError, match="no draws yet"):
+        SampledPosterior.of(d, run(Program(nuts, d, 1, 5, 0)))
+
+
+def test_a_model_that_cannot_run_for_many_draws_is_asked_one_by_one():
+    def branching():
+        x = yield Sample("x", Normal(torch.zeros((), dtype=F64), 1.0))
+        yield Deterministic("sign", torch.tensor(1.0 if x > 0 else -1.0))
+
+    d = density(branching)
+    chains = run(Program(nuts, density(lambda: only_x()), 1, 20, 30))
+    posterior = SampledPosterior.of(d, chains)
+    assert torch.equal(posterior.draws["sign"], posterior.draws["x"].sign().float())
+
+
+def only_x():
+    yield Sample("x", Normal(torch.zeros((), dtype=F64), 1.0))
