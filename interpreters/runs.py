@@ -62,11 +62,12 @@ class NativeRun:
     def fetch(self) -> list[Part]:
         """Rounds of parts; empty if none is complete within the period."""
         deadline = time.monotonic() + self.period
-        self._submit()
-        while not (parts := self._rounds()) and (left := deadline - time.monotonic()) > 0:
-            self._collect(left)
+        while True:
             self._submit()
-        return parts
+            left = deadline - time.monotonic()
+            self._collect(max(0.0, left))
+            if (parts := self._rounds()) or left <= 0.0:
+                return parts
 
     def stop(self) -> list[Part]:
         """What there is of each chain, up to the draw that it was at."""
