@@ -15,6 +15,6 @@ from hypothesis import HealthCheck, settings
 COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 settings.register_profile("dev", COMMON, max_examples=10, derandomize=True)
-settings.register_profile("ci", COMMON, max_examples=25, derandomize=True)
+settings.register_profile("ci", COMMON, max_examples=20, derandomize=True)
 settings.register_profile("deep", COMMON, max_examples=2_000, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))

@@ -113,8 +113,9 @@ def _infer_config(program: Callable[..., Any]) -> Options:
 def _lift(program: Callable[..., Any]) -> Options:
     priors = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
     params = tuple(Names.of(trace_of(program)).params)
-    some = st.lists(st.sampled_from((*params, ELSEWHERE)), unique=True, max_size=2)
-    return st.builds(lambda names, prior: {"prior": dict.fromkeys(names, prior)}, some, priors) | priors.map(lambda prior: {"prior": prior})
+    names = st.lists(st.sampled_from((*params, ELSEWHERE)), unique=True, min_size=min(len(params), 1), max_size=3)
+    some = st.builds(lambda lifted, prior: {"prior": dict.fromkeys(lifted, prior)}, names, priors)
+    return some | priors.map(lambda prior: {"prior": prior})
 
 
 def _replay(program: Callable[..., Any]) -> Options:

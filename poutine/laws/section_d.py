@@ -101,9 +101,10 @@ def mask_gradient(case: Case) -> None:
 def conditioned(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     condition = case.link(program)
-    left, d = side(program, condition), condition.options["data"]
+    left = side(program, condition)
     found = outcome(left.fn, seed=seed).trace or Trace()
-    right = side(program, link("substitute", data={**Names.of(found).samples, **d}, strict=False))
+    given = {name: site.value for name, site in found.nodes.items() if isinstance(site, Observe) and site.conditioned}
+    right = side(program, link("substitute", data={**Names.of(found).samples, **given}))
     expected = _densities(right.fn, seed + 1)
     case.expect(
         same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source

@@ -127,7 +127,7 @@ def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     program = case.program()
     outer = case.link(program)
     inner = case.link(program)
-    alone = {option} == (outer.options.keys() | inner.options.keys()) - {"strict"}
+    alone = all(each.options.keys() - {"strict"} == {option} for each in (outer, inner))
     if alone and outer.name == inner.name:
         both = fuse(outer.options[option], inner.options[option])
         if both is not None:

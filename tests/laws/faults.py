@@ -136,6 +136,25 @@ class DrivesByHand(Poutine):
         raise NotImplementedError
 
 
+class DrivesWell(DrivesByHand):
+    """No fault: it throws errors into the program, and closes it."""
+
+    def driven(self, inner: Generator[Message, Message, Any]) -> Coroutine[Any]:
+        try:
+            message = next(inner)
+            while True:
+                try:
+                    site = yield forwarded(message)
+                except Exception as error:
+                    message = inner.throw(error)
+                else:
+                    message = inner.send(site)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            inner.close()
+
+
 class NeverCloses(DrivesByHand):
     """Does not close what it drives; and keeps hold of it."""
 

@@ -62,6 +62,7 @@ def test_a_change_deep_inside_is_seen():
     assert changed(before, state_of(thing)) is not None
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_no_object_of_any_module_is_changed(data):
     """Every object that hangs on a module of the packages, deep, before and after a chain of handlers has run."""
@@ -97,6 +98,7 @@ def test_a_draw_of_any_distribution_neither_reads_nor_changes_the_global_generat
     assert torch.equal(value, again)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_eight_threads_on_one_program(data):
     program = data.draw(programs())

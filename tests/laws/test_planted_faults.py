@@ -95,5 +95,11 @@ def test_fault_is_caught(law: str, fault: Callable[[Any], st.SearchStrategy[Any]
     assert caught.value.law is LAWS[law]
 
 
+@pytest.mark.parametrize("law", ["H2", "H3", "H6", "H7", "H12"])
+def test_without_a_fault_nothing_is_caught(law: str):
+    """A handler that drives the program by hand, as the faulty ones do, but closes it and throws errors into it."""
+    check_law(LAWS[law], plain(faults.DrivesWell))
+
+
 def test_there_are_many_faults():
     assert len({name_of(fault) for _, fault in FAULTS}) >= 40
