@@ -46,7 +46,7 @@ class NativeRun:
         plan = chains.plan
         self.plan, self.period, self.settings = plan, period, plan.options.settings(plan.seed, plan.num_warmup)
         self.machine = chains.machine
-        self._kernels = [kernel.clone() for _ in range(plan.num_chains)]
+        self._kernel = kernel
         self._work = [Work.empty(kernel.dim, plan.options.max_depth) for _ in range(plan.num_chains)]
         self._stop = np.zeros(1, np.int64)
         self._ready: list[deque[Part]] = [deque() for _ in range(plan.num_chains)]
@@ -110,7 +110,7 @@ class NativeRun:
 
     def _part(self, chain: int, size: int) -> Part:
         """On a thread: the next ``size`` draws of one chain, or fewer after a stop."""
-        rows, kernel = self.machine.of(chain), self._kernels[chain]
+        rows, kernel = self.machine.of(chain), self._kernel
         start = int(rows.counts[DRAW])
         positions, statistics = np.empty((size, kernel.dim)), np.empty((size, len(STATISTICS)))
         address = (kernel.address, kernel.user)

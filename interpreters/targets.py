@@ -24,15 +24,15 @@ class Kernel(Protocol):
 
 
 class NativeKernel(Kernel, Protocol):
-    """One whose ``tier`` is ``"native"``: ``address`` is that of a C function, see ``jit.call_density``, ``user`` its data.
+    """One whose ``tier`` is ``"native"``: ``address`` is that of a C function, see ``jit.call_density``, and ``user`` its data.
 
-    ``clone`` gives one with buffers of its own, for another thread.
+    It may be called on any number of threads at once, and is valid while this object lives.
     """
 
-    address: int
-    user: int
-
-    def clone(self) -> NativeKernel: ...
+    @property
+    def address(self) -> int: ...
+    @property
+    def user(self) -> int: ...
 
 
 @attrs.frozen(eq=False)

@@ -35,9 +35,6 @@ class CKernel:
     def address(self) -> int:
         return self.function.address
 
-    def clone(self) -> CKernel:
-        return self
-
     def value_and_grad(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         values, gradients = self.batched(position.unsqueeze(0))
         return values[0], gradients[0]
