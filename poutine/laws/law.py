@@ -113,11 +113,6 @@ class Case:
         trace: Trace = outcome(tracer.traced, seed=self.seed() if seed is None else seed).value
         return trace
 
-    @property
-    def last(self) -> Model:
-        """The program that was drawn last."""
-        return self._programs[-1]
-
     def other(self, program: Callable[..., Any], *kinds: str) -> Wrap:
         """A handler of the library, of one of ``kinds``, or of any kind."""
         return self.draw(handlers(program, kinds or None))

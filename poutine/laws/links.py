@@ -70,14 +70,13 @@ class Chain:
         printer.text(repr(self))
 
 
-def name_of_wrap(wrap: Wrap) -> str:
-    """How a handler is called in a report."""
-    return repr(wrap) if isinstance(wrap, (Link, Chain, Awaiting)) else getattr(wrap, "__name__", repr(wrap))
-
-
 def written(wrap: Wrap, fn: str) -> str:
     """The source of a handler around ``fn``."""
-    return wrap.around(fn) if isinstance(wrap, (Link, Chain)) else f"{name_of_wrap(wrap)}({fn})"
+    if isinstance(wrap, (Link, Chain)):
+        return wrap.around(fn)
+    if isinstance(wrap, Awaiting):
+        return Link(wrap.poutine.__name__, wrap.poutine, wrap.options).around(fn)
+    return f"{getattr(wrap, '__name__', repr(wrap))}({fn})"
 
 
 def source_of(value: Any) -> str:

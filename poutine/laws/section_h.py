@@ -17,12 +17,13 @@ from poutine.laws.ask import Ask, AskingRuntime
 from poutine.laws.law import ANY, Case, Law, Side, law, side
 from poutine.laws.links import Link, written
 from poutine.laws.outcome import outcome
+from poutine.laws.probes import AskingPoutine, BoomingRuntime, Failing, KeepingRuntime, answered, error_of
 from poutine.laws.stepping import Stepper, interleaved
 from poutine.laws.traces import Names, trace_of
-from poutine.laws.watch import Boom, Mine, Watched
-from poutine.messages import Deterministic, Message, Param
+from poutine.laws.watch import Watched
+from poutine.messages import Deterministic, Param
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Program, Rule, Rules, answer
+from poutine.program import Coroutine, Program
 
 STEPS: Final = st.integers(0, 12)
 TURNS: Final = st.lists(st.integers(0, 2), max_size=30)
@@ -94,9 +95,9 @@ def unknown_messages(case: Case) -> None:
     program = case.program(asks=False)
     handler = case.handler(program)
     name = case.draw(st.sampled_from(("unknown", *Names.of(trace_of(program)).all)))
-    asking = _AskingPoutine(program, name, [], [])
-    runtime = _KeepingRuntime()
-    outcome_in(handler(asking), runtime)
+    asking = AskingPoutine(program, name, [], [])
+    runtime = KeepingRuntime()
+    answered(handler(asking), runtime)
     source = f"{written(handler, 'model')}, which also yields {Ask(name, 1.0)!r} before each of its messages"
     case.expect([*map(id, runtime.asked)] == [*map(id, asking.asked)], _unequal("asked", asking.asked, runtime.asked), source)
     case.expect([*map(id, runtime.replies)] == [*map(id, asking.replies)], _unequal("replied", runtime.replies, asking.replies), source)
@@ -121,15 +122,15 @@ def errors(case: Case) -> None:
     program, steps, swallow = case.program(), case.draw(STEPS), case.draw(st.booleans())
     handler = case.handler(program)
     watched = Watched(program, swallow)
-    runtime = _BoomingRuntime(steps, watched)
-    found = _error_of(handler(watched), runtime)
+    runtime = BoomingRuntime(steps, watched)
+    found = error_of(handler(watched), runtime)
     source = f"{written(handler, 'model')}, with an error from outside at message {steps + 1}"
     if runtime.reached:
         case.expect(watched.thrown[:1] == [runtime.boom], f"the program was thrown {watched.thrown}", source)
         case.expect(found is runtime.boom, f"what comes out is {found!r}", source)
         case.expect(not watched.unnoticed, "the program swallowed it, and the run went on", source)
-    mine = _Failing(program, steps)
-    found = _error_of(handler(mine), AskingRuntime())
+    mine = Failing(program, steps)
+    found = error_of(handler(mine), AskingRuntime())
     source = f"{written(handler, 'model')}, with an error of its own at message {steps + 1}"
     case.expect(mine.error is None or found is mine.error, f"what comes out is {found!r}", source)
 
@@ -227,101 +228,6 @@ def interleaving(case: Case) -> None:
     together = interleaved([Stepper(handler, 0), Stepper(handler, 1), Stepper(program, 0)], turns)
     for number, (found, expected) in enumerate(zip(together, alone, strict=True)):
         case.equal(found, expected, f"run {number} of three, in the order {turns}", "alone")
-
-
-@attrs.frozen(slots=False, eq=False, repr=False)
-class _AskingPoutine(Poutine):
-    """Asks before each message of its program; and keeps what it asked and what came back."""
-
-    name: str
-    asked: list[Message]
-    replies: list[Any]
-
-    def rules(self) -> Rules:
-        def around(message: Message) -> Coroutine[Any]:
-            ask = Ask(self.name, 1.0)
-            self.asked.append(ask)
-            self.replies.append((yield ask))
-            return (yield message)
-
-        return {Message: Rule(around=around)}
-
-
-class _KeepingRuntime(AskingRuntime):
-    """Keeps its replies to ``Ask``, too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.replies: list[Message] = []
-
-    def _reply(self, ask: Ask) -> Message:
-        self.replies.append(super()._reply(ask))
-        return self.replies[-1]
-
-
-class _BoomingRuntime(AskingRuntime):
-    """Raises at the message with a given number."""
-
-    def __init__(self, number: int, watched: Watched) -> None:
-        super().__init__()
-        self.number, self.watched = number, watched
-        self.boom = Boom()
-        self.reached = False
-
-    def __getitem__(self, kind: type[Message]) -> Callable[[Any], Message]:
-        self.number -= 1
-        if self.number == -1:
-            self.reached = self.watched.running
-            raise self.boom
-        return super().__getitem__(kind)
-
-
-class _Failing:
-    """A program that raises before its message with a given number; ``error`` is what it raised."""
-
-    def __init__(self, program: Callable[..., Any], number: int) -> None:
-        self.program, self.number = program, number
-        self.error: Mine | None = None
-
-    def __call__(self) -> Program[Any]:
-        return _FailingPoutine(self.program, self)()
-
-
-@attrs.frozen(slots=False, eq=False, repr=False)
-class _FailingPoutine(Poutine):
-    failing: _Failing
-
-    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        result = yield from super().coroutine(program)
-        raise self._mine()
-        return result
-
-    def rules(self) -> Rules:
-        count = iter(range(self.failing.number))
-
-        def up(message: Message) -> Message:
-            if next(count, None) is None:
-                raise self._mine()
-            return message
-
-        return {Message: Rule(up=up)}
-
-    def _mine(self) -> Mine:
-        self.failing.error = self.failing.error or Mine()
-        return self.failing.error
-
-
-def outcome_in(fn: Callable[..., Any], runtime: AskingRuntime) -> Any:
-    """Runs ``fn()`` in a runtime of the caller's; the error is the value, if there is one."""
-    try:
-        return answer(Program(fn), runtime)
-    except Exception as error:
-        return error
-
-
-def _error_of(fn: Callable[..., Any], runtime: AskingRuntime) -> Exception | None:
-    found = outcome_in(fn, runtime)
-    return found if isinstance(found, Exception) else None
 
 
 def _nested(program: Callable[..., Any], around: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:

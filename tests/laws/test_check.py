@@ -120,7 +120,8 @@ def test_links_print_as_they_are_written():
     assert repr(handlers[0]) == "condition(data={'x': torch.tensor(1.)})"
     assert repr(Chain(handlers)) == "chain(condition(data={'x': torch.tensor(1.)}), scale(scale=2.0))"
     assert written(Chain(handlers), "model") == "scale(condition(model, data={'x': torch.tensor(1.)}), scale=2.0)"
-    assert written(scale(scale=2.0), "model").endswith("(model)")
+    assert written(scale(scale=2.0), "model") == "ScalePoutine(model, scale=2.0)"
+    assert written(Doubled, "model") == "Doubled(model)"
     assert handlers[1] == Link("scale", ScalePoutine, {"scale": 2.0}) != handlers[0]
 
 
