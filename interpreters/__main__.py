@@ -10,45 +10,17 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, NoReturn
-
-import attrs
+from typing import NoReturn
 
 from interpreters.data_file import bind, load_data
 from interpreters.errors import InputError
 from interpreters.extras import extra
-from interpreters.importance import importance_resampling, vectorization_of
+from interpreters.methods import METHODS, Result
 from interpreters.model_check import checked
 from interpreters.model_file import ModelFile, blaming, one_line, split
 from interpreters.picture import formats
-from interpreters.posterior import Posterior
-from interpreters.progress import WatchPoutine, progress_bar
-from poutine import Program, run
-
-
-@attrs.frozen(eq=False)
-class Job:
-    """What a method is to do: ``program``, in so many ``steps`` of one ``unit``."""
-
-    program: Program[Posterior]
-    steps: int
-    unit: str
-
-
-def importance_job(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Job:
-    """Importance sampling, vectorised where the model allows it."""
-    vectorization = vectorization_of(program, guide, seed=options.seed)
-    steps = options.num_samples if vectorization is None else len(vectorization.batches(options.num_samples))
-    work: Program[Posterior] = Program(importance_resampling, program, options.num_samples, guide, vectorization, options.num_draws)
-    return Job(work, steps, "particle" if vectorization is None else "batch")
-
-
-METHODS: Final[Mapping[str, Callable[[Program[Any], Program[Any] | None, argparse.Namespace], Job]]] = MappingProxyType(
-    {"importance": importance_job}
-)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,16 +46,14 @@ def infer(options: argparse.Namespace) -> None:
     guide = bind(file.model(options.guide), data)[0] if options.guide else None
     with blaming(path), _complaining():
         program = checked(model, data, options.seed)
-        job = METHODS[options.method](program, guide, options)
-        with progress_bar(job.steps, job.unit) as step:
-            posterior = run(WatchPoutine(job.program.fn, step)(*job.program.args), options.seed)
-    print(posterior.summary())
-    _write(posterior, options)
+        result = METHODS[options.method](program, guide, options)
+    print(result.summary())
+    _write(result, options)
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Everything that would fail only after the work."""
-    for path in filter(None, (options.out, options.plot)):
+    for path in filter(None, (options.out, options.plot, options.checkpoint)):
         folder = path.resolve().parent
         if not folder.is_dir():
             raise InputError(f"cannot write {path}: there is no directory {folder}")
@@ -99,8 +69,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
         raise InputError(str(error)) from error
 
 
-def _write(posterior: Posterior, options: argparse.Namespace) -> None:
-    for path, write in ((options.out, posterior.save), (options.plot, posterior.plot)):
+def _write(result: Result, options: argparse.Namespace) -> None:
+    for path, write in ((options.out, result.save), (options.plot, result.plot)):
         if path is None:
             continue
         try:
@@ -136,9 +106,18 @@ def _parser() -> argparse.ArgumentParser:
     add("model", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
     add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
     add("--method", choices=METHODS, default="importance", help="how to infer (default: %(default)s)")
-    add("--guide", metavar="NAME", help="a generator function in MODEL.py to draw from, instead of the prior")
-    add("--num-samples", type=_positive, default=10_000, metavar="N", help="weighted draws (default: %(default)s)")
-    add("--num-draws", type=_positive, metavar="N", help="equally weighted draws in the output (default: the effective sample size)")
+    add("--guide", metavar="NAME", help="importance: a generator function in MODEL.py to draw from, instead of the prior")
+    add("--num-samples", type=_positive, default=10_000, metavar="N", help="importance: weighted draws (default: %(default)s)")
+    add(
+        "--num-draws",
+        type=_positive,
+        metavar="N",
+        help="importance: equally weighted draws in the output (default: as many as are effective)",
+    )
+    add("--chains", type=_positive, default=4, metavar="N", help="nuts: independent chains (default: %(default)s)")
+    add("--warmup", type=_positive, default=1000, metavar="N", help="nuts: draws of each chain to adapt with (default: %(default)s)")
+    add("--draws", type=_positive, default=1000, metavar="N", help="nuts: draws of each chain to keep (default: %(default)s)")
+    add("--checkpoint", type=Path, metavar="FILE", help="nuts: keep the chains there, and go on from there")
     add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
     add("--out", type=Path, metavar="RESULT.nc", help="write the draws as NetCDF, for arviz.from_netcdf")
     add("--plot", type=Path, metavar="PICTURE.png", help="write a picture of the marginals")

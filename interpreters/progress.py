@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from interpreters.extras import extra
+from interpreters.notices import Progress
 from poutine import Message, Poutine, Rule, Rules, Sample
 
 
@@ -58,3 +59,25 @@ def progress_bar(steps: int, unit: str) -> Iterator[Callable[[], object]]:
         bar.update(steps - bar.n)
     finally:
         bar.close()
+
+
+@contextmanager
+def progress_bars(num_chains: int, draws: int) -> Iterator[Callable[[Progress], None]]:
+    """A bar for each chain on stderr, with its step size and divergences; its value is to be called with each ``Progress``."""
+    try:
+        tqdm: Any = extra("tqdm").tqdm
+    except ImportError:
+        yield lambda _: None
+        return
+    bars = [tqdm(total=draws, desc=f"chain {c}", unit="draw", leave=False, position=c) for c in range(num_chains)]
+
+    def show(news: Progress) -> None:
+        for bar, done, step_size, divergences in zip(bars, news.draws, news.step_sizes, news.divergences, strict=True):
+            bar.set_postfix_str(f"step size {step_size:.3g}, {divergences} divergences", refresh=False)
+            bar.update(done - bar.n)
+
+    try:
+        yield show
+    finally:
+        for bar in reversed(bars):
+            bar.close()

@@ -1,0 +1,31 @@
+"""Ctrl-C that asks before it breaks off."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """While entered, the first Ctrl-C is only noted: the value, when called, tells whether there was one. The second breaks off.
+
+    In another thread than the main one, which gets no signals, nothing is changed.
+    """
+    noted = threading.Event()
+
+    def note(number: int, frame: object) -> None:
+        if noted.is_set():
+            raise KeyboardInterrupt
+        noted.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield noted.is_set
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield noted.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
