@@ -10,9 +10,9 @@ import torch
 
 from interpreters.integrator import MOMENTUM, VELOCITY, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
 from interpreters.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
-from interpreters.native_tree import FIRST_P, FIRST_V, LAST_P, LAST_V, RHO
 from interpreters.philox import DIRECTION, LEAF, MERGE, normal_tensor, uniform_tensor
 from interpreters.philox import MOMENTUM as FOR_MOMENTUM
+from interpreters.turning import FIRST_P, FIRST_V, LAST_P, LAST_V, RHO
 
 
 class Trees:
@@ -141,7 +141,7 @@ def turns(
     next_v: torch.Tensor,
     last_v: torch.Tensor,
 ) -> torch.Tensor:
-    """``native_tree.turns`` over chains, [chains, dim] each."""
+    """``turning.turns`` over chains, [chains, dim] each."""
     spans = (left + right, first_v, last_v), (left + next_p, first_v, next_v), (right + near_p, near_v, last_v)
     products = [(rho * velocity).sum(dim=-1) for rho, *velocities in spans for velocity in velocities]
     return ~(torch.stack(products) > 0).all(dim=0)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from interpreters import adaptation, integrator, jit, machine, native_adaptation, native_tree, philox
+from interpreters import adaptation, integrator, jit, machine, native_adaptation, native_tree, philox, turning
 from interpreters.integrator import GRADIENT, POSITION, copy, kinetic, leapfrog
 from interpreters.jit import entry, jitable
 from interpreters.machine import DRAW, LOG_STEP, Settings
@@ -14,7 +14,7 @@ from interpreters.native_adaptation import adapt
 from interpreters.native_tree import Transition, Work, refresh, transition
 from interpreters.philox import MERGE, uniform
 
-_PARTS: Final = (adaptation, integrator, jit, machine, native_adaptation, native_tree, philox)
+_PARTS: Final = (adaptation, integrator, jit, machine, native_adaptation, native_tree, philox, turning)
 
 
 @jitable

@@ -17,9 +17,10 @@ from interpreters.extras import extra
 from interpreters.integrator import MOMENTUM, VELOCITY
 from interpreters.machine import STATISTICS, Machine, Options, Settings
 from interpreters.native_chain import sample
-from interpreters.native_tree import Work, turns, turns_somewhere
+from interpreters.native_tree import Work
 from interpreters.nuts import nuts
 from interpreters.starting import started
+from interpreters.turning import turns, turns_somewhere
 from poutine import Program, run
 from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, NORMAL, CKernel, check_means
 
