@@ -2,8 +2,8 @@
 
 Of a subtree are kept the momentum and velocity of its first and last leaf, and rho, the sum of its momenta. Two siblings turn
 unless rho has a positive product with the velocities at both ends: of their union, of the left one with the first leaf of the
-right one, and of the last leaf of the left one with the right one. The last two are Stan's: without them a trajectory over a
-whole number of periods of an oscillation is not seen to turn.
+right one, and of the last leaf of the left one with the right one. The last two are Stan's: without them a tree whose ends
+happen to lie a whole number of periods apart is not seen to turn.
 
 Sources: Betancourt, "A conceptual introduction to Hamiltonian Monte Carlo", arXiv:1701.02434 (2017), appendix A.4.2; Stan,
 src/stan/mcmc/hmc/nuts/base_nuts.hpp (the additional checks).

@@ -99,8 +99,8 @@ def test_the_criterion_for_numbers_and_tensors():
     assert 0 < sum(expected) < 200
 
 
-def test_a_trajectory_over_whole_periods_is_seen_to_turn():
-    """Without Stan's extra checks, an oscillator at half a period a step is not."""
+def test_short_steps_do_not_make_trajectories_that_go_round_and_round():
+    """A period of the slowest coordinate is at most 2 pi sqrt(1.9 / scale), a few hundred of these steps; a tree is shorter."""
     chains = run(Program(nuts, CORRELATED, num_warmup=0, num_draws=50, step_size=0.1), seed=0)
     assert float(chains.statistics["tree_depth"].max()) < 8
 
