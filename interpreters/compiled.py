@@ -29,13 +29,14 @@ from interpreters.kernels import inductor
 from interpreters.kernels.adapter import SYMBOL, adapter
 from interpreters.kernels.launches import read
 from interpreters.kernels.library import default_directory, library
-from interpreters.kernels.tracing import Captured, NotStraight, capture, lower
+from interpreters.kernels.tracing import Captured, capture, lower
+from interpreters.kernels.unrolled import unrolled
 from poutine.program import name_of
 
 ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 TIERS: Final = ("native", "callable", "eager")
-MOST_OPERATIONS: Final = 4000  # of a graph that Inductor is given: it takes about a second for 400, and more than twice that for 800
+MOST_OPERATIONS: Final = 1000  # of a graph that Inductor is given: it takes about a second for 400, and more than twice that for 800
 _SCALES: Final = (0.1, 0.5, 0.5, 1.0)  # of the points, in unconstrained space
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
@@ -105,8 +106,6 @@ class _Compiler:
 
     def _native(self) -> Kernel:
         lowered = self._straight()
-        if lowered.size > MOST_OPERATIONS:
-            raise NotStraight(f"{lowered.size} operations")
         loaded = library(lowered.digest(), self.directory, lambda path: self._build(lowered, path))
         address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
         pointers = (ctypes.c_void_p * len(lowered.constants))(*(constant.data_ptr() for constant in lowered.constants))
@@ -115,11 +114,13 @@ class _Compiler:
         return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, lowered.constants))
 
     def _build(self, lowered: Captured, path: Path) -> None:
-        source = inductor.source(lowered, self.points[0])
-        launches = read(source, tuple(tensor.dtype for tensor in (self.points[0], *lowered.constants)))
         cpp = path.with_suffix(".cpp")
-        cpp.write_text(adapter(launches))
+        cpp.write_text(self._fused(lowered) if lowered.size <= MOST_OPERATIONS else unrolled(lowered))
         inductor.build(cpp, path)
+
+    def _fused(self, lowered: Captured) -> str:
+        source = inductor.source(lowered, self.points[0])
+        return adapter(read(source, tuple(tensor.dtype for tensor in (self.points[0], *lowered.constants))))
 
     def _callable(self) -> Kernel:
         lowered = self._straight()
@@ -180,7 +181,8 @@ def _eager(density: Density) -> ValueAndGrad:
     def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         try:
             return density.value_and_grad(position)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # a matrix that is not positive definite, where a sampler tries: nan, as on the other tiers
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # torch's own
+            # A matrix that is not positive definite, where a sampler tries: nan, as on the other tiers.
             return torch.full_like(position[0], math.nan), torch.full_like(position, math.nan)
 
     return value_and_grad

@@ -25,7 +25,14 @@ MOST_SCRATCH: Final = 1 << 28  # bytes per thread; thread-local memory cannot be
 def adapter(launches: Launches) -> str:
     """The source. Raises ``NotStraight`` for what it cannot express."""
     kernels = [_renamed(kernel.cpp, name) for name, kernel in launches.kernels.items()]
-    return "\n".join([*kernels, _SCRATCH, LIBRARY if launches.calls else "", _function(launches)])
+    return "\n".join([*kernels, "#include <cstring>", LIBRARY if launches.calls else "", _function(launches)])
+
+
+def scratch_of(size: int) -> str:
+    """Memory of ``size`` bytes for each thread, at ``_scratch()``."""
+    if size > MOST_SCRATCH:
+        raise NotStraight(f"it needs {size} bytes of intermediate results")
+    return f"static unsigned char* _scratch() {{ alignas(64) static thread_local unsigned char bytes[{size}]; return bytes; }}\n"
 
 
 def _renamed(cpp: str, name: str) -> str:
@@ -36,19 +43,20 @@ def _renamed(cpp: str, name: str) -> str:
 
 def _function(launches: Launches) -> str:
     gradient, value = launches.outputs
-    places = _places(launches)
+    places, scratch = _places(launches)
     lines = [f"auto* {name} = {place};" for name, place in places.items()]
     lines += [_step(launches, step) for step in launches.steps]
     lines += _copied(gradient, "gradient", places) + _copied(value, "value", places)
     body = "\n    ".join([*lines, "return 0;"])
     return (
+        f"{scratch_of(scratch)}"
         f'extern "C" int64_t {SYMBOL}(uint64_t, const double* x, double* gradient, double* value, void* user) {{\n'
         f"    auto** constants = static_cast<unsigned char**>(user);\n    {body}\n}}\n"
     )
 
 
-def _places(launches: Launches) -> dict[str, str]:
-    """Where each input and buffer is. The outputs are written in place where they are buffers of their own."""
+def _places(launches: Launches) -> tuple[dict[str, str], int]:
+    """Where each input and buffer is, and how many bytes of scratch they take together. The outputs are written in place where they are buffers of their own."""
     vector, *constants = launches.inputs
     places = {vector: _BYTES.format("x")}
     places.update((name, f"constants[{i}]") for i, name in enumerate(constants))
@@ -61,9 +69,7 @@ def _places(launches: Launches) -> dict[str, str]:
         else:
             places[buffer.base] = f"scratch + {offset}"
             offset += -(-buffer.nbytes // 64) * 64 + 64
-    if offset > MOST_SCRATCH:
-        raise NotStraight(f"it needs {offset} bytes of intermediate results")
-    return {"scratch": f"_scratch<{offset + 64}>()", **places}
+    return {"scratch": "_scratch()", **places}, offset + 64
 
 
 def _fills(view: View, buffer: View) -> bool:
@@ -92,11 +98,3 @@ def _is_contiguous(view: View) -> bool:
 
 
 _BYTES: Final = "reinterpret_cast<unsigned char*>(const_cast<double*>({}))"
-
-_SCRATCH: Final = r"""
-#include <cstring>
-template <int64_t size> static unsigned char* _scratch() {
-    alignas(64) static thread_local unsigned char scratch[size];
-    return scratch;
-}
-"""

@@ -124,7 +124,7 @@ def _folded(old: Graph, constants: Sequence[torch.Tensor]) -> Captured:
     kept = [node for node in needed if not _is_uniform(values[node])]
     new, numbers = Graph(), torch.nn.Module()
     vector = next(iter(old.nodes))
-    copied: dict[Node, Any] = {vector: new.placeholder("vector")}
+    copied: dict[Node, Any] = {vector: new.node_copy(vector)}
     copied.update((node, new.placeholder(f"constant_{i}")) for i, node in enumerate(kept))
     copied.update((node, _uniform(new, numbers, values[node])) for node in needed if node not in copied)
     for node in old.nodes:

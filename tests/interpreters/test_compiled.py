@@ -16,8 +16,9 @@ import torch
 import torch.distributions as td
 from torch.distributions import constraints
 
-from interpreters.compiled import compile_density
+from interpreters.compiled import MOST_OPERATIONS, compile_density
 from interpreters.density import density
+from interpreters.kernels.inductor import decompositions
 from interpreters.kernels.tracing import NotStraight, capture, lower
 from poutine import ImproperUniform, Observe, Program, Sample, factor, mask, ordered
 
@@ -131,6 +132,52 @@ def test_native(name: str, directory: Path):
     d = density(MODELS[name])
     kernel = compile_density(d, cache_dir=directory)
     assert (kernel.tier, kernel.dim) == ("native", d.dim)
+    agrees(kernel, d)
+
+
+def moving_average(y: torch.Tensor):
+    """A recursion over time, of numbers."""
+    mu = yield Sample("mu", td.Normal(0.0, 1.0))
+    theta = yield Sample("theta", td.Normal(0.0, 1.0))
+    sigma = yield Sample("sigma", td.HalfCauchy(2.5))
+    errors = [y[0] - mu]
+    for now in y[1:]:
+        errors.append(now - mu - theta * errors[-1])
+    yield Observe("y", td.Normal(0.0, sigma), torch.stack(errors))
+
+
+def volatility(y: torch.Tensor):
+    """A recursion over time, that reads and gathers gradients of the entries of a vector."""
+    a = yield Sample("a", td.Uniform(number(0.0), 1.0))
+    b = yield Sample("b", td.Uniform(number(0.0), 1.0 - a))
+    mu = yield Sample("mu", td.Normal(0.0, 1.0))
+    squares = (y - mu) ** 2
+    variances = [number(1.0)]
+    for t in range(1, len(y)):
+        variances.append(0.1 + a * squares[t - 1] + b * variances[-1])
+    yield Observe("y", td.Normal(mu, torch.stack(variances).sqrt()), y)
+
+
+def hidden(y: torch.Tensor):
+    """A recursion over time, of small vectors and matrices."""
+    stay = yield Sample("stay", td.Dirichlet(torch.ones(2, 2, dtype=F64)))
+    mu = yield Sample("mu", ImproperUniform(ordered, event_shape=(2,)))
+    yield factor("prior", -0.5 * (mu**2).sum())
+    forward = td.Normal(mu, 1.0).log_prob(y[0])
+    for now in y[1:]:
+        forward = torch.logsumexp(forward[:, None] + stay.log(), 0) + td.Normal(mu, 1.0).log_prob(now)
+    yield factor("marginal", torch.logsumexp(forward, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [Program(moving_average, normals(110)), Program(volatility, normals(70)), Program(hidden, normals(35))])
+def test_recursions_are_unrolled(model: Program[None], directory: Path):
+    d = density(model)
+    u = normals(d.dim)
+    size = lower(capture(torch.func.grad_and_value(d), u), u, decompositions()).size
+    assert size > MOST_OPERATIONS
+    kernel = compile_density(d, cache_dir=directory)
+    assert kernel.tier == "native"
     agrees(kernel, d)
 
 
