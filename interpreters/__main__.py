@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from interpreters.data_file import bind, load_data
+from interpreters.command.data_file import bind, load_data
+from interpreters.command.methods import METHODS, Result
+from interpreters.command.model_check import checked
+from interpreters.command.model_file import ModelFile, blaming, one_line, split
 from interpreters.errors import InputError
-from interpreters.extras import extra
-from interpreters.methods import METHODS, Result
-from interpreters.model_check import checked
-from interpreters.model_file import ModelFile, blaming, one_line, split
-from interpreters.picture import formats
+from interpreters.results.extras import extra
+from interpreters.results.picture import formats
 
 
 def main(argv: Sequence[str] | None = None) -> int:

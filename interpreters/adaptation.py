@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from interpreters.jit import jitable
+from interpreters.hamiltonian.jit import jitable
 
 NEVER: Final = 1 << 62
 """More draws than there will be."""

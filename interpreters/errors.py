@@ -7,6 +7,7 @@
     ├── GuideMismatch      a guide does not fit its model (also a ValueError)
     ├── DegenerateWeights  no draw can be told from the weights (also a ValueError)
     ├── StructureChanged   a program has other sites than in an earlier run
+    ├── NoStart            a sampler found no position of finite density (also a ValueError)
     ├── NotContinuous      a site has no unconstrained coordinates (a SiteError)
     ├── NotFinite          a site cannot be enumerated (a SiteError)
     └── InputError         what was given to the command line cannot be used
@@ -31,6 +32,10 @@ class DegenerateWeights(PoutineError, ValueError):
 
 class StructureChanged(PoutineError, ValueError):
     """A program has other sites, or shapes, than it had in the run that found its structure."""
+
+
+class NoStart(PoutineError, ValueError):
+    """A sampler found no place where the log density and its gradient are finite; it says what they were."""
 
 
 class NotContinuous(SiteError, ValueError):

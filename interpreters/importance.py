@@ -27,14 +27,14 @@ from typing import Any
 import attrs
 import torch
 
-from interpreters.ancestors import Ancestors
-from interpreters.drawn import Drawn, drawn
 from interpreters.errors import DegenerateWeights, GuideMismatch, NotVectorizable
-from interpreters.numbered import NumberedPoutine
-from interpreters.particles import Particles, computed_or_drawn, joined
 from interpreters.posterior import Posterior
-from interpreters.vectorization import Vectorization, vectorize
-from interpreters.weights import ess
+from interpreters.weighted.ancestors import Ancestors
+from interpreters.weighted.drawn import Drawn, drawn
+from interpreters.weighted.numbered import NumberedPoutine
+from interpreters.weighted.particles import Particles, computed_or_drawn, joined
+from interpreters.weighted.vectorization import Vectorization, vectorize
+from interpreters.weighted.weights import ess
 from poutine import (
     Choice,
     Coroutine,

@@ -14,11 +14,11 @@ Sources: Hoffman and Gelman, "The No-U-Turn Sampler", JMLR 15 (2014); Betancourt
 
 from __future__ import annotations
 
-from interpreters.chains import Chains
 from interpreters.density import Density
-from interpreters.machine import Options
-from interpreters.sampling import sampled
-from interpreters.targets import Kernel, Target
+from interpreters.hamiltonian.chains import Chains
+from interpreters.hamiltonian.machine import Options
+from interpreters.hamiltonian.sampling import sampled
+from interpreters.hamiltonian.targets import Kernel, Target
 from poutine import Coroutine
 
 

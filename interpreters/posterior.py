@@ -9,11 +9,11 @@ from typing import Any, Final
 import attrs
 import torch
 
-from interpreters import weights
-from interpreters.inference_data import inference_data, write
-from interpreters.observed import observed_values, plate_dims
-from interpreters.picture import draw_histograms
-from interpreters.summary import Summary, summarize
+from interpreters.results.inference_data import inference_data, write
+from interpreters.results.observed import observed_values, plate_dims
+from interpreters.results.picture import draw_histograms
+from interpreters.results.summary import Summary, summarize
+from interpreters.weighted import weights
 from poutine import Trace
 
 _FEW: Final = 100  # effective draws, below which the error of a mean is above a tenth of the standard deviation

@@ -9,13 +9,13 @@ from typing import Any, Final
 import attrs
 import torch
 
-from interpreters.chains import Chains
 from interpreters.density import Density
-from interpreters.extras import extra
-from interpreters.inference_data import inference_data, write
-from interpreters.observed import observed_values, plate_dims
-from interpreters.picture import draw_histograms
-from interpreters.summary import PROBABILITIES, Row, Summary, labels
+from interpreters.hamiltonian.chains import Chains
+from interpreters.results.extras import extra
+from interpreters.results.inference_data import inference_data, write
+from interpreters.results.observed import observed_values, plate_dims
+from interpreters.results.picture import draw_histograms
+from interpreters.results.summary import PROBABILITIES, Row, Summary, labels
 from poutine import SubstitutePoutine, Trace, TracePoutine, run
 
 # The thresholds of Vehtari, Gelman, Simpson, Carpenter and Bürkner, "Rank-normalization, folding, and localization: an improved

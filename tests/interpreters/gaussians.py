@@ -11,8 +11,8 @@ import numba
 import torch
 from numba import types
 
-from interpreters.machine import BatchedDensity
-from interpreters.targets import Target
+from interpreters.hamiltonian.machine import BatchedDensity
+from interpreters.hamiltonian.targets import Target
 
 F64 = torch.float64
 DIM = 5

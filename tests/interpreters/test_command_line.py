@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from interpreters.__main__ import main
-from interpreters.extras import extra
+from interpreters.results.extras import extra
 
 arviz = extra("arviz")  # at import, since it takes a second
 ROOT = Path(__file__).parents[2]

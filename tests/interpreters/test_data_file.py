@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from interpreters.data_file import bind, conditioned, load_data
+from interpreters.command.data_file import bind, conditioned, load_data
+from interpreters.command.model_check import checked
 from interpreters.errors import InputError
-from interpreters.model_check import checked
 from poutine import Coroutine, Observe, Program, Sample, plate, run, same, scale, trace
 
 

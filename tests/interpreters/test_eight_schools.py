@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch.distributions import HalfCauchy, Normal
 
-from interpreters.data_file import load_data
+from interpreters.command.data_file import load_data
 from interpreters.examples.eight_schools import model
 from interpreters.importance import infer
 from interpreters.posterior import Posterior
-from interpreters.summary import Summary
+from interpreters.results.summary import Summary
 from poutine import Program
 
 DATA = load_data(Path(__file__).parents[2] / "interpreters" / "examples" / "eight_schools.json")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from interpreters.extras import extra
+from interpreters.hamiltonian.integrator import MOMENTUM, POSITION, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
+from interpreters.hamiltonian.machine import BatchedDensity
 from interpreters.hmc import hmc
-from interpreters.integrator import MOMENTUM, POSITION, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
-from interpreters.machine import BatchedDensity
+from interpreters.results.extras import extra
 from poutine import Program, run
 from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, check_means, correlated, funnel
 

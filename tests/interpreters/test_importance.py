@@ -15,9 +15,9 @@ from torch.distributions import Bernoulli, Categorical, Normal
 
 from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
-from interpreters.particles import Particles
 from interpreters.posterior import Posterior
-from interpreters.vectorization import vectorize
+from interpreters.weighted.particles import Particles
+from interpreters.weighted.vectorization import vectorize
 from poutine import (
     Coroutine,
     Deterministic,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from interpreters.command.model_file import ModelFile, blaming, one_line, split
 from interpreters.errors import InputError
-from interpreters.model_file import ModelFile, blaming, one_line, split
 from poutine import run
 
 HEAD = "from torch.distributions import Normal\nfrom poutine import Sample, scale\n"

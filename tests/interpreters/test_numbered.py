@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from interpreters.numbered import NumberedPoutine
-from interpreters.progress import WatchPoutine
+from interpreters.command.progress import WatchPoutine
+from interpreters.weighted.numbered import NumberedPoutine
 from poutine.laws import check_laws
 
 

@@ -9,18 +9,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from interpreters.batched import Batch
-from interpreters.batched_tree import turns as turns_tensor
 from interpreters.density import density
 from interpreters.examples.eight_schools import model as eight_schools
-from interpreters.extras import extra
-from interpreters.integrator import MOMENTUM, VELOCITY
-from interpreters.machine import STATISTICS, Machine, Options, Settings
-from interpreters.native_chain import sample
-from interpreters.native_tree import Work
+from interpreters.hamiltonian.batched import Batch
+from interpreters.hamiltonian.batched_tree import turns as turns_tensor
+from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY
+from interpreters.hamiltonian.machine import STATISTICS, Machine, Options, Settings
+from interpreters.hamiltonian.native_chain import sample
+from interpreters.hamiltonian.native_tree import Work
+from interpreters.hamiltonian.starting import started
+from interpreters.hamiltonian.turning import turns, turns_somewhere
 from interpreters.nuts import nuts
-from interpreters.starting import started
-from interpreters.turning import turns, turns_somewhere
+from interpreters.results.extras import extra
 from poutine import Program, run
 from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, NORMAL, CKernel, check_means
 

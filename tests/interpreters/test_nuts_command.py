@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from interpreters.__main__ import main
-from interpreters.extras import extra
-from interpreters.interruption import interruptible
+from interpreters.command.interruption import interruptible
+from interpreters.results.extras import extra
 
 MODEL = """
 from torch.distributions import Normal

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from interpreters.philox import LEAF, MASK, MOMENTUM, normal_tensor, normals, philox, uniform, uniform_tensor
+from interpreters.hamiltonian.philox import LEAF, MASK, MOMENTUM, normal_tensor, normals, philox, uniform, uniform_tensor
 
 SEED = 2**62 + 12345678901
 

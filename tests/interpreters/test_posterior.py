@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Dirichlet, MultivariateNormal, Normal
 
-from interpreters.extras import extra
 from interpreters.importance import importance_resampling, infer
 from interpreters.posterior import Posterior
+from interpreters.results.extras import extra
 from poutine import Coroutine, Deterministic, Observe, Program, Sample, factor, plate, run, scope
 
 arviz = extra("arviz")  # at import, since it takes a second
@@ -183,7 +183,7 @@ def test_what_is_not_installed_is_named_with_the_way_out():
 @pytest.mark.slow
 def test_no_warning_leaks_from_the_extras(tmp_path: Path):
     """In a fresh cache, where ArviZ notes that it has given its warning of the day."""
-    code = "from interpreters.extras import extra; extra('arviz'); extra('h5netcdf'); extra('tqdm')"
+    code = "from interpreters.results.extras import extra; extra('arviz'); extra('h5netcdf'); extra('tqdm')"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from interpreters.command.progress import WatchPoutine, progress_bar
 from interpreters.importance import importance
-from interpreters.progress import WatchPoutine, progress_bar
-from interpreters.vectorization import vectorize
+from interpreters.weighted.vectorization import vectorize
 from poutine import run, trace
 from tests.interpreters.test_importance import SCHOOLS
 

@@ -9,8 +9,8 @@ import torch
 from torch.distributions import Normal
 
 from interpreters.density import density
-from interpreters.extras import extra
 from interpreters.nuts import nuts
+from interpreters.results.extras import extra
 from interpreters.sampled_posterior import SampledPosterior
 from poutine import Deterministic, Observe, Program, Sample, plate, run
 

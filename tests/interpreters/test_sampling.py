@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from interpreters.chains import Chains, Part
 from interpreters.density import density
+from interpreters.errors import NoStart
+from interpreters.hamiltonian.chains import Chains, Part
+from interpreters.hamiltonian.machine import Machine, Options
+from interpreters.hamiltonian.notices import Chunk, NoticePoutine, Progress
+from interpreters.hamiltonian.philox import INITIAL, uniform
+from interpreters.hamiltonian.sampling import Seeds, resumed
+from interpreters.hamiltonian.starting import started
+from interpreters.hamiltonian.targets import Target, differentiated
 from interpreters.hmc import hmc
-from interpreters.machine import Machine, Options
-from interpreters.notices import Chunk, NoticePoutine, Progress
 from interpreters.nuts import nuts
-from interpreters.philox import INITIAL, uniform
-from interpreters.sampling import Seeds, resumed
-from interpreters.starting import NoStart, started
-from interpreters.targets import Target, differentiated
 from poutine import Program, Sample, Sealed, block, condition, replay, run, trace
 from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, NORMAL
 
@@ -215,7 +216,7 @@ def test_options_are_checked():
 @pytest.mark.slow
 def test_without_numba_the_batched_sampler_runs():
     code = "import sys; sys.modules['numba'] = None; import torch; from poutine import Program, run; from interpreters.nuts import nuts; "
-    code += "from interpreters.targets import Target; from interpreters.jit import NATIVE; "
+    code += "from interpreters.hamiltonian.targets import Target; from interpreters.hamiltonian.jit import NATIVE; "
     code += "target = Target(2, lambda x: (-0.5 * (x**2).sum(dim=-1), -x)); "
     code += "print(NATIVE, run(Program(nuts, target, num_warmup=20, num_draws=5)))"
     root = Path(__file__).parent.parent.parent

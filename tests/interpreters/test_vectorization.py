@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Dirichlet, HalfCauchy, I
 
 from interpreters.errors import NotVectorizable
 from interpreters.importance import importance
-from interpreters.vectorization import vectorize
+from interpreters.weighted.vectorization import vectorize
 from poutine import Coroutine, Deterministic, Observe, Param, Program, Sample, factor, plate, run, scope, substitute, trace
 
 X = torch.tensor([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5]])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from interpreters import weights
-from interpreters.ancestors import Ancestors
-from interpreters.summary import labels, summarize
+from interpreters.results.summary import labels, summarize
+from interpreters.weighted import weights
+from interpreters.weighted.ancestors import Ancestors
 from poutine import Program, Sample, run
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from interpreters.adaptation import SHRINKAGE, dual_average, is_good, is_scale, scale_of, shrunk, welford
-from interpreters.integrator import cholesky, copy
-from interpreters.jit import jitable
-from interpreters.machine import (
+from interpreters.hamiltonian.integrator import cholesky, copy
+from interpreters.hamiltonian.jit import jitable
+from interpreters.hamiltonian.machine import (
     CENTRE,
     DRAW,
     DRAW_MEAN,

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 import torch
 
-from interpreters import weights
+from interpreters.weighted import weights
 
 PROBABILITIES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from interpreters.integrator import MOMENTUM, VELOCITY, copy
-from interpreters.jit import jitable
+from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, copy
+from interpreters.hamiltonian.jit import jitable
 
 # The rows of a subtree, [5, dim].
 FIRST_P: Final = 0

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from interpreters.jit import jitable
+from interpreters.hamiltonian.jit import jitable
 
 # Purposes. What a number is for is part of its name, so that no two uses share one.
 MOMENTUM: Final = 0

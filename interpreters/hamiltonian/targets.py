@@ -9,8 +9,8 @@ import attrs
 import torch
 
 from interpreters.density import Density
-from interpreters.jit import NATIVE
-from interpreters.machine import BatchedDensity
+from interpreters.hamiltonian.jit import NATIVE
+from interpreters.hamiltonian.machine import BatchedDensity
 
 
 class Kernel(Protocol):

@@ -11,12 +11,12 @@ from typing import Final, Protocol
 import numpy as np
 import torch
 
-from interpreters.batched import Batch
-from interpreters.chains import Chains, Part
-from interpreters.machine import DRAW, LOG_STEP, STATISTICS, Machine
-from interpreters.native_chain import sample
-from interpreters.native_tree import Work
-from interpreters.targets import NativeKernel, Target
+from interpreters.hamiltonian.batched import Batch
+from interpreters.hamiltonian.chains import Chains, Part
+from interpreters.hamiltonian.machine import DRAW, LOG_STEP, STATISTICS, Machine
+from interpreters.hamiltonian.native_chain import sample
+from interpreters.hamiltonian.native_tree import Work
+from interpreters.hamiltonian.targets import NativeKernel, Target
 
 _AHEAD: Final = 2  # parts of a chain that may wait for those of a slower one
 _STEPS: Final = 16  # leapfrogs of the batch between two looks at the outside

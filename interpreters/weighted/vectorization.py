@@ -19,8 +19,8 @@ from typing import Any, Final
 import attrs
 import torch
 
-from interpreters.drawn import Drawn, drawn
 from interpreters.errors import NotVectorizable
+from interpreters.weighted.drawn import Drawn, drawn
 from poutine import (
     Choice,
     Deterministic,

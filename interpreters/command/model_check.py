@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from interpreters.data_file import Data, called, conditioned
+from interpreters.command.data_file import Data, called, conditioned
 from interpreters.errors import InputError
 from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, UnusedNames, run
 

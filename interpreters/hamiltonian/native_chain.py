@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from interpreters import adaptation, integrator, jit, machine, native_adaptation, native_tree, philox, turning
-from interpreters.integrator import GRADIENT, POSITION, copy, kinetic, leapfrog
-from interpreters.jit import entry, jitable
-from interpreters.machine import DRAW, LOG_STEP, Settings
-from interpreters.native_adaptation import adapt
-from interpreters.native_tree import Transition, Work, refresh, transition
-from interpreters.philox import MERGE, uniform
+from interpreters import adaptation
+from interpreters.hamiltonian import integrator, jit, machine, native_adaptation, native_tree, philox, turning
+from interpreters.hamiltonian.integrator import GRADIENT, POSITION, copy, kinetic, leapfrog
+from interpreters.hamiltonian.jit import entry, jitable
+from interpreters.hamiltonian.machine import DRAW, LOG_STEP, Settings
+from interpreters.hamiltonian.native_adaptation import adapt
+from interpreters.hamiltonian.native_tree import Transition, Work, refresh, transition
+from interpreters.hamiltonian.philox import MERGE, uniform
 
 _PARTS: Final = (adaptation, integrator, jit, machine, native_adaptation, native_tree, philox, turning)
 

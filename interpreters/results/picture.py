@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import torch
 
-from interpreters import weights
-from interpreters.extras import extra
-from interpreters.summary import labels
+from interpreters.results.extras import extra
+from interpreters.results.summary import labels
+from interpreters.weighted import weights
 
 _PANELS: Final = 60  # more cannot be read
 _COLUMNS: Final = 5

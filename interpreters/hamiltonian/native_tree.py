@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interpreters.integrator import GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, to_momentum, to_velocity
-from interpreters.jit import jitable
-from interpreters.machine import DRAW, LOG_STEP, Settings
-from interpreters.philox import DIRECTION, LEAF, MERGE, normals, uniform
-from interpreters.philox import MOMENTUM as FOR_MOMENTUM
-from interpreters.turning import FIRST_P, FIRST_V, LAST_V, RHO, turns, turns_somewhere
+from interpreters.hamiltonian.integrator import GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, to_momentum, to_velocity
+from interpreters.hamiltonian.jit import jitable
+from interpreters.hamiltonian.machine import DRAW, LOG_STEP, Settings
+from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normals, uniform
+from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
+from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_V, RHO, turns, turns_somewhere
 
 
 class Work(NamedTuple):

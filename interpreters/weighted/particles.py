@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import torch
 
-from interpreters.vectorization import is_numeric
+from interpreters.weighted.vectorization import is_numeric
 from poutine import Deterministic, Sample, Trace
 from poutine.trace_graph import is_subsample
 

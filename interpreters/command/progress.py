@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from interpreters.extras import extra
-from interpreters.notices import Progress
+from interpreters.hamiltonian.notices import Progress
+from interpreters.results.extras import extra
 from poutine import Message, Poutine, Rule, Rules, Sample
 
 

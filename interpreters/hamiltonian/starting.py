@@ -10,19 +10,15 @@ from typing import Final
 import torch
 
 from interpreters.adaptation import HIGHEST, LOWEST, SHRINKAGE
-from interpreters.integrator import energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
-from interpreters.machine import CENTRE, LOG_AVERAGE, LOG_STEP, BatchedDensity, Machine, Options
-from interpreters.philox import INITIAL, normal_tensor, uniform_tensor
-from interpreters.philox import MOMENTUM as FOR_MOMENTUM
-from poutine import PoutineError
+from interpreters.errors import NoStart
+from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
+from interpreters.hamiltonian.machine import CENTRE, LOG_AVERAGE, LOG_STEP, BatchedDensity, Machine, Options
+from interpreters.hamiltonian.philox import INITIAL, normal_tensor, uniform_tensor
+from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
 
 TRIES: Final = 100
 _BEFORE: Final = 0xFFFFFFFF  # the number of the draw, for the momenta with which a step size is tried: no draw has it
 _DOUBLINGS: Final = 100
-
-
-class NoStart(PoutineError, ValueError):
-    """A sampler found no place where the log density and its gradient are finite; it says what they were."""
 
 
 def started(

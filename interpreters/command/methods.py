@@ -8,18 +8,18 @@ from os import PathLike
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from interpreters.checkpoint import Checkpoint
+from interpreters.command.checkpoint import Checkpoint
+from interpreters.command.interruption import interruptible
+from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.compiled import compile_density
 from interpreters.density import density
 from interpreters.errors import InputError
+from interpreters.hamiltonian.notices import NoticePoutine, Progress
+from interpreters.hamiltonian.sampling import resumed
 from interpreters.importance import importance_resampling, vectorization_of
-from interpreters.interruption import interruptible
-from interpreters.notices import NoticePoutine, Progress
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
-from interpreters.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.sampled_posterior import SampledPosterior
-from interpreters.sampling import resumed
 from poutine import Program, run
 
 

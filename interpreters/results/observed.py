@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from interpreters.vectorization import is_numeric
+from interpreters.weighted.vectorization import is_numeric
 from poutine import Choice, NoDensity, Observe, Site, Trace
 
 

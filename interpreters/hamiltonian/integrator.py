@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import torch
 
-from interpreters.jit import call_density, jitable
-from interpreters.machine import BatchedDensity
+from interpreters.hamiltonian.jit import call_density, jitable
+from interpreters.hamiltonian.machine import BatchedDensity
 
 # The rows of a point in phase space, [4, dim].
 POSITION: Final = 0

@@ -7,7 +7,7 @@ import math
 import torch
 
 from interpreters.adaptation import SHRINKAGE, dual_average, is_good, is_scale, scale_of, shrunk, welford
-from interpreters.machine import (
+from interpreters.hamiltonian.machine import (
     CENTRE,
     DRAW,
     DRAW_MEAN,

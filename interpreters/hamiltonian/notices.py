@@ -12,7 +12,7 @@ from collections.abc import Callable
 import attrs
 import torch
 
-from interpreters.chains import Chains, Part
+from interpreters.hamiltonian.chains import Chains, Part
 from poutine import Deterministic, Message, Poutine, Rule, Rules, Sealed
 
 

@@ -9,13 +9,13 @@ import attrs
 import torch
 from torch.distributions import Distribution, constraints
 
-from interpreters.chains import Chains, Plan
 from interpreters.density import Density
-from interpreters.machine import DRAW, STATISTICS, Options
-from interpreters.notices import Chunk, Progress
-from interpreters.runs import BatchedRun, NativeRun, Run, step_sizes
-from interpreters.starting import started
-from interpreters.targets import Kernel, Target
+from interpreters.hamiltonian.chains import Chains, Plan
+from interpreters.hamiltonian.machine import DRAW, STATISTICS, Options
+from interpreters.hamiltonian.notices import Chunk, Progress
+from interpreters.hamiltonian.runs import BatchedRun, NativeRun, Run, step_sizes
+from interpreters.hamiltonian.starting import started
+from interpreters.hamiltonian.targets import Kernel, Target
 from poutine import Coroutine, Sample, Sealed
 
 _DIVERGING: Final = STATISTICS.index("diverging")

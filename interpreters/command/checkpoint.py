@@ -10,9 +10,9 @@ from typing import Any
 
 import attrs
 
-from interpreters.chains import Chains
 from interpreters.density import Density
 from interpreters.errors import InputError
+from interpreters.hamiltonian.chains import Chains
 
 
 @attrs.frozen

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from interpreters.integrator import MOMENTUM, VELOCITY, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
-from interpreters.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
-from interpreters.philox import DIRECTION, LEAF, MERGE, normal_tensor, uniform_tensor
-from interpreters.philox import MOMENTUM as FOR_MOMENTUM
-from interpreters.turning import FIRST_P, FIRST_V, LAST_P, LAST_V, RHO
+from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
+from interpreters.hamiltonian.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
+from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normal_tensor, uniform_tensor
+from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
+from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_P, LAST_V, RHO
 
 
 class Trees:

@@ -6,11 +6,11 @@ import math
 
 import torch
 
-from interpreters.batched_adaptation import adapt
-from interpreters.batched_tree import Trees
-from interpreters.integrator import energy_tensor, leapfrog_tensor
-from interpreters.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
-from interpreters.philox import MERGE, uniform_tensor
+from interpreters.hamiltonian.batched_adaptation import adapt
+from interpreters.hamiltonian.batched_tree import Trees
+from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor
+from interpreters.hamiltonian.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
+from interpreters.hamiltonian.philox import MERGE, uniform_tensor
 
 
 class Batch:

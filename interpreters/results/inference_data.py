@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from interpreters.extras import extra
+from interpreters.results.extras import extra
 
 Dims = Mapping[str, tuple[str | None, ...]]
 

@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import torch
 
-from interpreters.machine import STATISTICS, Machine, Options
+from interpreters.hamiltonian.machine import STATISTICS, Machine, Options
 
 
 @attrs.frozen
