@@ -19,10 +19,10 @@ import torch
 from interpreters.compiled import compile_density
 from interpreters.density import density
 from interpreters.examples.eight_schools import model
-from interpreters.extras import extra
-from interpreters.jit import call_density, entry
+from interpreters.hamiltonian.jit import call_density, entry
+from interpreters.hamiltonian.targets import NativeKernel as Kernel
 from interpreters.nuts import nuts
-from interpreters.targets import NativeKernel as Kernel
+from interpreters.results.extras import extra
 from poutine import Program, run
 from tests.interpreters.gaussians import CORRELATED, FUNNEL, NORMAL
 
