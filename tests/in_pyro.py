@@ -16,7 +16,7 @@ import pyro
 import pyro.contrib.autoname
 import pyro.distributions
 import torch
-from torch.distributions import Distribution, HalfCauchy, Independent, Transform, TransformedDistribution, constraints
+from torch.distributions import Distribution, HalfCauchy, Independent, Poisson, Transform, TransformedDistribution, Uniform, constraints
 
 from poutine import (
     BlockPoutine,
@@ -60,6 +60,10 @@ def _put_back(cls: type) -> None:
 
 for _cls in (Transform, TransformedDistribution, HalfCauchy, type(constraints.corr_cholesky)):
     _put_back(_cls)
+
+
+class NotInPyro(Exception):
+    """Pyro has nothing that is to do the same."""
 
 
 @attrs.frozen
@@ -128,14 +132,25 @@ class InPyro:
 
 
 def as_pyros(dist: Any) -> Any:
-    """Pyro's classes are torch's, with methods of its own: the same object under the class of the same name."""
+    """Most of Pyro's classes are torch's with methods more: the same object under the class of the same name."""
     if not isinstance(dist, Distribution):
         return dist
+    if type(dist) in REBUILT:
+        return REBUILT[type(dist)](dist)
     twin = copy.copy(dist)
     twin.__class__ = getattr(pyro.distributions, type(dist).__name__)
     if isinstance(dist, Independent):
         twin.base_dist = as_pyros(dist.base_dist)
     return twin
+
+
+# Those that have fields of their own in Pyro.
+REBUILT: Final[Mapping[type, Callable[[Any], Any]]] = MappingProxyType(
+    {
+        Poisson: lambda dist: pyro.distributions.Poisson(dist.rate),
+        Uniform: lambda dist: pyro.distributions.Uniform(dist.low, dist.high),
+    }
+)
 
 
 def _sample(site: Sample) -> Any:
@@ -191,12 +206,11 @@ def _infer_config(handler: InferConfigPoutine, fn: Fn) -> Fn:
 
 
 def _indep(handler: IndepPoutine, fn: Fn) -> Fn:
-    """Pyro has no entry of a plate by itself: a plate without a size, or the only iteration of a sequential one."""
+    """The only iteration of a sequential plate. A vectorised one without a size takes a dimension in Pyro, and none here."""
+    if handler.vectorized:
+        raise NotInPyro(handler)
 
     def entered(*args: Any, **kwargs: Any) -> Any:
-        if handler.vectorized:
-            with pyro.plate(handler.name, handler.size, dim=handler.dim):
-                return fn(*args, **kwargs)
         (value,) = [fn(*args, **kwargs) for _ in pyro.plate(handler.name, 1)]
         return value
 
