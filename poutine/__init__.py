@@ -28,6 +28,7 @@ from poutine.aliases import (
 from poutine.bijections import bijection_to, ordered, positive_ordered
 from poutine.dense import PlateUse, vectorized_plates
 from poutine.densities import batch_log_density, log_density
+from poutine.driver import answer, drive
 from poutine.equality import same
 from poutine.errors import (
     AlreadyObserved,
@@ -82,7 +83,7 @@ from poutine.messages import (
 from poutine.params import ParamStore
 from poutine.plates import PlatePoutine, Subsample, plate
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Handling, Program, Rule, Rules, answer, as_program, drive
+from poutine.program import Coroutine, Handling, Program, Rule, Rules, as_program
 from poutine.randomness import Keyed
 from poutine.runtime import Runtime, run
 from poutine.trace_graph import Input, Return, Trace

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from poutine.driver import answer
 from poutine.errors import DistributionError, UnhandledMessage
 from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, PlateEntry, Sample, Sealed, is_distribution
 from poutine.params import ParamStore
-from poutine.program import Program, answer, as_program
+from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt
 
 T = TypeVar("T")

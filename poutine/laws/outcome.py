@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import attrs
 
+from poutine.driver import answer
 from poutine.equality import same
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.ask import Ask, AskingRuntime
 from poutine.messages import Message
-from poutine.program import answer
 from poutine.trace_graph import Trace
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 
+from poutine.driver import answer
 from poutine.laws.ask import Ask, AskingRuntime
 from poutine.laws.watch import Boom, Mine, Watched
 from poutine.messages import Message
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Program, Rule, Rules, answer
+from poutine.program import Coroutine, Program, Rule, Rules
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)

@@ -7,12 +7,13 @@ from typing import Any
 
 import attrs
 
+from poutine.driver import drive
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.ask import AskingRuntime
 from poutine.laws.outcome import Outcome, failed, finished
 from poutine.messages import Message
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Rule, Rules, drive
+from poutine.program import Coroutine, Rule, Rules
 from poutine.runtime import Runtime
 
 
