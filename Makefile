@@ -1,6 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Small tensors: more threads than one only wait for each other.
+export OMP_NUM_THREADS ?= 1
+
 STYLE := --config 'line-length = 140' --config 'target-version = "py311"' --config 'lint.select = ["I", "RUF022", "UP"]' .
 
 .PHONY: demo test quick lint format bench deep clean
