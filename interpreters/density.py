@@ -38,7 +38,7 @@ class Density:
 
     def __call__(self, position: torch.Tensor) -> torch.Tensor:
         """The log density at an unconstrained ``position`` of shape [dim], log Jacobian included: a scalar."""
-        evaluation = Unconstrained(self.sites, position, self.params)
+        evaluation = Unconstrained(self.sites, position)
         self._run(evaluation)
         return evaluation.log_density
 
@@ -48,7 +48,7 @@ class Density:
 
     def log_prob(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The log density at constrained values by name, without Jacobian. **Law**: at the values of a trace, its ``log_pdf``."""
-        evaluation = Constrained(self.sites, values, self.params)
+        evaluation = Constrained(self.sites, values)
         self._run(evaluation)
         return evaluation.log_density
 
@@ -68,19 +68,19 @@ class Density:
 
     def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The values of the samples and Deterministic sites at an unconstrained position."""
-        evaluation = Unconstrained(self.sites, position, self.params)
+        evaluation = Unconstrained(self.sites, position)
         self._run(evaluation)
         return evaluation.named
 
     def log_likelihood(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The log densities of the observations at an unconstrained position, by name, each of its site's batch shape."""
-        evaluation = Unconstrained(self.sites, position, self.params)
+        evaluation = Unconstrained(self.sites, position)
         self._run(evaluation)
         return evaluation.likelihoods
 
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The position of constrained values. **Law**: ``unconstrain(constrain(u)) = u``."""
-        evaluation = Constrained(self.sites, values, self.params)
+        evaluation = Constrained(self.sites, values)
         self._run(evaluation)
         parts = [evaluation.positions[name].reshape(-1) for name in self.sites]
         return torch.cat(parts) if parts else torch.zeros(0)
@@ -91,7 +91,7 @@ class Density:
 
     def _run(self, evaluation: Evaluation) -> None:
         with SkipValidation():
-            answer(self.program, evaluation)
+            answer(self.program, evaluation.answers(self.params))
         missing = self.sites.keys() - evaluation.named.keys()
         if missing:
             raise StructureChanged(f"the program did not reach {', '.join(sorted(missing))}, which it sampled before; {WAY_OUT}")
@@ -103,6 +103,6 @@ def density(program: Program[Any], params: ParamStore | None = None) -> Density:
     Raises ``NotContinuous`` at a site that is discrete, subsampled or has no distribution, and what the program raises.
     """
     store = ParamStore() if params is None else params
-    discovery = Discovery(store)
-    answer(as_program(program), discovery)
+    discovery = Discovery()
+    answer(as_program(program), discovery.answers(store))
     return Density(as_program(program), discovery.sites, store)

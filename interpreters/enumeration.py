@@ -67,9 +67,9 @@ class Enumeration(Generic[T]):
 
     def __next__(self) -> Leaf[T]:
         while (path := self._frontier.pop()) is not None:
-            walk = _Walk(path, self._frontier, self._params)
+            walk = _Walk(path, self._frontier)
             try:
-                return Leaf(answer(self._program, walk), walk.path.log_prob, tuple(walk.chosen))
+                return Leaf(answer(self._program, walk.answers(self._params)), walk.path.log_prob, tuple(walk.chosen))
             except _Elsewhere:
                 continue
         raise StopIteration
@@ -178,14 +178,17 @@ class _Elsewhere(PoutineError):
     """Another path is better: this run is left where it is."""
 
 
-class _Walk(Runtime):
+class _Walk:
     """Answers along ``path``, and beyond its end with whatever the frontier holds to be next."""
 
-    def __init__(self, path: _Path, frontier: _Frontier, params: ParamStore) -> None:
-        super().__init__(params=params)
+    def __init__(self, path: _Path, frontier: _Frontier) -> None:
         self.path, self.frontier = path, frontier
         self.chosen: list[tuple[str, torch.Tensor]] = []
-        self[Sample] = self._choose
+
+    def answers(self, params: ParamStore) -> Runtime:
+        answers = Runtime(params=params)
+        answers[Sample] = self._choose
+        return answers
 
     def _choose(self, site: Sample) -> Message:
         if site.is_decided:

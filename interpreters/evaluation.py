@@ -35,17 +35,21 @@ class Coordinates:
         return position[self.offset : self.offset + self.size].reshape(self.unconstrained)
 
 
-class Evaluation(Runtime):
+class Evaluation:
     """Adds up the log density of a run; a subclass says where each latent value comes from."""
 
-    def __init__(self, params: ParamStore) -> None:
-        super().__init__(params=params)
+    def __init__(self) -> None:
         self.log_density = torch.zeros(())
         self.named: dict[str, torch.Tensor] = {}
         self.likelihoods: dict[str, torch.Tensor] = {}
-        self[Sample] = self._latent
-        self[Observe] = self._observe
-        self[Deterministic] = self._note
+
+    def answers(self, params: ParamStore) -> Runtime:
+        """What answers the messages of the run; parameters come from ``params``."""
+        answers = Runtime(params=params)
+        answers[Sample] = self._latent
+        answers[Observe] = self._observe
+        answers[Deterministic] = self._note
+        return answers
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         """The value of a latent site with this bijection onto its support."""
@@ -77,8 +81,8 @@ class Evaluation(Runtime):
 class Discovery(Evaluation):
     """Finds the latent sites, at the origin of unconstrained space; draws nothing."""
 
-    def __init__(self, params: ParamStore) -> None:
-        super().__init__(params)
+    def __init__(self) -> None:
+        super().__init__()
         self.sites: dict[str, Coordinates] = {}
         self._next = 0
 
@@ -94,8 +98,8 @@ class Discovery(Evaluation):
 class Unconstrained(Evaluation):
     """Reads each latent site from a flat unconstrained vector, and adds the log Jacobians."""
 
-    def __init__(self, sites: Mapping[str, Coordinates], position: torch.Tensor, params: ParamStore) -> None:
-        super().__init__(params)
+    def __init__(self, sites: Mapping[str, Coordinates], position: torch.Tensor) -> None:
+        super().__init__()
         self.sites, self.position = sites, position
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
@@ -109,8 +113,8 @@ class Unconstrained(Evaluation):
 class Constrained(Evaluation):
     """Reads each latent site from values by name; notes their unconstrained ``positions``."""
 
-    def __init__(self, sites: Mapping[str, Coordinates], given: Mapping[str, torch.Tensor], params: ParamStore) -> None:
-        super().__init__(params)
+    def __init__(self, sites: Mapping[str, Coordinates], given: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
         missing = sites.keys() - given.keys()
         if missing:
             raise KeyError(f"no value for {', '.join(sorted(missing))}; the latent sites are {', '.join(sites)}")

@@ -85,6 +85,8 @@ def _gated(thing: Any, mask: torch.Tensor) -> Any:
     """A copy of a distribution (already of the mask's batch shape) or transform whose tensors are gated, and unvalidated."""
     thing = copy.copy(thing)
     fields = vars(thing)
+    if "_inv" in fields:
+        fields["_inv"] = None  # a transform and its inverse hold each other
     for key, value in fields.items():
         if isinstance(value, torch.Tensor):
             fields[key] = _gate(value, mask) if value.shape[: mask.dim()] == mask.shape else value

@@ -36,12 +36,13 @@ class ValueMap(Poutine):
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        data = self.data
+        data, give = self.data, self.give
         seen: dict[str, None] = {}
 
         def act(site: Any) -> Message:
-            seen[site.name] = None
-            return self.give(site, data[site.name]) if site.name in data else site
+            name = site.name
+            seen[name] = None
+            return give(site, data[name]) if name in data else site
 
         result = yield Handling(program, dict.fromkeys(self.kinds, self.rule(act)))
         unused = [name for name in data if name not in seen]
