@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from interpreters.command.data_file import bind, load_data
 from interpreters.command.methods import METHODS, Result
@@ -21,6 +21,8 @@ from interpreters.command.model_file import ModelFile, blaming, one_line, split
 from interpreters.errors import InputError
 from interpreters.results.extras import extra
 from interpreters.results.picture import formats
+
+_MOST: Final = 10**9  # of anything: more fits in no memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,11 +56,10 @@ def infer(options: argparse.Namespace) -> None:
 def _check_outputs(options: argparse.Namespace) -> None:
     """Everything that would fail only after the work."""
     for path in filter(None, (options.out, options.plot, options.checkpoint)):
-        folder = path.resolve().parent
-        if not folder.is_dir():
-            raise InputError(f"cannot write {path}: there is no directory {folder}")
-        if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-            raise InputError(f"cannot write {path}: {'it is a directory' if path.is_dir() else 'permission denied'}")
+        try:
+            _check_output(path)
+        except OSError as error:  # a name that is too long, say
+            raise InputError(f"cannot write the output: {error}") from error
     try:
         if options.out:
             for needed in ("arviz", "h5netcdf"):
@@ -67,6 +68,14 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise InputError(f"cannot draw {options.plot}: expected a name that ends in one of .{', .'.join(sorted(formats()))}")
     except ImportError as error:
         raise InputError(str(error)) from error
+
+
+def _check_output(path: Path) -> None:
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise InputError(f"cannot write {path}: there is no directory {folder}")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(f"cannot write {path}: {'it is a directory' if path.is_dir() else 'permission denied'}")
 
 
 def _write(result: Result, options: argparse.Namespace) -> None:
@@ -128,6 +137,8 @@ def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
+    if number > _MOST:
+        raise argparse.ArgumentTypeError(f"expected at most {_MOST}, got {text}")
     return number
 
 

@@ -16,6 +16,7 @@ from poutine import ConditionPoutine, Poutine, Program
 from poutine.program import name_of
 
 _DTYPES: Final = ((bool, torch.bool), (int, torch.int64), (float, torch.float64))
+_MOST_DIMENSIONS: Final = 64  # of a tensor
 
 Data = Mapping[str, torch.Tensor]
 
@@ -26,6 +27,13 @@ def load_data(path: Path) -> dict[str, torch.Tensor]:
     A value is a number, true or false, or a list of such, of any depth. A key that begins with ``_`` is a note, for example
     ``"_source"``, and is left out. Raises ``InputError``, that tells where, also for null, nan and infinity.
     """
+    try:
+        return _tensors(path)
+    except RecursionError as error:
+        raise InputError(f"{path}: lists are nested too deeply") from error
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except OSError as error:
@@ -69,7 +77,10 @@ def called(fn: Callable[..., Any]) -> str:
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:
     while isinstance(fn, Poutine):  # which has the arguments of what it wraps
         fn = fn.fn
-    return inspect.signature(fn)
+    try:
+        return inspect.signature(fn)
+    except (TypeError, ValueError) as error:  # of some of Python's own types, such as dict
+        raise InputError(f"{name_of(fn)} is no model: {error}") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -82,13 +93,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(value: Any, key: str) -> torch.Tensor:
     kinds: set[type] = set()
-    _check(value, key, kinds)
+    if len(_check(value, key, kinds)) > _MOST_DIMENSIONS:
+        raise InputError(f"{key}: lists are nested too deeply")
     if bool in kinds and len(kinds) > 1:
         raise InputError(f"{key} has both numbers and true or false")
     dtype = next((dtype for kind, dtype in _DTYPES if kinds <= {bool, int} and kind in kinds), torch.float64)
     try:
         return torch.tensor(value, dtype=dtype)
-    except (RuntimeError, ValueError) as error:  # torch's two ways to say so
+    except (RuntimeError, ValueError, OverflowError) as error:  # torch's three ways to say so
         raise InputError(f"{key} has a number that is too large for {dtype}") from error
 
 
@@ -102,7 +114,7 @@ def _check(value: Any, where: str, kinds: set[type]) -> tuple[int, ...]:
         return (len(value), *(shapes[0] if shapes else ()))
     if not isinstance(value, (bool, int, float)):
         _refuse(value, where)
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):  # of a large integer it would raise
         raise InputError(f"{where} is {value}; leave out what is missing, or mask it in the model")
     kinds.add(type(value))
     return ()

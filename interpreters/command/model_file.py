@@ -28,13 +28,17 @@ class ModelFile:
     @classmethod
     def load(cls, path: Path) -> ModelFile:
         """Runs the file. What lies beside it can be imported, as in a script. Raises ``InputError``."""
-        if not path.is_file():
+        try:
+            is_file = path.is_file()
+        except OSError as error:  # a name that is too long, say
+            raise InputError(f"cannot read the model file: {error}") from error
+        if not is_file:
             raise InputError(f"no model file {path}")
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if spec is None or spec.loader is None:
             raise InputError(f"{path} is no Python file: expected a name that ends in .py")
         module = importlib.util.module_from_spec(spec)
-        with blaming(path), _importable(path, module):
+        with blaming(path, always=True), _importable(path, module):
             spec.loader.exec_module(module)
         return cls(path, module)
 
@@ -62,19 +66,22 @@ def split(argument: str) -> tuple[Path, str | None]:
 
 
 @contextmanager
-def blaming(path: Path) -> Iterator[None]:
-    """What is raised by the code in ``path``, or by this library about it, becomes an ``InputError`` that names the line."""
+def blaming(path: Path, always: bool = False) -> Iterator[None]:
+    """What is raised by the code in ``path``, or by this library about it, becomes an ``InputError`` that names the line.
+
+    With ``always``, so does all else: what cannot be read or compiled has no line.
+    """
     try:
         yield
-    except InputError:
+    except (InputError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # a model may exit, or raise something of its own
         line = _line(error, path)
-        if line is None and not isinstance(error, PoutineError):
+        if line is None and not always and not isinstance(error, PoutineError):
             raise  # a fault of ours, and not of the model
         where = f"{path}, line {line}" if line is not None else str(path)
-        what = "" if isinstance(error, PoutineError) else f"{type(error).__name__}: "
-        raise InputError(one_line(f"{where}: {what}{error}")) from error
+        what = "" if isinstance(error, PoutineError) else type(error).__name__
+        raise InputError(one_line(": ".join(filter(None, (where, what, str(error)))))) from error
 
 
 def one_line(text: str, width: int = 400) -> str:
@@ -88,6 +95,8 @@ def _line(error: BaseException, path: Path) -> int | None:
     if isinstance(error, SyntaxError) and Path(error.filename or "") == path.absolute():
         return error.lineno
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
+    if not lines and error.__cause__ is not None:  # Python makes a RuntimeError of a generator's StopIteration, outside of its frames
+        return _line(error.__cause__, path)
     return lines[-1] if lines else None
 
 

@@ -71,6 +71,22 @@ def slow(x, y):
 
 def bad_parameters(x, y):
     yield Observe("y", Normal, y, x, -1.0)
+
+def of_a_large_one(x, y):
+    yield Sample("slope", Normal, next(v for v in y if v > 100), 1.0)
+
+class Own(BaseException):
+    pass
+
+def raising_its_own(x, y):
+    yield Sample("slope", Normal, 0.0, 1.0)
+    raise Own("of mine")
+
+def raising_exit(x, y):
+    yield Sample("slope", Normal, 0.0, 1.0)
+    raise GeneratorExit
+
+builtin = dict
 """
 DATA = '{"_source": "invented", "x": [1.0, 2.0, 3.0], "y": [1.1, 1.9, 3.2]}'
 
@@ -157,6 +173,10 @@ def complaint(capsys: pytest.CaptureFixture[str], *args: str) -> str:
         ("raising", "m.py, line 31: ValueError: two lines"),
         ("of_no_message", "m.py, line 43: of_no_message, line 43 of"),
         ("bad_parameters", "m.py: site 'y': cannot call Normal("),
+        ("of_a_large_one", "m.py, line 55: RuntimeError: generator raised StopIteration"),
+        ("raising_its_own", "m.py, line 62: Own: of mine"),
+        ("raising_exit", "m.py, line 66: GeneratorExit"),
+        ("builtin", "dict is no model: no signature found for builtin type"),
     ],
 )
 def test_bad_models(capsys: pytest.CaptureFixture[str], name: str, text: str):
@@ -178,6 +198,11 @@ def test_bad_models(capsys: pytest.CaptureFixture[str], name: str, text: str):
         ("model", '{"x": [1.0, 2.0, NaN], "y": [1, 2, 3]}', "d.json: x[2] is nan; leave out what is missing"),
         ("model", '{"x": [1.0, 2.0, 3.0], "y": [1, null, 3]}', "d.json: y[1] is null; leave out what is missing"),
         ("model", '{"x": [1.0, 2.0, 3.0], "y": ["a", "b", "c"]}', 'd.json: y[0]: expected numbers, or lists of them, got "a"'),
+        ("model", f'{{"x": 1{"0" * 400}}}', "d.json: x has a number that is too large for torch.int64"),
+        ("model", f'{{"x": [0.5, 1{"0" * 400}]}}', "d.json: x has a number that is too large for torch.float64"),
+        *(("model", f'{{"x": {"[" * n}1{"]" * n}}}', "d.json: x: lists are nested too deeply") for n in (65, 100)),
+        *(("model", f'{{"x": {"[" * n}1{"]" * n}}}', "d.json: lists are nested too deeply") for n in (500, 100_000)),
+        ("model", f"{'[' * 500}1{']' * 500}", "d.json: "),
         ("latent", '{"x": [1.0, 2.0, 3.0], "y": 2}', "site 'y': expected data of shape (3,), got ()"),
         ("model", '{"x": [1.0, 2.0], "y": [1, 2], "sigma": -1.0}', "m.py: site 'y': cannot call Normal("),
     ],
@@ -199,6 +224,11 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, tex
         (["nowhere.py", "--plot", "nowhere/p.png"], "cannot write nowhere/p.png: there is no directory "),
         (["nowhere.py", "--plot", "p.jpx"], "cannot draw p.jpx: expected a name that ends in one of ."),
         (["m.py", "--num-samples", "0"], "argument --num-samples: expected a positive number, got 0; see poutine infer --help"),
+        (["nul.py"], "nul.py: "),
+        (["latin.py"], "latin.py, line 1: SyntaxError"),
+        (["m" * 300 + ".py"], "cannot read the model file: [Errno 36] File name too long"),
+        (["m.py", "--out", "r" * 300], "cannot write the output: [Errno 36] File name too long"),
+        (["m.py", "--num-samples", str(10**20)], "argument --num-samples: expected at most 1000000000, got 1000"),
         (["m.py", "--num-samples", "many"], "argument --num-samples: invalid"),
         (["m.py", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
         (["m.py", "--method", "guessing"], "argument --method: invalid choice: 'guessing'"),
@@ -208,6 +238,8 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, tex
 )
 def test_bad_arguments(capsys: pytest.CaptureFixture[str], args: list[str], text: str):
     Path("broken.py").write_text("import not_a_module_of_anybody\n")
+    Path("nul.py").write_bytes(b"x = 1\0\n")
+    Path("latin.py").write_bytes(b"x = '\xe9'\n")
     assert complaint(capsys, *args).startswith(text)
 
 
