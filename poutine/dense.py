@@ -12,7 +12,8 @@ from poutine.trace_graph import Trace, is_subsample
 def identify_dense_edges(trace: Trace) -> None:
     """Adds an edge to each sample or observe site from each earlier one, unless a sequential plate separates the two.
 
-    Two branches of a sequential plate (frames of one name and different counters) are independent given what is outside.
+    Two branches of one loop over a sequential plate (frames of one name and loop, and different counters) are independent given
+    what is outside.
     Indices of subsampled plates have no edges.
 
     **Law**: edges go forward in trace order, so there is no cycle; every true dependency is among them.
@@ -25,8 +26,10 @@ def identify_dense_edges(trace: Trace) -> None:
 
 
 def _separated(a: Site, b: Site) -> bool:
-    branches = {frame.name: frame.counter for frame in a.cond_indep_stack if not frame.vectorized}
-    return any(branches.get(frame.name, frame.counter) != frame.counter for frame in b.cond_indep_stack if not frame.vectorized)
+    branches = {(frame.name, id(frame.loop)): frame.counter for frame in a.cond_indep_stack if not frame.vectorized}
+    return any(
+        branches.get((frame.name, id(frame.loop)), frame.counter) != frame.counter for frame in b.cond_indep_stack if not frame.vectorized
+    )
 
 
 @attrs.frozen
@@ -72,6 +75,8 @@ def _problem(frame: CondIndepStackFrame, entries: list[tuple[CondIndepStackFrame
         return "it has no dimension or size; use plate(name, size) instead of a bare indep"
     if {(other.dim, other.size) for other, _ in entries} != {(frame.dim, frame.size)}:
         return "it was entered with different dimensions or sizes, whose elements do not correspond"
+    if len({other.counter for other, _ in entries}) > 1:
+        return "it was entered more than once, and the elements of one entry need not be those of another"
     for _, site in entries:
         shape = shapes[site.name]
         if len(shape) < -frame.dim or shape[frame.dim] != frame.size:

@@ -288,8 +288,9 @@ class _Run:
         self.frames.pop()
         try:
             frame.generator.close()
-        finally:
-            self._leave(frame, poison.error)
+        except Exception as error:  # the error that was swallowed is the one to tell of
+            poison.error.add_note(f"{frame.generator!r} could not be closed after it had swallowed this: {error!r}")
+        self._leave(frame, poison.error)
 
 
 def _kind_of(message: Any, up: Any) -> type[Message]:

@@ -45,8 +45,8 @@ class DistributionLike(Protocol):
 
 
 def is_distribution(thing: Any) -> bool:
-    """True for an object, not a class, with ``sample`` and ``log_prob``."""
-    return hasattr(thing, "log_prob") and hasattr(thing, "sample") and not isinstance(thing, type)
+    """True for an object, not a class, with ``log_prob`` and ``sample`` or ``rsample``."""
+    return hasattr(thing, "log_prob") and (hasattr(thing, "sample") or hasattr(thing, "rsample")) and not isinstance(thing, type)
 
 
 Self = TypeVar("Self", bound="Message")
@@ -58,6 +58,7 @@ class CondIndepStackFrame:
 
     ``counter`` numbers the entries of the plate within one run of the enclosing program, from 1. ``dim`` (negative,
     counted from the right) and ``size`` are those of the batch dimension of a vectorised plate, where it has one.
+    ``loop`` is the same object in all entries that are branches of one loop over a sequential plate: only these are independent.
     """
 
     name: str
@@ -65,6 +66,7 @@ class CondIndepStackFrame:
     vectorized: bool
     dim: int | None = None
     size: int | None = None
+    loop: object = attrs.field(default=None, eq=False, repr=False)
 
 
 class _Defaults:
@@ -225,10 +227,9 @@ class Sample(Choice):
         fields = self.__dict__
         fields["name"] = name
         fields["fn"] = fn
-        if args:
-            fields["args"] = args
-        if kwargs:
-            fields["kwargs"] = kwargs
+        if args or kwargs:
+            _check_deferred(name, fn, args, kwargs)
+            fields["args"], fields["kwargs"] = args, kwargs
         if infer:
             fields["infer"] = infer
 
@@ -252,10 +253,9 @@ class Observe(Choice):
         fields["name"] = name
         fields["fn"] = fn
         fields["value"] = value
-        if args:
-            fields["args"] = args
-        if kwargs:
-            fields["kwargs"] = kwargs
+        if args or kwargs:
+            _check_deferred(name, fn, args, kwargs)
+            fields["args"], fields["kwargs"] = args, kwargs
         if infer:
             fields["infer"] = infer
 
@@ -326,6 +326,16 @@ class EnterPlate(Message):
 
     def __init__(self, name: str) -> None:
         self.__dict__.update(name=name)
+
+
+def _check_deferred(name: str, fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """A distribution that is built already takes no arguments: ``Sample("x", Normal(0.0, 1.0), obs=y)`` must not pass unnoticed."""
+    if not isinstance(fn, type) and is_distribution(fn):
+        raise DistributionError(
+            name,
+            f"{_call(fn, args, kwargs)} is a distribution that is built already, and takes no arguments; "
+            "write Sample(name, Normal, 0.0, 1.0) to defer it, and Observe(name, distribution, value) to observe it",
+        )
 
 
 _NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED)

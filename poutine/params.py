@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.distributions import constraints, transform_to
@@ -11,7 +11,9 @@ from torch.distributions import constraints, transform_to
 from poutine.equality import same
 from poutine.errors import ParamError
 from poutine.messages import Param
-from poutine.randomness import Keyed
+from poutine.randomness import call_keyed
+
+_PREFIX: Final = "param/"  # so that a parameter may have the name of an attribute of torch.nn.Module: "type", "half", "train"
 
 
 class ParamStore(torch.nn.Module):
@@ -19,7 +21,7 @@ class ParamStore(torch.nn.Module):
 
     It is a ``torch.nn.Module``: ``state_dict``, ``to(device)`` and ``torch.optim`` work on it. A parameter is made when a
     program first yields its ``Param``; a state that is loaded into an empty store makes them, too. In ``state_dict``,
-    a ``.`` in a name is written ``%2E`` (and ``%`` as ``%25``), since torch uses the dot for nesting.
+    parameter ``w`` is ``param/w``, and a ``.`` in a name is written ``%2E`` (and ``%`` as ``%25``), since torch uses the dot for nesting.
     """
 
     def __init__(self) -> None:
@@ -42,8 +44,9 @@ class ParamStore(torch.nn.Module):
             self.register_parameter(key, torch.nn.Parameter(_unconstrained_init(site)))
         unconstrained = self._parameters[key]
         assert unconstrained is not None
-        value = transform_to(site.constraint)(unconstrained)
-        assert isinstance(value, torch.Tensor)
+        value: torch.Tensor = transform_to(site.constraint)(unconstrained)
+        if isinstance(site.init, torch.Tensor) and site.init.shape != value.shape:
+            raise ParamError(site.name, f"the store holds shape {tuple(value.shape)}, and the initial value has {tuple(site.init.shape)}")
         return value
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -74,9 +77,10 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
         raise ParamError(site.name, "it has no initial value and the store does not hold it; write Param(name, init)")
     init = site.init
     if isinstance(init, Callable):  # type: ignore[arg-type]  # mypy: abstract; the check is what is wanted
-        with Keyed((0, site.name, 0)):
-            init = init()
+        init = call_keyed(init, (), {}, (0, site.name, 0))
     value = torch.as_tensor(init, dtype=None if isinstance(init, torch.Tensor) else torch.get_default_dtype()).detach()
+    if not value.is_floating_point():
+        raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")
     if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
     unconstrained: torch.Tensor = transform_to(site.constraint).inv(value).clone()
@@ -84,8 +88,8 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
 
 
 def _encode(name: str) -> str:
-    return name.replace("%", "%25").replace(".", "%2E")
+    return _PREFIX + name.replace("%", "%25").replace(".", "%2E")
 
 
 def _decode(key: str) -> str:
-    return key.replace("%2E", ".").replace("%25", "%")
+    return key.removeprefix(_PREFIX).replace("%2E", ".").replace("%25", "%")

@@ -89,7 +89,7 @@ class PlatePoutine(Poutine):
             body = BroadcastPoutine(IndepPoutine(program.fn, self.name, True, self.dim, count))
             return (yield from self._scaled(body, count)(index, *program.args, **program.kwargs))
         results = []
-        branch = self._scaled(IndepPoutine(program.fn, self.name, False), len(index))
+        branch = self._scaled(IndepPoutine(program.fn, self.name, False, loop=object()), len(index))
         for i in index.tolist():
             results.append((yield from branch(i, *program.args, **program.kwargs)))
         return results

@@ -19,6 +19,7 @@ from typing import Any, Final
 import torch
 from torch.distributions import Independent, Normal
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 Key = tuple[int, str, int]
 
@@ -71,6 +72,38 @@ class Keyed(TorchFunctionMode):
         return func(*args, **options)
 
 
+class _KeyedInside(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """The same for what is drawn inside of torch's own functions (``torch.nn.init``, ``gumbel_softmax``), where ``Keyed`` is off.
+
+    It is slower, and only for callables of the user's. Raises ``RuntimeError`` at an operation that can only draw from the global
+    generator (dropout, say).
+    """
+
+    def __init__(self, keyed: Keyed) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self._keyed = keyed
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        options = dict(kwargs or {})
+        if torch.Tag.nondeterministic_seeded in func.tags and options.get("generator") is None:
+            func = _with_generator(func)
+            options["generator"] = self._keyed.generator(_device_of(args, options))
+        return func(*args, **options)
+
+
+def _with_generator(func: Any) -> Any:
+    """The overload of a random operation that takes a generator."""
+    packet = func.overloadpacket
+    for name in (func._overloadname, f"{func._overloadname}_generator", "generator"):
+        overload = getattr(packet, name, None) if name in packet.overloads() else None
+        if overload is not None and any(argument.name == "generator" for argument in overload._schema.arguments):
+            return overload
+    raise RuntimeError(
+        f"{func} draws from torch's global generator, and takes no other; make what it draws a site of its own "
+        "(dropout is a Bernoulli), or draw it with torch.bernoulli, torch.rand, ..."
+    )
+
+
 def _device_of(args: tuple[Any, ...], options: Mapping[str, Any]) -> torch.device:
     """The device on which a random function will draw."""
     asked = options.get("device")
@@ -86,8 +119,13 @@ def call_keyed(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[st
     """``fn(*args, **kwargs)``; what it draws, if anything, comes from the stream of ``key``."""
     if isinstance(fn, type) and fn in _DRAWLESS:
         return fn(*args, **kwargs)  # without the mode, which would slow down every call of torch in the constructor
-    with Keyed(key):
+    with (keyed := Keyed(key)), _KeyedInside(keyed):
         return fn(*args, **kwargs)
+
+
+def is_reparameterized(dist: Any) -> bool:
+    """True if ``dist`` is drawn by ``rsample``: as its ``has_rsample`` says or, without that, if it can."""
+    return bool(getattr(dist, "has_rsample", hasattr(dist, "rsample")))
 
 
 def draw(dist: Any, key: Key) -> Any:
@@ -98,7 +136,7 @@ def draw(dist: Any, key: Key) -> Any:
     if type(drawn) is Normal and drawn.loc.is_cpu:
         return _normal(drawn.loc, drawn.scale, torch.empty_like(drawn.loc, memory_format=torch.contiguous_format), key)
     with Keyed(key):
-        return dist.rsample() if getattr(dist, "has_rsample", False) else dist.sample()
+        return dist.rsample() if is_reparameterized(dist) else dist.sample()
 
 
 def draw_unbuilt(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Key) -> torch.Tensor | None:

@@ -13,6 +13,7 @@ from poutine.densities import batch_log_density
 from poutine.equality import same
 from poutine.errors import DuplicateSite
 from poutine.messages import UNDECIDED, Choice, Deterministic, Message, Observe, Param, Sample, Site
+from poutine.randomness import is_reparameterized
 
 GraphType = Literal["flat", "dense"]
 SiteFilter = Callable[[str, Any], bool]
@@ -202,7 +203,7 @@ class Trace:
 
     @property
     def observation_nodes(self) -> list[str]:
-        return self._names(lambda site: isinstance(site, Observe))
+        return self._names(lambda site: isinstance(site, Observe) and not is_subsample(site))
 
     @property
     def param_nodes(self) -> list[str]:
@@ -235,7 +236,7 @@ def duplicate(site: Message, known: Message) -> DuplicateSite:
 
 
 def _is_reparameterized(site: Any) -> bool:
-    return bool(getattr(site.dist, "has_rsample", False))
+    return is_reparameterized(site.dist)
 
 
 def _sum_all_but(density: torch.Tensor, kept: list[int]) -> torch.Tensor:
@@ -246,7 +247,9 @@ def _sum_all_but(density: torch.Tensor, kept: list[int]) -> torch.Tensor:
 def _site(name: str, attributes: dict[str, Any]) -> Message:
     kind, value = attributes.pop("type", "sample"), attributes.pop("value", UNDECIDED)
     fn, args, kwargs = attributes.pop("fn", None), attributes.pop("args", ()), attributes.pop("kwargs", {})
-    attributes.pop("is_observed", None)  # the type says so
+    attributes.pop("name", None)
+    if attributes.pop("is_observed", False) and kind == "sample":
+        kind = "observe"
     if kind == "args":
         return Input(name, args=args, kwargs=kwargs)
     if kind == "return":

@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 import attrs
 
 from poutine.errors import UnusedNames
-from poutine.messages import Message, Site
+from poutine.messages import Message, Sample, Site
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
-from poutine.trace_graph import Trace
+from poutine.trace_graph import Trace, is_subsample
 
 
 def _values(data: Mapping[str, Any] | Trace) -> Mapping[str, Any]:
-    """A trace stands for the values of its samples."""
+    """A trace stands for the values of its samples, the indices of subsampled plates included."""
     if isinstance(data, Trace):
-        return {name: data[name].value for name in data.stochastic_nodes}
+        return {name: site.value for name, site in data.nodes.items() if isinstance(site, Sample) or is_subsample(site)}
     if not isinstance(data, Mapping):
         raise TypeError(f"expected a mapping from names to values, or a trace, got {data!r}")
     return dict(data)

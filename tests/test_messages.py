@@ -109,6 +109,14 @@ def test_a_deferred_distribution_is_built_once_and_travels_with_its_site():
     assert site.dist.loc == 2.0
 
 
+@pytest.mark.parametrize("options", [{"obs": 1.0}, {"value": 1.0}])
+def test_a_built_distribution_takes_no_arguments(options):
+    with pytest.raises(DistributionError, match=r"site 'x': .*Observe\(name, distribution, value\) to observe it"):
+        Sample("x", D, **options)
+    with pytest.raises(DistributionError, match="takes no arguments"):
+        Observe("x", D, 1.0, 2.0)
+
+
 def test_a_callable_may_return_the_distribution():
     assert same(Sample("x", partial(Normal, 1.0), scale=2.0).dist, Normal(1.0, 2.0))
 

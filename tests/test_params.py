@@ -141,3 +141,26 @@ def test_gradients_reach_the_store_through_samples():
     run(model, params=store).backward()
     (parameter,) = store.parameters()
     assert parameter.grad == 1.0
+
+
+@pytest.mark.parametrize("name", ["type", "half", "train", "forward", "read", "param/w", "1", ""])
+def test_a_parameter_may_have_any_name(name):
+    store = ParamStore()
+
+    def model():
+        return (yield Param(name, 1.0))
+
+    assert run(model, params=store) == 1.0
+    assert list(store) == [name]
+    fresh = ParamStore()
+    fresh.load_state_dict(store.state_dict())
+    assert run(model, params=fresh) == 1.0
+
+
+def test_initial_values_must_be_floating_and_keep_their_shape():
+    with pytest.raises(ParamError, match="floating point"):
+        run(lambda: fit(torch.tensor(3)))
+    store = ParamStore()
+    run(lambda: fit(torch.zeros(2)), params=store)
+    with pytest.raises(ParamError, match=r"holds shape \(2,\), and the initial value has \(3,\)"):
+        run(lambda: fit(torch.zeros(3)), params=store)

@@ -390,6 +390,31 @@ def test_an_error_that_is_swallowed_twice_closes_the_program():
     assert log == ["swallowed", "swallowed again"]
 
 
+# What ignores GeneratorExit cannot be closed; Python says so when it collects it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_program_that_swallows_for_ever_does_not_hide_the_error():
+    log = []
+
+    def stubborn():
+        for _ in range(5):
+            try:
+                yield Sample("x", D)
+            except BaseException as error:  # noqa: B036  # just this is what the test is about
+                log.append(error)
+
+    def outer():
+        try:
+            yield from Program(stubborn)
+        except LookupError:
+            log.append("outer")
+            raise
+
+    with pytest.raises(LookupError, match="no x") as caught:
+        perform(outer, [(Sample("x", D), LookupError("no x"))])
+    assert "could not be closed" in caught.value.__notes__[0]
+    assert log[-1] == "outer"
+
+
 def test_an_error_that_is_swallowed_to_the_end_is_raised_by_the_run():
     def model():
         try:

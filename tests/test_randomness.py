@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributions as td
 
-from poutine import Keyed, Observe, Program, Sample, condition, run, same, seed, trace
+from poutine import Keyed, Observe, Param, Program, Sample, condition, run, same, seed, trace
 from poutine.randomness import draw, stream_seed
 
 # torch's Wishart warns of a singular sample where it means a regular one; the sample is right, and its support is checked here.
@@ -216,3 +216,46 @@ def test_draws_have_the_mean_and_spread_of_their_distribution():
     values = torch.stack(run(Program(loop, 4000)))
     assert abs(values.mean()) < 4 / 4000**0.5
     assert abs(values.var() - 1) < 4 * (2 / 4000) ** 0.5
+
+
+@pytest.mark.parametrize("fn", [
+    lambda: torch.nn.Linear(2, 2).weight.detach(),
+    lambda: torch.nn.functional.gumbel_softmax(torch.zeros(3)),
+    lambda: torch.nn.functional.dropout(torch.ones(20)),
+    lambda: torch.nn.functional.rrelu(-torch.ones(3), training=True),
+    lambda: torch.nn.init.normal_(torch.empty(3)),
+    lambda: torch.randperm(9) + torch.randint(0, 5, (9,)),
+])  # fmt: skip
+def test_callables_that_draw_inside_of_torchs_functions_draw_under_their_key(fn):
+    def sampling():
+        return (yield Sample("x", fn))
+
+    def reading():
+        return (yield Param("w", lambda: fn().float()))
+
+    for program in (sampling, reading):
+        before = global_states()
+        first = run(program)
+        assert all(map(_equal_states, before, global_states()))
+        with torch.random.fork_rng():
+            torch.manual_seed(123)
+            assert same(run(program), first)
+    assert not same(run(sampling), run(sampling, seed=1))
+
+
+class OnlyReparameterized:
+    def rsample(self) -> torch.Tensor:
+        return torch.rand(())
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(())
+
+
+def test_an_object_that_can_only_be_drawn_reparameterised_is_a_distribution():
+    t = run(trace(one_of).traced(OnlyReparameterized()))
+    assert 0 <= t["x"].value < 1
+    assert t.reparameterized_nodes == ["x"]
+
+
+def one_of(dist):
+    return (yield Sample("x", dist))

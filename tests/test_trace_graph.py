@@ -129,10 +129,12 @@ def test_the_seeds_way_to_add_nodes():
     t.add_node("_RETURN", name="_RETURN", type="return", value=3)
     assert t.log_pdf() == 3 * Normal(0.0, 1.0).log_prob(torch.tensor(1.0))
     assert t["_RETURN"]["value"] == 3
+    t.add_node("z", name="z", type="sample", is_observed=True, fn=Normal(0.0, 1.0), value=torch.tensor(1.0))
+    assert t.observation_nodes == ["y", "z"]
     with pytest.raises(DuplicateSite, match="'x'"):
         t.add_node("x", name="x", type="sample", fn=Normal(0.0, 1.0))
     with pytest.raises(ValueError, match="unknown type"):
-        t.add_node("z", name="z", type="something")
+        t.add_node("q", name="q", type="something")
 
 
 def test_missing_nodes_are_named():
@@ -195,6 +197,23 @@ def test_entries_of_a_vectorised_plate_are_not_separated():
     assert t.predecessors("b1") == ["before", "a0", "b0", "a1"]
 
 
+def test_another_loop_over_a_plate_of_the_same_name_may_depend_on_the_first():
+    def layer(name, below):
+        @plate("units", 2, vectorized=False)
+        def unit(i):
+            return (yield Sample(f"{name}{i}", Normal(sum(below), 1.0)))
+
+        return (yield from unit())
+
+    def network():
+        hidden = yield from layer("h", [0.0])
+        yield from layer("o", hidden)
+
+    t = trace(network, graph_type="dense").get_trace()
+    assert t.edges == [("h0", "o0"), ("h0", "o1"), ("h1", "o0"), ("h1", "o1")]
+    assert pickle.loads(pickle.dumps(t)) == t == trace(network, graph_type="dense").get_trace()
+
+
 def test_subsample_indices_have_no_edges():
     @plate("data", 10, subsample_size=2)
     def body(index):
@@ -255,6 +274,19 @@ def test_why_a_plate_may_not_be_exploited():
 
     use = vectorized_plates(trace(indep(one_scalar, name="p", vectorized=True, size=3)).get_trace())
     assert "has shape (), without size 3 at dimension -1" in use["p"].problem
+
+
+def test_a_plate_that_is_entered_twice_may_not_be_exploited():
+    def twice():
+        for name, index in (("x", [0, 1, 2]), ("y", [7, 8, 9])):
+            body = plate("p", 10, subsample=torch.tensor(index))(lambda index, name=name: one_named(name))
+            yield from body()
+
+    assert "entered more than once" in vectorized_plates(trace(twice).get_trace())["p"].problem
+
+
+def one_named(name):
+    return (yield Sample(name, Bernoulli(0.5)))
 
 
 def one_scalar():

@@ -18,7 +18,8 @@ class IndepPoutine(Poutine):
     """Each run is one entry of plate ``name``: adds its frame, numbered by entry, to every site's ``cond_indep_stack``.
 
     A vectorised plate with a ``size`` has a batch dimension: ``dim`` (negative, counted from the right) or, without it, the
-    first from the right that no plate around uses. ``plate`` is built on this.
+    first from the right that no plate around uses. Entries with the same ``loop`` (an object, or None) are branches of one loop.
+    ``plate`` is built on this.
 
     ::
 
@@ -38,10 +39,11 @@ class IndepPoutine(Poutine):
     vectorized: bool
     dim: int | None = None
     size: int | None = None
+    loop: object = attrs.field(default=None, eq=False, repr=False)
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         entry = yield EnterPlate(self.name)
-        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size)
+        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop)
 
         def mark(message: Any) -> Message:
             inside: tuple[CondIndepStackFrame, ...] = message.cond_indep_stack

@@ -17,6 +17,7 @@ from poutine import (
     chain,
     condition,
     do,
+    plate,
     replay,
     run,
     same,
@@ -61,6 +62,18 @@ def test_a_trace_conditions_on_its_samples():
     assert again.observation_nodes == ["x", "y"]
     assert same(again["x"].value, t["x"].value)
     assert again.log_pdf() == t.log_pdf()
+
+
+@pytest.mark.parametrize("alias", [condition, substitute])
+def test_a_trace_brings_the_index_of_a_subsampled_plate(alias):
+    @plate("rows", 10, subsample_size=3)
+    def rows(index):
+        yield Sample("z", Normal(10.0 * index, 1.0))
+
+    t = run(trace(rows).traced(), seed=1)
+    again = run(trace(alias(rows, data=t)).traced(), seed=0)
+    assert torch.equal(again.log_pdf(), t.log_pdf())
+    assert "rows" not in again.observation_nodes
 
 
 @pytest.mark.parametrize("value", [ONE, THREE])
