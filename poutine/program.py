@@ -93,9 +93,6 @@ class Handling:
     program: Program[Any]
     rules: Rules
 
-    def __iter__(self) -> Generator[Handling, Any, Any]:
-        return (yield self)
-
 
 def start(program: Program[Any]) -> Coroutine[Any]:
     """A fresh generator of ``program``. Raises ``NotAProgram``, and what its function raises."""
