@@ -10,6 +10,7 @@
 the evidence. Over the algorithm's own randomness, the expectation of ``mean(w f(draws))`` is the integral of f under the
 model's unnormalised density.
 
+An observation outside of the support of its distribution, ``Uniform(0, theta)`` say, makes a weight zero.
 Where a mask is off, a site counts neither in the model nor in the guide. A scale counts in the model's density, and not in
 the guide's: a draw is made from the distribution, not from a power of it.
 
@@ -33,6 +34,7 @@ from interpreters.weighted.ancestors import Ancestors
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
 from interpreters.weighted.particles import Particles, computed_or_drawn, joined
+from interpreters.weighted.scores import score
 from interpreters.weighted.vectorization import Vectorization, vectorize
 from interpreters.weighted.weights import ess
 from poutine import (
@@ -143,7 +145,7 @@ def _terms(proposal: Drawn, model: Drawn) -> Iterator[torch.Tensor]:
         if not isinstance(site, Choice):
             continue
         if name not in model.names:
-            yield batch_log_density(site)
+            yield score(site)
         elif isinstance(site.scale, torch.Tensor) or site.scale != 1.0:  # else p and q are the same
             yield batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
     for name in proposal.trace:

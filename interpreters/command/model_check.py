@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.distributions import Distribution, constraints
 
 from interpreters.command.data_file import Data, called, conditioned
 from interpreters.errors import InputError
-from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, UnusedNames, run
+from interpreters.weighted.scores import score
+from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, UnusedNames, batch_log_density, run
 
 
 def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
@@ -25,15 +27,30 @@ def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
     if not any(isinstance(site, Choice) for site in trace.nodes.values()):
         raise InputError(f"{called(fn)} yields no sample and no observation: there is nothing to infer")
     _check_shapes(trace)
-    trace.log_pdf(lambda _, site: isinstance(site, Observe))
+    _check_values(trace)
     return program
+
+
+def _check_values(trace: Trace) -> None:
+    """Raises ``DistributionError`` if an observation has no density.
+
+    Outside of a support that depends on the draws it has none here, but where else they fall it may: this is one draw.
+    """
+    for site in trace.nodes.values():
+        if isinstance(site, Observe):
+            (score if _is_dependent(site.dist) else batch_log_density)(site)
+
+
+def _is_dependent(dist: Any) -> bool:
+    return isinstance(dist, Distribution) and constraints.is_dependent(type(dist).support)  # type: ignore[no-untyped-call]  # torch's own
 
 
 def _check_shapes(trace: Trace) -> None:
     """Raises ``InputError`` if an observation does not have the shape of its distribution.
 
     One number that stands for many (of a smaller shape, broadcast to that of its distribution) is an error, too; many that
-    share a distribution are not, unless the site was conditioned on them.
+    share one distribution, of batch shape (), are not, unless the site was conditioned on them. But 8 x 8 numbers of 8
+    distributions are: most likely the data is not what it was meant to be.
     """
     for site in trace.nodes.values():
         batch_shape = getattr(site.dist, "batch_shape", None) if isinstance(site, Observe) else None
@@ -41,7 +58,8 @@ def _check_shapes(trace: Trace) -> None:
             continue
         value, event_dim = tuple(torch.as_tensor(site.value).shape), len(site.dist.event_shape)
         batch = value[: len(value) - event_dim]
-        if not _broadcasts(batch_shape, batch) or (site.conditioned and batch_shape != batch):
+        too_many = len(batch) > len(batch_shape) > 0
+        if too_many or not _broadcasts(batch_shape, batch) or (site.conditioned and batch_shape != batch):
             expected = (*batch_shape, *site.dist.event_shape)
             raise InputError(f"site {site.name!r}: expected data of shape {expected}, got {value}")
 

@@ -28,7 +28,7 @@ def inference_data(
     statistics:      of the sampler, each [num_chains, num_draws].
     log_likelihood:  of the observations, in nats, by name of site, each [num_chains, num_draws, *batch_shape].
     dims:      by name of site, for each dimension of shape the name of its plate, or None.
-    A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own
+    A site of no name becomes ``unnamed``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own
     dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
     """
     names = _unique({**draws, **observed})
@@ -55,7 +55,7 @@ def _unique(names: Iterable[str]) -> dict[str, str]:
     """For each name one that NetCDF can hold."""
     new: dict[str, str] = {}
     for name in names:
-        candidates = (name.replace("/", ".") + "_" * i for i in count())
+        candidates = ((name.replace("/", ".") or "unnamed") + "_" * i for i in count())
         new[name] = next(candidate for candidate in candidates if candidate not in new.values())
     return new
 

@@ -23,6 +23,7 @@ def draw_histograms(draws: Mapping[str, torch.Tensor], log_weights: torch.Tensor
     panels = [
         (label, column)
         for name, values in draws.items()
+        if values.numel()
         for label, column in zip(labels(name, values.shape[1:]), values.reshape(len(values), -1).unbind(dim=1), strict=True)
     ]
     shown = panels[:_PANELS]
@@ -37,14 +38,19 @@ def draw_histograms(draws: Mapping[str, torch.Tensor], log_weights: torch.Tensor
 
 def formats() -> set[str]:
     """The endings of paths that a picture can be written to."""
-    return set(extra("matplotlib.figure").Figure().canvas.get_supported_filetypes())
+    return set(extra("matplotlib.figure").Figure().canvas.get_supported_filetypes()) - {"pgf"}  # which needs TeX
 
 
 def _histogram(axes: Any, label: str, column: torch.Tensor, log_weights: torch.Tensor) -> None:
     values = column if column.is_floating_point() else column.to(log_weights.dtype)
-    low, high = weights.quantiles(values, log_weights, [0.005, 0.995]).tolist()  # a long tail would leave one bar
-    axes.hist(values.cpu().numpy(), bins=_BINS, range=(low, high), weights=weights.normalized(log_weights).cpu().numpy(), color="0.6")
-    axes.axvline(weights.mean(values, log_weights).item(), color="black", linewidth=1)
+    finite = values.isfinite()
     axes.set_title(label, fontsize=9, parse_math=False)
     axes.set_yticks([])
     axes.tick_params(labelsize=8)
+    if not bool(finite.any()):
+        axes.set_xlabel("no finite values", fontsize=8)
+        return
+    values, log_weights = values[finite], log_weights[finite]
+    low, high = weights.quantiles(values, log_weights, [0.005, 0.995]).tolist()  # a long tail would leave one bar
+    axes.hist(values.cpu().numpy(), bins=_BINS, range=(low, high), weights=weights.normalized(log_weights).cpu().numpy(), color="0.6")
+    axes.axvline(weights.mean(values, log_weights).item(), color="black", linewidth=1)

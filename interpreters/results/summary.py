@@ -63,6 +63,8 @@ def summarize(draws: Mapping[str, torch.Tensor], log_weights: torch.Tensor, note
 
 
 def _rows(name: str, values: torch.Tensor, log_weights: torch.Tensor) -> Iterator[Row]:
+    if not values.numel():  # a site of size 0
+        return
     shape = values.shape[1:]
     x = (values if values.is_floating_point() else values.to(log_weights.dtype)).reshape(len(values), -1)
     means, sds, errors = (statistic(x, log_weights).tolist() for statistic in (weights.mean, weights.sd, weights.mcse))

@@ -21,6 +21,7 @@ import torch
 
 from interpreters.errors import NotVectorizable
 from interpreters.weighted.drawn import Drawn, drawn
+from interpreters.weighted.scores import score
 from poutine import (
     Choice,
     Deterministic,
@@ -31,7 +32,6 @@ from poutine import (
     Site,
     SubstitutePoutine,
     Trace,
-    batch_log_density,
     plate,
     run,
 )
@@ -177,7 +177,7 @@ def _density(site: Site) -> torch.Tensor | None:
     if not isinstance(site, Choice):
         return None
     try:
-        return batch_log_density(site).detach()
+        return score(site).detach()
     except NoDensity:
         return None
 

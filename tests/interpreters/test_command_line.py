@@ -21,8 +21,8 @@ EXAMPLE = ROOT / "interpreters" / "examples" / "eight_schools.py"
 
 MODELS = """
 import torch
-from torch.distributions import Bernoulli, HalfNormal, Independent, Normal
-from poutine import Observe, Param, Sample, plate
+from torch.distributions import Bernoulli, HalfNormal, Independent, Normal, Uniform
+from poutine import Deterministic, Observe, Param, Sample, plate
 
 def model(x, y):
     slope = yield Sample("slope", Normal, 0.0, 1.0)
@@ -87,6 +87,33 @@ def raising_exit(x, y):
     raise GeneratorExit
 
 builtin = dict
+
+def bounded(y):
+    theta = yield Sample("theta", HalfNormal, 2.0)
+    yield Observe("y", Uniform, y, 0.0, theta)
+
+def of_one_support(y):
+    theta = yield Sample("theta", HalfNormal, 2.0)
+    yield Observe("y", HalfNormal, y, theta)
+
+def plated(y):
+    z = yield Sample("z", Normal, 0.0, 1.0)
+    @plate("p", 2)
+    def each(index):
+        yield Observe("y", Normal, y, z, 1.0)
+    yield from each()
+
+def of_three(y):
+    z = yield Sample("z", Normal(torch.zeros(3), 1.0))
+    yield Observe("y", Normal, y, z, 1.0)
+
+def strange(y):
+    z = yield Sample("", Normal, 0.0, 1.0)
+    yield Sample("3", Normal, 0.0, 1.0)
+    yield Sample("empty", Normal(torch.zeros(0), 1.0))
+    yield Deterministic("infinite", 1 / z.clamp(min=0.0))
+    yield Deterministic("nowhere", z * float("inf"))
+    yield Observe("y", Normal, y, z, 1.0)
 """
 DATA = '{"_source": "invented", "x": [1.0, 2.0, 3.0], "y": [1.1, 1.9, 3.2]}'
 
@@ -155,6 +182,21 @@ def test_too_few_effective_samples_are_said_in_words(capsys: pytest.CaptureFixtu
     assert "\nwarning: the effective sample size is only " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("seed", range(5))  # of some, the first draw of theta is too small
+def test_data_that_one_draw_makes_impossible(capsys: pytest.CaptureFixture[str], seed: int):
+    Path("d.json").write_text('{"y": [1.0, 2.0]}')
+    assert main(["infer", "m.py:bounded", "--data", "d.json", "--seed", str(seed)]) == 0
+    out, err = capsys.readouterr()
+    assert "theta" in out and "one by one" not in err
+
+
+def test_strange_names_and_values_are_written(capsys: pytest.CaptureFixture[str]):
+    Path("d.json").write_text('{"y": [1.0, 2.0]}')
+    assert main(["infer", "m.py:strange", "--data", "d.json", "--num-samples", "500", "--out", "r.nc", "--plot", "p.png"]) == 0
+    assert "empty" not in capsys.readouterr().out
+    assert list(arviz.from_netcdf("r.nc").posterior.data_vars) == ["unnamed", "3", "empty", "infinite", "nowhere"]
+
+
 def complaint(capsys: pytest.CaptureFixture[str], *args: str) -> str:
     """The one line that ``poutine infer`` says instead of doing anything."""
     assert main(["infer", *args]) == 2
@@ -204,6 +246,9 @@ def test_bad_models(capsys: pytest.CaptureFixture[str], name: str, text: str):
         *(("model", f'{{"x": {"[" * n}1{"]" * n}}}', "d.json: lists are nested too deeply") for n in (500, 100_000)),
         ("model", f"{'[' * 500}1{']' * 500}", "d.json: "),
         ("latent", '{"x": [1.0, 2.0, 3.0], "y": 2}', "site 'y': expected data of shape (3,), got ()"),
+        ("plated", '{"y": [[1, 2], [3, 4]]}', "site 'y': expected data of shape (2,), got (2, 2)"),
+        ("of_three", '{"y": [[1, 2, 3], [3, 4, 5], [6, 7, 8]]}', "site 'y': expected data of shape (3,), got (3, 3)"),
+        ("of_one_support", '{"y": [1.0, -1.0]}', "m.py: site 'y': cannot score a value of shape (2,)"),
         ("model", '{"x": [1.0, 2.0], "y": [1, 2], "sigma": -1.0}', "m.py: site 'y': cannot call Normal("),
     ],
 )
@@ -223,6 +268,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, tex
         (["nowhere.py", "--out", "."], "cannot write .: it is a directory"),
         (["nowhere.py", "--plot", "nowhere/p.png"], "cannot write nowhere/p.png: there is no directory "),
         (["nowhere.py", "--plot", "p.jpx"], "cannot draw p.jpx: expected a name that ends in one of ."),
+        (["nowhere.py", "--plot", "p.pgf"], "cannot draw p.pgf: expected a name that ends in one of ."),
         (["m.py", "--num-samples", "0"], "argument --num-samples: expected a positive number, got 0; see poutine infer --help"),
         (["nul.py"], "nul.py: "),
         (["latin.py"], "latin.py, line 1: SyntaxError"),

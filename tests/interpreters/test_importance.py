@@ -11,7 +11,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, Normal
+from torch.distributions import Bernoulli, Categorical, HalfNormal, Normal, Uniform
 
 from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
@@ -21,6 +21,7 @@ from interpreters.weighted.vectorization import vectorize
 from poutine import (
     Coroutine,
     Deterministic,
+    DistributionError,
     MaskPoutine,
     Observe,
     Param,
@@ -55,6 +56,12 @@ def finite_guide() -> Coroutine[None]:
 def full_guide() -> Coroutine[None]:
     b = yield Sample("b", Categorical, f64(0.5, 0.2, 0.3))
     yield Sample("a", Bernoulli, f64(0.1) + f64(0.4) * b)
+
+
+def bounded(y: torch.Tensor) -> Coroutine[None]:
+    """A draw of theta below an observation is impossible."""
+    theta = yield Sample("theta", HalfNormal(f64(5.0)))
+    yield Observe("y", Uniform, y, f64(0.0), theta)
 
 
 def scaled_guide() -> Coroutine[None]:
@@ -360,3 +367,34 @@ def test_weights_that_tell_nothing():
 def test_no_particles_are_an_error():
     with pytest.raises(ValueError, match="positive number of particles, got 0"):
         run(Program(importance, SCHOOLS, 0))
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_an_impossible_particle_has_weight_zero(one_by_one: bool, caplog: pytest.LogCaptureFixture):
+    """The evidence is the integral of p(theta) / theta² from the largest observation on."""
+    program = Program(bounded, f64(1.0, 2.0))
+    vectorization = None if one_by_one else vectorize(program)
+    particles = run(Program(importance, program, 500 if one_by_one else 50_000, None, vectorization), 0)
+    theta = torch.linspace(2.0, 60.0, 1_000_001, dtype=torch.float64)
+    exact = torch.trapezoid(HalfNormal(f64(5.0)).log_prob(theta).exp() / theta.square(), theta)
+    weights = particles.log_weights.exp()
+    assert torch.equal(weights == 0, particles.draws["theta"].reshape(-1) <= 2.0) and bool((weights == 0).any())
+    assert abs(weights.mean() - exact) < 4 * weights.std() / len(weights) ** 0.5
+
+
+def test_nan_and_a_wrong_shape_are_no_impossible_values():
+    for y in (f64(1.0, math.nan), torch.ones(2, 3)):
+        program = Program(lambda y=y: (yield Observe("y", Uniform(torch.zeros(2), torch.full((2,), 0.5)), y)))
+        with pytest.raises(DistributionError, match="cannot score"):
+            infer(program, 10)
+
+
+def test_a_mask_hides_what_is_impossible():
+    def model() -> Coroutine[None]:
+        yield Sample("a", Bernoulli(f64(0.5)))
+        yield Observe("y", Uniform(f64(0.0, 0.0, 0.0), f64(2.0, 2.0, 2.0)), f64(1.0, 3.0, 1.0))
+
+    hidden = run(Program(importance, MaskPoutine(model, torch.tensor([True, False, True]))(), 3), 0)
+    assert hidden.log_weights.tolist() == pytest.approx([-2 * math.log(2.0)] * 3)
+    shown = run(Program(importance, MaskPoutine(model, torch.tensor([True, True, False]))(), 3), 0)
+    assert shown.log_weights.tolist() == [-math.inf] * 3

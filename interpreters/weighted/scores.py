@@ -1,0 +1,40 @@
+"""The log density of one site where a value may be impossible."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from poutine import Choice, DistributionError, Observe, batch_log_density
+
+
+def score(site: Choice) -> torch.Tensor:
+    """``batch_log_density``, but -inf where an observation is outside of the support of its distribution.
+
+    ``theta ~ HalfNormal(5); y ~ Uniform(0, theta)``: a draw of theta below y is no error, but a draw of weight zero. A nan is
+    an error still. Raises ``NoDensity``, ``DistributionError``.
+    """
+    try:
+        return batch_log_density(site)
+    except DistributionError:
+        inside = _inside(site)
+        if inside is None:
+            raise
+        mask = torch.as_tensor(site.mask)
+        log_density = batch_log_density(site.evolve(mask=mask & inside))
+        return torch.where(mask & ~inside, -math.inf, log_density)
+
+
+def _inside(site: Choice) -> torch.Tensor | None:
+    """Where the value is in the support, of the shape of a log density; None if this is not what is wrong with it."""
+    if not isinstance(site, Observe):
+        return None
+    dist: Any = site.dist
+    value = torch.as_tensor(site.value)
+    try:
+        inside: torch.Tensor = dist.support.check(value)
+    except (AttributeError, RuntimeError, ValueError):  # a distribution that has no support, a value of another shape
+        return None
+    return None if bool(inside.all() | value.isnan().any()) else inside
