@@ -82,6 +82,117 @@ def test_infinities_behind_a_mask_stay_there_for_compound_distributions(make):
     assert torch.allclose(shared.grad, alone.grad)
 
 
+nan = float("nan")
+SHARED = {
+    "MVN scale_tril": (lambda w: td.MultivariateNormal(torch.zeros(3, 2), scale_tril=w * torch.eye(2)), (3, 2)),
+    "MVN covariance": (lambda w: td.MultivariateNormal(torch.zeros(3, 2), covariance_matrix=w * torch.eye(2)), (3, 2)),
+    "MVN as wide as the batch": (lambda w: td.MultivariateNormal(torch.zeros(3, 3), scale_tril=w * torch.eye(3)), (3, 3)),
+    "MVN of another batch": (lambda w: td.MultivariateNormal(torch.zeros(3, 1, 2), scale_tril=w * torch.eye(2).expand(4, 2, 2)), (3, 4, 2)),
+    "LowRank": (lambda w: td.LowRankMultivariateNormal(torch.zeros(3, 2), w * torch.ones(2, 1), w * torch.ones(2)), (3, 2)),
+    "LowRank as wide": (lambda w: td.LowRankMultivariateNormal(torch.zeros(3, 3), w * torch.ones(3, 3), w * torch.arange(1.0, 4)), (3, 3)),
+    "Affine": (lambda w: td.TransformedDistribution(td.Normal(torch.zeros(3), 1.0), [td.AffineTransform(w, 1.0)]), (3,)),
+    "Affine of an event": (
+        lambda w: td.TransformedDistribution(
+            td.Independent(td.Normal(torch.zeros(3, 3), 1.0), 1), [td.AffineTransform(w * torch.arange(3.0), w * torch.ones(3), 1)]
+        ),
+        (3, 3),
+    ),
+    "inverse": (lambda w: td.TransformedDistribution(td.Normal(torch.zeros(3), 1.0), [td.AffineTransform(w, w).inv]), (3,)),
+    "composed": (
+        lambda w: td.TransformedDistribution(
+            td.Normal(torch.zeros(3), 1.0), td.ComposeTransform([td.AffineTransform(w, w), td.ExpTransform().inv.inv])
+        ),
+        (3,),
+    ),
+    "Power": (lambda w: td.TransformedDistribution(td.LogNormal(torch.zeros(3), 1.0), [td.PowerTransform(w)]), (3,)),
+    "RelaxedBernoulli": (lambda w: td.RelaxedBernoulli(w, probs=torch.full((3,), 0.5)), (3,)),
+    "Wishart": (lambda w: td.Wishart(torch.full((3,), 4.0), scale_tril=w * torch.eye(2)), (3, 2, 2)),
+    "Independent": (
+        lambda w: td.Independent(td.MultivariateNormal(torch.zeros(3, 4, 2), scale_tril=w * torch.eye(2).expand(4, 2, 2)), 1),
+        (3, 4, 2),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Singular sample detected:UserWarning")
+@pytest.mark.parametrize("bad", [nan, float("inf"), -9.0, 0.0])
+@pytest.mark.parametrize("on", [(True, False, True), (False, True, False), (False, False, False)], ids=str)
+@pytest.mark.parametrize("make, shape", SHARED.values(), ids=SHARED)
+def test_a_shared_parameter_gets_the_gradient_of_the_elements_that_are_on(make, shape, on, bad):
+    w, alone = (torch.tensor(1.5, requires_grad=True) for _ in range(2))
+    dist = make(w)
+    good = draw(make(torch.tensor(1.5)), (0, "good", 1))
+    mask = torch.tensor(on).reshape((3,) + (1,) * (len(dist.batch_shape) - 1))
+    value = torch.where(mask.reshape((3,) + (1,) * (len(shape) - 1)), good, bad).requires_grad_()
+    density = log_density(Observe("y", dist, value).evolve(mask=mask))
+    expected = torch.where(mask, make(alone).log_prob(good), 0.0).sum()
+    assert torch.allclose(density, expected)
+    density.backward()
+    expected.backward()
+    assert torch.allclose(w.grad, alone.grad, atol=1e-5)
+    assert value.grad.isfinite().all()
+    assert torch.equal(value.grad[~torch.tensor(on)], torch.zeros_like(value)[~torch.tensor(on)])
+
+
+@pytest.mark.parametrize("make", [
+    lambda v, w: td.MultivariateNormal(v[:, None] * torch.ones(2), scale_tril=w * torch.eye(2), validate_args=False),
+    lambda v, w: td.MultivariateNormal(w * torch.ones(2, 2), scale_tril=v[:, None, None] * torch.eye(2), validate_args=False),
+    lambda v, w: td.TransformedDistribution(td.Normal(torch.zeros(2), 1.0), [td.AffineTransform(v, w)], validate_args=False),
+    lambda v, w: td.TransformedDistribution(
+        td.Independent(td.Normal(torch.zeros(2, 2), 1.0), 1), [td.AffineTransform(v[:, None], w, 1)], validate_args=False
+    ),
+], ids=["loc", "scale_tril", "Affine", "Affine of an event"])  # fmt: skip
+def test_parameters_that_are_bad_where_the_mask_is_off(make):
+    """The mask is over a wider batch than the parameters have, and off wherever the bad one is."""
+    mask = torch.tensor([[True, False], [True, False], [False, False]])
+
+    def gradients(second: float) -> tuple[torch.Tensor, ...]:
+        v, w = torch.tensor([1.0, second], requires_grad=True), torch.tensor(1.5, requires_grad=True)
+        dist = make(v, w)
+        value = torch.full((3, *dist.batch_shape, *dist.event_shape), 0.5)
+        if math.isnan(second):
+            density = log_density(Observe("y", dist, value).evolve(mask=mask))
+        else:
+            density = torch.where(mask, dist.log_prob(value), 0.0).sum()
+        return (density, *torch.autograd.grad(density, (v, w)))
+
+    for found, expected in zip(gradients(nan)[::2], gradients(2.0)[::2], strict=True):
+        assert torch.allclose(found, expected)
+    # What builds a distribution may make 0 * nan of its own; the parameter that counts gets its gradient all the same.
+    assert torch.allclose(gradients(nan)[1][0], gradients(2.0)[1][0])
+
+
+@pytest.mark.parametrize("make", [
+    lambda: td.Categorical(torch.ones(3, 4)),
+    lambda: td.Categorical(torch.ones(4)),
+    lambda: td.Categorical(torch.ones(3, 4), validate_args=False),
+    lambda: td.MixtureSameFamily(td.Categorical(torch.ones(3, 2)), td.Categorical(torch.ones(3, 2, 4))),
+], ids=["batch", "shared", "unvalidated", "Mixture"])  # fmt: skip
+@pytest.mark.parametrize("bad", [99.0, -9.0, nan])
+@pytest.mark.parametrize("on", [(True, False, True), (False, True, False), (False, False, False)], ids=str)
+def test_indices_out_of_range_behind_a_mask(make, bad, on):
+    mask = torch.tensor(on)
+    value = torch.where(mask, torch.tensor([1.0, 3.0, 2.0]), bad)
+    found = batch_log_density(Observe("y", make(), value).evolve(mask=mask))
+    assert torch.allclose(found, torch.where(mask, -math.log(4), 0.0))
+
+
+def test_a_density_with_a_mask_goes_through_vmap():
+    masks = torch.tensor([[True, False], [False, True], [False, False]])
+    dist = td.Normal(torch.zeros(2), 1.0, validate_args=False)
+    found = torch.vmap(lambda m: batch_log_density(Observe("y", dist, torch.arange(2.0)).evolve(mask=m)))(masks)
+    assert torch.equal(found, torch.where(masks, dist.log_prob(torch.arange(2.0)), 0.0))
+
+
+@pytest.mark.parametrize("mask", [False, torch.zeros(3, dtype=torch.bool)])
+def test_with_nothing_on_the_gradient_is_zero_rather_than_missing(mask):
+    loc = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    density = batch_log_density(Observe("y", td.Normal(loc, 1.0), torch.full((3,), nan)).evolve(mask=mask))
+    density.sum().backward()
+    assert density.dtype == torch.float64
+    assert torch.equal(loc.grad, torch.zeros_like(loc))
+
+
 @pytest.mark.filterwarnings("ignore:Singular sample detected:UserWarning")
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_masking_every_distribution_is_selecting(name: str):
