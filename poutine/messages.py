@@ -235,7 +235,9 @@ class Sample(Choice):
 
     def observed(self, value: Any) -> Observe:
         """This site, conditioned on ``value``."""
-        return _made(Observe, self.__dict__ | {"value": value, "conditioned": True})
+        new = _new(Observe)
+        _set_fields(new, self.__dict__ | {"value": value, "conditioned": True})
+        return new
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)

@@ -33,6 +33,6 @@ class InferConfigPoutine(Poutine):
 
         def merge(site: Site) -> Message:
             added = config(site) if callable(config) else config.get(site.name)
-            return site.evolve(infer={**site.infer, **added}) if added else site
+            return site.evolve(infer={**site.infer, **added} if site.infer else added) if added else site
 
         return {Site: Rule(up=merge)}

@@ -49,11 +49,12 @@ class ReplayPoutine(Poutine):
 
     def rules(self) -> Rules:
         samples = self._samples()
+        nodes = self.guide_trace.nodes
         sources = {name: name for name in samples} if self.sites is None else self.sites
 
         def decide(site: Sample) -> Message:
             source = sources.get(site.name)
-            return site if source is None else site.evolve(value=self.guide_trace[source].value)
+            return site if source is None else site.evolve(value=nodes[source].value)
 
         def stand(site: Observe) -> Message:
             if self.sites is not None and site.name in self.sites and not site.conditioned:
