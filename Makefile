@@ -33,6 +33,8 @@ deep: $(VENV)/installed ## Puts the laws to thousands of random programs each, o
 
 bench: $(VENV)/benchmarks ## Prints the tables of speed, side by side with Pyro and NumPyro.
 	$(BIN)/python -m tests.benchmarks.tracing
+	$(BIN)/python -m tests.benchmarks.kernels
+	$(BIN)/python -m tests.benchmarks.nuts
 
 $(VENV)/installed: setup.cfg pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
