@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -49,7 +50,7 @@ def infer(options: argparse.Namespace) -> None:
     with blaming(path), _complaining():
         program = checked(model, data, options.seed)
         result = METHODS[options.method](program, guide, options)
-    print(result.summary())
+    _say(str(result.summary()))
     _write(result, options)
 
 
@@ -86,7 +87,18 @@ def _write(result: Result, options: argparse.Namespace) -> None:
             write(path)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from error
-        print(f"wrote {path}")
+        _say(f"wrote {path}")
+
+
+def _say(text: str) -> None:
+    """Prints ``text``, with ``?`` for what stdout has no letter for. Raises ``InputError`` if it is full, or nobody reads it."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except OSError as error:
+        with suppress(OSError):  # else Python tries again, and complains, when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise InputError(f"cannot write to stdout: {error.strerror}") from error
 
 
 class _complaining(logging.Handler):

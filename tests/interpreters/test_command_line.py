@@ -335,6 +335,17 @@ def test_the_main_job_as_a_process(folder: Path):
 
 
 @pytest.mark.slow
+def test_a_stdout_that_is_full_or_knows_no_more_than_ascii(folder: Path):
+    args = poutine("infer", "m.py", "--data", "d.json", "--num-samples", "500")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(args, stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "poutine: error: cannot write to stdout: No space left on device"
+    plain = subprocess.run(args, capture_output=True, text=True, env={**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}, cwd=folder)
+    assert plain.returncode == 0 and " ? 0." in plain.stdout
+
+
+@pytest.mark.slow
 def test_bad_input_as_a_process(folder: Path):
     done = subprocess.run(poutine("infer", "m.py:raising", "--data", "d.json"), capture_output=True, text=True, env=ENVIRONMENT, cwd=folder)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "poutine: error: m.py, line 31: ValueError: two lines\n")
