@@ -28,7 +28,7 @@ def inference_data(
     statistics:      of the sampler, each [num_chains, num_draws].
     log_likelihood:  of the observations, in nats, by name of site, each [num_chains, num_draws, *batch_shape].
     dims:      by name of site, for each dimension of shape the name of its plate, or None.
-    A site of no name becomes ``unnamed``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own
+    A site or plate of no name becomes ``unnamed``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own
     dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
     """
     names = _unique({**draws, **observed})
@@ -69,7 +69,7 @@ def _axes(dims: Dims, shapes: Mapping[str, torch.Size], taken: set[str]) -> dict
     def axis(plate: str | None, size: int) -> str | None:
         if plate is None:
             return None
-        plain = plate.replace("/", ".")
+        plain = plate.replace("/", ".") or "unnamed"
         plain = f"{plain}_dim" if plain in taken else plain
         return plain if len(sizes[plate]) == 1 else f"{plain}_{size}"
 

@@ -113,7 +113,10 @@ def strange(y):
     yield Sample("empty", Normal(torch.zeros(0), 1.0))
     yield Deterministic("infinite", 1 / z.clamp(min=0.0))
     yield Deterministic("nowhere", z * float("inf"))
-    yield Observe("y", Normal, y, z, 1.0)
+    @plate("", 2)
+    def each(index):
+        yield Observe("y", Normal, y, z, 1.0)
+    yield from each()
 """
 DATA = '{"_source": "invented", "x": [1.0, 2.0, 3.0], "y": [1.1, 1.9, 3.2]}'
 
