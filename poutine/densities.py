@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
@@ -22,12 +23,14 @@ from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.messages import Choice
 
 # What torch's distributions keep in the shape it came in, also after ``expand``: how many dimensions of it are not of the batch.
-_UNEXPANDED: Final = {
-    "_unbroadcasted_scale_tril": 2,
-    "_unbroadcasted_cov_factor": 2,
-    "_unbroadcasted_cov_diag": 1,
-    "_capacitance_tril": 2,
-}
+_UNEXPANDED: Final = MappingProxyType(
+    {
+        "_unbroadcasted_scale_tril": 2,
+        "_unbroadcasted_cov_factor": 2,
+        "_unbroadcasted_cov_diag": 1,
+        "_capacitance_tril": 2,
+    }
+)
 
 
 def batch_log_density(site: Choice) -> torch.Tensor:

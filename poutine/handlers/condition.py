@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from poutine.errors import AlreadyObserved
-from poutine.messages import Choice, Message, Observe, Site
+from poutine.messages import Choice, Message, Observe, Sample, Site
 from poutine.value_map import ValueMap
 
 
@@ -27,8 +27,8 @@ class ConditionPoutine(ValueMap):
     kinds: ClassVar[tuple[type[Site], ...]] = (Choice,)
 
     def give(self, site: Choice, value: Any) -> Message:
-        if not isinstance(site, Observe):
-            return site.observed(value)  # type: ignore[attr-defined, no-any-return]  # the other Choice is Sample
-        if site.conditioned:
+        if isinstance(site, Sample):
+            return site.observed(value)
+        if isinstance(site, Observe) and site.conditioned:
             return site.evolve(value=value)
         raise AlreadyObserved(site.name, f"it cannot be conditioned on {value!r}: the model observes it already; uncondition first")

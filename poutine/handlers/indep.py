@@ -45,9 +45,11 @@ class IndepPoutine(Poutine):
         entry = yield EnterPlate(self.name)
         frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop)
 
+        alone = (frame,)
+
         def mark(message: Any) -> Message:
             inside: tuple[CondIndepStackFrame, ...] = message.cond_indep_stack
-            return message.evolve(cond_indep_stack=(frame, *inside))  # type: ignore[no-any-return]  # a Site or an EnterPlate
+            return message.evolve(cond_indep_stack=alone + inside if inside else alone)  # type: ignore[no-any-return]  # a Site or EnterPlate
 
         rule = Rule(up=mark)
         return (yield Handling(program, {Site: rule, EnterPlate: rule}))
