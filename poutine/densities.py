@@ -193,8 +193,8 @@ def _filled_transform(transform: Transform, mask: torch.Tensor, dim: int) -> Tra
     return transform
 
 
-_ELEMENTWISE: Final = {AffineTransform, PowerTransform, CumulativeDistributionTransform}
-_COMPOUND: Final = {ComposeTransform, IndependentTransform, _InverseTransform}
+_ELEMENTWISE: Final = frozenset((AffineTransform, PowerTransform, CumulativeDistributionTransform))
+_COMPOUND: Final = frozenset((ComposeTransform, IndependentTransform, _InverseTransform))
 
 
 def _is_any_on(mask: torch.Tensor) -> bool:
