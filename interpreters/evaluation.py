@@ -65,13 +65,17 @@ class Evaluation:
         return self._score(site)
 
     def _score(self, site: Choice) -> Message:
-        self.log_density = self.log_density + batch_log_density(site).sum()
+        self._add(site)
         return site
 
     def _observe(self, site: Observe) -> Message:
-        density = self.likelihoods[site.name] = batch_log_density(site)
-        self.log_density = self.log_density + density.sum()
+        self.likelihoods[site.name] = self._add(site)
         return site
+
+    def _add(self, site: Choice) -> torch.Tensor:
+        density = batch_log_density(site)
+        self.log_density = self.log_density + density.sum()
+        return density
 
     def _note(self, site: Deterministic) -> Message:
         self.named[site.name] = torch.as_tensor(site.value)

@@ -76,7 +76,7 @@ class _KeyedInside(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     """The same for what is drawn inside of torch's own functions (``torch.nn.init``, ``gumbel_softmax``), where ``Keyed`` is off.
 
     It is slower, and only for callables of the user's. Raises ``RuntimeError`` at an operation that can only draw from the global
-    generator (dropout, say).
+    generator.
     """
 
     def __init__(self, keyed: Keyed) -> None:
