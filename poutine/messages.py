@@ -2,7 +2,8 @@
 
 1. A message is a frozen value. Going up it is a request; coming down, finished, it is a *site*.
 2. A ``Sample`` that carries a value is *decided*: nobody draws it again. An ``Observe`` always carries its value.
-3. Rewriting is a new object: ``message.evolve(scale=2.0)``.
+3. Rewriting is a new object: ``message.evolve(scale=2.0)``. (Not ``attrs.evolve``, which calls the constructor: the keyword
+   arguments of a site's constructor are its distribution's.)
 4. ``Sample("x", Normal(0.0, 1.0))`` carries a distribution; ``Sample("x", Normal, 0.0, 1.0)`` is *deferred*: the
    distribution is built once, by whoever first asks for ``message.dist``.
 5. Users define their own types as subclasses of ``Message``; a poutine that does not know a type passes it on.
@@ -117,6 +118,12 @@ class Message(_Defaults):
         new = _new(self.__class__)
         _set_fields(new, self.__dict__ | changes)
         return new
+
+    def renamed(self: Self, name: str) -> Self:
+        """``evolve(name=name)``, in two thirds of the time: scope does it twice at every site."""
+        fields = self.__dict__.copy()
+        fields["name"] = name
+        return _made(self.__class__, fields)
 
     def __getitem__(self, key: str) -> Any:
         if key.startswith("_") or not hasattr(self, key):
@@ -235,9 +242,9 @@ class Sample(Choice):
 
     def observed(self, value: Any) -> Observe:
         """This site, conditioned on ``value``."""
-        new = _new(Observe)
-        _set_fields(new, self.__dict__ | {"value": value, "conditioned": True})
-        return new
+        fields = self.__dict__.copy()
+        fields["value"], fields["conditioned"] = value, True
+        return _made(Observe, fields)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)

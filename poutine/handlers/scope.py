@@ -31,9 +31,9 @@ class ScopePoutine(Poutine):
         prefix = f"{self.prefix}/"
 
         def enter(site: Site) -> Message:
-            return site.evolve(name=prefix + site.name)
+            return site.renamed(prefix + site.name)
 
         def leave(site: Message) -> Message:
-            return site.evolve(name=site.name.removeprefix(prefix))
+            return site.renamed(site.name.removeprefix(prefix))
 
         return {Site: Rule(up=enter, down=leave)} if self.prefix else {}
