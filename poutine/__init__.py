@@ -28,7 +28,7 @@ from poutine.aliases import (
 from poutine.bijections import bijection_to, ordered, positive_ordered
 from poutine.dense import PlateUse, vectorized_plates
 from poutine.densities import batch_log_density, log_density
-from poutine.driver import answer, drive
+from poutine.driver import Place, Running, answer, drive
 from poutine.equality import same
 from poutine.errors import (
     AlreadyObserved,
@@ -47,7 +47,7 @@ from poutine.errors import (
     UnhandledMessage,
     UnusedNames,
 )
-from poutine.explanation import Explanation, explain
+from poutine.explanation import Explanation, Probed, explain
 from poutine.factors import Unit, factor
 from poutine.handlers.block import BlockPoutine
 from poutine.handlers.broadcast import BroadcastPoutine
@@ -125,18 +125,21 @@ __all__ = [
     "Param",
     "ParamError",
     "ParamStore",
+    "Place",
     "PlateEntry",
     "PlateError",
     "PlatePoutine",
     "PlateUse",
     "Poutine",
     "PoutineError",
+    "Probed",
     "Program",
     "ProgramError",
     "ReplayPoutine",
     "Return",
     "Rule",
     "Rules",
+    "Running",
     "Runtime",
     "Sample",
     "ScalePoutine",

@@ -12,14 +12,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
 from poutine.errors import BadReply, NotAMessage, PoutineError
 from poutine.messages import UNDECIDED, Message
-from poutine.program import Coroutine, Handling, Program, Rule, Rules, hint_for, name_of, start, started
+from poutine.program import Coroutine, Handling, Program, hint_for, name_of, start, started
+from poutine.routes import FOREIGN, OUT, Pending, Scope, Step
 
 T = TypeVar("T")
 
@@ -29,8 +30,12 @@ def drive(program: Program[T]) -> Generator[Message, Message, T]:
 
     This is the engine under every runtime. Closing it closes all that it started.
     """
-    run = _Run(program)
+    return _driving(_Run(), program)
+
+
+def _driving(run: _Run, program: Program[T]) -> Generator[Message, Message, T]:
     frames = run.frames
+    frames.append(_Frame(start(program), Scope({}, None, 0)))
     try:
         while frames:
             # Resume the last frame.
@@ -40,7 +45,7 @@ def drive(program: Program[T]) -> Generator[Message, Message, T]:
             except StopIteration as stop:
                 if not run.returned(frame, stop.value):
                     continue
-                frame, step, site = frames[-1], _OUT, stop.value
+                frame, step, site = frames[-1], OUT, stop.value
             except BaseException as error:
                 run.raised(frame, error)
                 continue
@@ -56,7 +61,7 @@ def drive(program: Program[T]) -> Generator[Message, Message, T]:
                 except GeneratorExit:
                     raise
                 except BaseException as error:
-                    run.fail(error, _OUT.base)
+                    run.fail(error, OUT.base)
                     continue
             # Down the chain: a program is sent the value, a poutine's coroutine the site.
             try:
@@ -93,62 +98,63 @@ def answer(program: Program[T], answers: Mapping[type[Message], Callable[[Any], 
         engine.close()
 
 
-class _Scope(dict[type, "_Step"]):
-    """The part of a run that is under one poutine's rules: from a message's type to its way outwards, found once.
+@attrs.frozen
+class Place:
+    """Where a generator waits: a line of a file, in a function."""
 
-    ``base`` is the index of the frame in which it begins. Scopes and steps refer outwards only: a cycle would keep all that
-    a run made until the garbage collector comes.
+    file: str
+    line: int
+    function: str
+
+
+class Running(Generic[T]):
+    """A run that is answered by hand, for runtimes that stop between a message and its answer.
+
+    It waits at ``message`` for ``reply(site)`` or ``fail(error)``; when there is none, it has returned ``value``. What the program
+    raises, these two and ``begin`` raise. Leaving it (``with``) closes all that it started, wherever it waits.
     """
 
-    __slots__ = ("base", "parent", "rules")
+    def __init__(self, program: Program[T]) -> None:
+        self.message: Message | None = None
+        self.value: T | None = None
+        self._run = _Run()
+        self._engine = _driving(self._run, program)
 
-    def __init__(self, rules: Rules, parent: _Scope | None, base: int) -> None:
-        super().__init__()
-        self.rules, self.parent, self.base = rules, parent, base
+    def begin(self) -> None:
+        """Goes to the first message."""
+        self._go(self._engine.__next__)
 
-    def __missing__(self, kind: type) -> _Step:
-        if not issubclass(kind, Message):
-            return _FOREIGN
-        unknown: list[_Scope] = []
-        scope: _Scope | None = self
-        while scope is not None and kind not in scope:  # a loop: scopes may be tens of thousands deep
-            unknown.append(scope)
-            scope = scope.parent
-        step = _OUT if scope is None else scope[kind]
-        for scope in reversed(unknown):
-            rule = next((scope.rules[cls] for cls in kind.__mro__ if cls in scope.rules), None)
-            if rule is not None:
-                step = _Step(rule, scope.base, cast(_Scope, scope.parent), step)  # the outermost scope has no rules
-            scope[kind] = step
-        return step
+    def reply(self, site: Message) -> None:
+        """Sends the finished site of ``message``, and goes to the next one."""
+        self._go(self._engine.send, site)
 
+    def fail(self, error: BaseException) -> None:
+        """Throws an error from outside into the program, at the yield where it waits."""
+        self._go(self._engine.throw, error)
 
-class _Step:
-    """One poutine's rule on the way of one type of message, and the step after it.
+    def _go(self, way: Callable[..., Message], *what: Any) -> None:
+        self.message = None
+        try:
+            self.message = way(*what)
+        except StopIteration as stop:
+            self.value = stop.value
 
-    ``base`` is that of the poutine's scope, and ``outside`` where its own messages begin.
+    def places(self) -> tuple[Place, ...]:
+        """Where each of its generators waits, outermost first."""
+        nested = (generator for frame in self._run.frames for generator in _nested(frame.generator))
+        found = ((getattr(each, "gi_code", None), getattr(each, "gi_frame", None)) for each in nested)
+        return tuple(
+            Place(code.co_filename, frame.f_lineno, code.co_qualname) for code, frame in found if code is not None and frame is not None
+        )
 
-    ``quiet``: from here outwards nobody acts on the way up, and at most one, ``pending``, on the way down. That is the way
-    of most messages (nobody, or one trace), and ``drive`` takes it without a detour.
-    """
+    def close(self) -> None:
+        self._engine.close()
 
-    __slots__ = ("around", "base", "down", "outer", "outside", "pending", "quiet", "up")
+    def __enter__(self) -> Running[T]:
+        return self
 
-    def __init__(self, rule: Rule, base: int, outside: _Scope, outer: _Step | None) -> None:
-        self.up, self.down, self.around = rule.up, rule.down, rule.around
-        self.base = base
-        self.outside = outside
-        self.outer: _Step | None = outer
-        self.pending: _Pending = None if outer is None else outer.pending
-        self.quiet: bool = self.up is None and self.around is None and (outer is None or outer.quiet)
-        if self.down is not None:
-            self.quiet = self.quiet and self.pending is None
-            self.pending = (self.down, base, self.pending)
-
-
-_Pending = tuple[Callable[[Any], Message], int, Any] | None  # who acts on the way down (with the base of its scope), outermost first
-_OUT: Final = _Step(Rule(), 0, cast(Any, None), None)  # the way of a message that no poutine, or no further one, knows
-_FOREIGN: Final = _Step(Rule(up=lambda yielded: yielded), 0, cast(Any, None), None)  # the way of what is no message
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class _Frame:
@@ -156,12 +162,12 @@ class _Frame:
 
     __slots__ = ("generator", "owner", "pending", "poisoned", "scope", "send")
 
-    def __init__(self, generator: Coroutine[Any], scope: _Scope, owner: int | None = None) -> None:
+    def __init__(self, generator: Coroutine[Any], scope: Scope, owner: int | None = None) -> None:
         self.generator = generator
         self.send = generator.send
         self.scope = scope  # where its messages begin their way up
         self.owner = owner
-        self.pending: _Pending = None  # for the message that it has yielded
+        self.pending: Pending = None  # for the message that it has yielded
         self.poisoned = False  # has it swallowed an error from outside before?
 
 
@@ -178,8 +184,8 @@ class _Run:
 
     __slots__ = ("error", "frames", "poison", "reply")
 
-    def __init__(self, program: Program[Any]) -> None:
-        self.frames = [_Frame(start(program), _Scope({}, None, 0))]
+    def __init__(self) -> None:
+        self.frames: list[_Frame] = []
         self.reply: Any = None  # what the last frame is sent next,
         self.error: BaseException | None = None  # or what is thrown into it
         self.poison: _Poison | None = None
@@ -188,17 +194,17 @@ class _Run:
         error, self.error = self.error, None
         return cast(BaseException, error)
 
-    def ascend(self, frame: _Frame, message: Any, step: _Step) -> Message | None:
+    def ascend(self, frame: _Frame, message: Any, step: Step) -> Message | None:
         """Takes what ``frame`` yielded up the chain; None if something else comes first: a program, a coroutine, an error."""
         if self.poison is not None:
             self._raise_again(frame, self.poison)
             return None
-        if step is _FOREIGN:
+        if step is FOREIGN:
             self._open(frame, message)
             return None
         kind = type(message)
-        pending: _Pending = None
-        while step is not _OUT:
+        pending: Pending = None
+        while step is not OUT:
             try:
                 if step.around is not None:
                     self._push(started(step.around(message), step.around), step.outside, step.base)
@@ -215,7 +221,7 @@ class _Run:
             except BaseException as error:
                 self.fail(error, step.base)
                 return None
-            step = step.outer  # type: ignore[assignment]  # only _OUT has none; a cast would be called at every step
+            step = step.outer  # type: ignore[assignment]  # only OUT has none; a cast would be called at every step
         frame.pending = pending
         return message  # type: ignore[no-any-return]  # _kind_of has looked
 
@@ -244,14 +250,14 @@ class _Run:
             if isinstance(yielded, Program):
                 self._push(start(yielded), frame.scope)
             elif isinstance(yielded, Handling):
-                scope = _Scope(yielded.rules, frame.scope, len(self.frames)) if yielded.rules else frame.scope
+                scope = Scope(yielded.rules, frame.scope, len(self.frames)) if yielded.rules else frame.scope
                 self._push(start(yielded.program), scope)
             else:
-                self.fail(_not_a_message(frame.generator, yielded), _OUT.base)
+                self.fail(_not_a_message(frame.generator, yielded), OUT.base)
         except BaseException as error:
             self.error = error
 
-    def _push(self, generator: Coroutine[Any], scope: _Scope, owner: int | None = None) -> None:
+    def _push(self, generator: Coroutine[Any], scope: Scope, owner: int | None = None) -> None:
         self.frames.append(_Frame(generator, scope, owner))
         self.reply = None
 
@@ -304,8 +310,17 @@ def _bad_reply(site: Any) -> BadReply:
 
 
 def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:
-    while isinstance(inner := getattr(generator, "gi_yieldfrom", None), Generator):
-        generator = inner
+    *_, generator = _nested(generator)
     code, frame = getattr(generator, "gi_code", None), getattr(generator, "gi_frame", None)
     where = f"{code.co_qualname}, line {frame.f_lineno} of {code.co_filename}," if code is not None and frame is not None else "a program"
     return NotAMessage(f"{where} yielded {yielded!r}, which is no message and no program{hint_for(yielded)}")
+
+
+def _nested(generator: Coroutine[Any]) -> Iterator[Coroutine[Any]]:
+    """``generator``, and those that it has delegated to with ``yield from``."""
+    while True:
+        yield generator
+        inner = getattr(generator, "gi_yieldfrom", None)
+        if not isinstance(inner, Generator):
+            return
+        generator = inner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -13,6 +13,9 @@ from poutine.params import ParamStore
 from poutine.poutine import Poutine
 from poutine.program import Program, Rule, Rules, as_program
 from poutine.runtime import run
+
+T = TypeVar("T")
+Passing = tuple[str, str, Message]  # what ("up" or "down"), who, and the message as it left them
 
 
 @attrs.frozen(repr=False)
@@ -23,7 +26,7 @@ class Explanation:
     """
 
     name: str
-    steps: tuple[tuple[str, str, Message], ...]
+    steps: tuple[Passing, ...]
     error: BaseException | None = None
 
     def __str__(self) -> str:
@@ -45,21 +48,53 @@ def explain(program: Program[Any] | Callable[..., Any], name: str, seed: int = 0
 
     ``name`` may be the site's name at any height of the chain. An error of the run is part of the explanation.
     """
-    poutines, innermost = _chain(as_program(program))
-    log: list[tuple[int, str, Message]] = []
-    fn: Callable[..., Any] = _Probe(innermost.fn, 0, log)
-    for height, poutine in enumerate(reversed(poutines), start=1):
-        fn = _Probe(_rewrapped(poutine, fn), height, log)
+    probed = Probed.of(as_program(program))
     error: BaseException | None = None
     try:
-        run(Program(fn, *innermost.args, **innermost.kwargs), seed, params)
+        run(probed.program, seed, params)
     except Exception as raised:
         error = raised
-    people = ["the program", *(type(poutine).__name__ for poutine in reversed(poutines)), "the runtime"]
-    visits = (visit for visit in _visits(log) if any(message.name == name for _, _, message in visit))
-    return Explanation(
-        name, tuple((what, people[height + (what == "down")], message) for visit in visits for height, what, message in visit), error
-    )
+    visits = (visit for visit in probed.visits() if any(message.name == name for _, _, message in visit))
+    return Explanation(name, tuple(passing for visit in visits for passing in visit), error)
+
+
+@attrs.frozen(eq=False)
+class Probed(Generic[T]):
+    """``program``, for one run, with a probe between any two poutines of its chain. **Law**: the probes change nothing."""
+
+    program: Program[T]
+    _people: tuple[str, ...]
+    _log: list[tuple[int, str, Message]]
+
+    @classmethod
+    def of(cls, program: Program[T]) -> Probed[T]:
+        log: list[tuple[int, str, Message]] = []
+        poutines, method, inside = _chain(program)
+        fn: Callable[..., Any] = _Probe(inside.fn, 0, log)
+        for height, poutine in enumerate(reversed(poutines), start=1):
+            poutine = _rewrapped(poutine, fn)
+            whole = poutine if method is None or height < len(poutines) else getattr(poutine, method)
+            inside = inside if whole is poutine else Program(poutine.fn, *inside.args, **inside.kwargs)
+            fn = _Probe(whole, height, log)
+        args = inside.args if method is None else (inside, *program.args[1:])
+        kwargs = inside.kwargs if method is None else program.kwargs
+        people = ("the program", *(type(poutine).__name__ for poutine in reversed(poutines)), "the runtime")
+        return cls(Program(fn, *args, **kwargs), people, log)
+
+    def visits(self) -> list[tuple[Passing, ...]]:
+        """What has passed so far, cut where the program yields: what lies between is one message's way up and down."""
+        visits: list[list[Passing]] = []
+        for height, what, message in self._log:
+            if (height, what) == (0, "up"):
+                visits.append([])
+            if visits:
+                visits[-1].append((what, self._people[height + (what == "down")], message))
+        return [tuple(visit) for visit in visits]
+
+    def forget(self) -> None:
+        """Drops all visits but the last, which may go on."""
+        last = next((i for i in reversed(range(len(self._log))) if self._log[i][:2] == (0, "up")), 0)
+        del self._log[:last]
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -80,30 +115,20 @@ class _Probe(Poutine):
         return {Message: Rule(up=note("up"), down=note("down"))}
 
 
-def _chain(program: Program[Any]) -> tuple[list[Poutine], Program[Any]]:
-    """The poutines of a program, outermost first, and the program inside them all."""
+def _chain(program: Program[Any]) -> tuple[list[Poutine], str | None, Program[Any]]:
+    """The poutines of a program, outermost first; the method of the outermost that runs it, if it is not called; the program inside them all."""
+    fn, inside, method = program.fn, program, None
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, Poutine) and program.args and isinstance(program.args[0], Program):
+        fn, inside, method = owner, program.args[0], program.fn.__name__
     poutines: list[Poutine] = []
-    while True:
-        owner = getattr(program.fn, "__self__", program.fn)
-        if not isinstance(owner, Poutine):
-            return poutines, program
-        poutines.append(owner)
-        program = program if owner is program.fn else program.args[0]
-        program = Program(owner.fn, *program.args, **program.kwargs)
+    while isinstance(fn, Poutine):
+        poutines.append(fn)
+        fn = fn.fn
+    return poutines, method, Program(fn, *inside.args, **inside.kwargs)
 
 
 def _rewrapped(poutine: Poutine, fn: Callable[..., Any]) -> Poutine:
     clone = copy.copy(poutine)
     clone.__dict__["fn"] = fn
     return clone
-
-
-def _visits(log: list[tuple[int, str, Message]]) -> list[list[tuple[int, str, Message]]]:
-    """The log, cut where the program yields: what lies between is one message's way up and down."""
-    visits: list[list[tuple[int, str, Message]]] = []
-    for height, what, message in log:
-        if (height, what) == (0, "up"):
-            visits.append([])
-        if visits:
-            visits[-1].append((height, what, message))
-    return visits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.distributions import Normal
 
-from poutine import Observe, Program, Sample, block, chain, condition, do, escape, explain, scale, scope, trace
+from poutine import Observe, Probed, Program, Sample, block, chain, condition, do, escape, explain, run, scale, scope, trace
 
 D = Normal(0.0, 1.0)
 ONE = torch.tensor(1.0)
@@ -67,3 +67,13 @@ def test_an_error_is_part_of_the_explanation():
 def test_programs_without_poutines_and_names_that_nobody_yields():
     assert len(explain(Program(model, 1.0), "y").steps) == 2
     assert str(explain(model, "nowhere")) == "no site 'nowhere' was yielded"
+
+
+def test_a_traced_program_is_explained_as_its_poutine_runs_it():
+    """``traced`` is a method of the outermost poutine that returns something else than the program does."""
+    program = trace(scale(model, scale=2.0)).traced(3.0)
+    probed = Probed.of(program)
+    assert run(probed.program, seed=3) == run(program, seed=3)
+    assert [[who for _, who, _ in visit] for visit in probed.visits()] == [
+        ["the program", "ScalePoutine", "TracePoutine", "the runtime", "TracePoutine", "ScalePoutine"]
+    ] * 2

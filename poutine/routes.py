@@ -1,0 +1,70 @@
+"""The way of each type of message outwards, through the poutines around the program that yielded it, found once in a run.
+
+The driver takes messages along it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from poutine.messages import Message
+from poutine.program import Rule, Rules
+
+
+class Scope(dict[type, "Step"]):
+    """The part of a run that is under one poutine's rules: from a message's type to its way outwards, found once.
+
+    ``base`` is the index of the frame in which it begins. Scopes and steps refer outwards only: a cycle would keep all that
+    a run made until the garbage collector comes.
+    """
+
+    __slots__ = ("base", "parent", "rules")
+
+    def __init__(self, rules: Rules, parent: Scope | None, base: int) -> None:
+        super().__init__()
+        self.rules, self.parent, self.base = rules, parent, base
+
+    def __missing__(self, kind: type) -> Step:
+        if not issubclass(kind, Message):
+            return FOREIGN
+        unknown: list[Scope] = []
+        scope: Scope | None = self
+        while scope is not None and kind not in scope:  # a loop: scopes may be tens of thousands deep
+            unknown.append(scope)
+            scope = scope.parent
+        step = OUT if scope is None else scope[kind]
+        for scope in reversed(unknown):
+            rule = next((scope.rules[cls] for cls in kind.__mro__ if cls in scope.rules), None)
+            if rule is not None:
+                step = Step(rule, scope.base, cast(Scope, scope.parent), step)  # the outermost scope has no rules
+            scope[kind] = step
+        return step
+
+
+class Step:
+    """One poutine's rule on the way of one type of message, and the step after it.
+
+    ``base`` is that of the poutine's scope, and ``outside`` where its own messages begin.
+
+    ``quiet``: from here outwards nobody acts on the way up, and at most one, ``pending``, on the way down. That is the way
+    of most messages (nobody, or one trace), and ``drive`` takes it without a detour.
+    """
+
+    __slots__ = ("around", "base", "down", "outer", "outside", "pending", "quiet", "up")
+
+    def __init__(self, rule: Rule, base: int, outside: Scope, outer: Step | None) -> None:
+        self.up, self.down, self.around = rule.up, rule.down, rule.around
+        self.base = base
+        self.outside = outside
+        self.outer: Step | None = outer
+        self.pending: Pending = None if outer is None else outer.pending
+        self.quiet: bool = self.up is None and self.around is None and (outer is None or outer.quiet)
+        if self.down is not None:
+            self.quiet = self.quiet and self.pending is None
+            self.pending = (self.down, base, self.pending)
+
+
+Pending = tuple[Callable[[Any], Message], int, Any] | None  # who acts on the way down (with the base of its scope), outermost first
+OUT: Final = Step(Rule(), 0, cast(Any, None), None)  # the way of a message that no poutine, or no further one, knows
+FOREIGN: Final = Step(Rule(up=lambda yielded: yielded), 0, cast(Any, None), None)  # the way of what is no message
