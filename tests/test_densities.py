@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.distributions as td
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from poutine import DistributionError, NoDensity, Observe, Sample, batch_log_density, factor, log_density
 from poutine.randomness import draw
@@ -83,7 +84,44 @@ def test_infinities_behind_a_mask_stay_there_for_compound_distributions(make):
 
 
 nan = float("nan")
+
+
+class Sum(td.Distribution):
+    """A distribution of the user's own that keeps a part without a batch, and declares nothing or only half of it."""
+
+    support = td.constraints.real
+
+    def __init__(self, weight: torch.Tensor, size: int) -> None:
+        self.weight, self.part = weight, td.Normal(weight, 1.0)
+        super().__init__(torch.Size([size]), validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        return type(self)(self.weight, batch_shape[0])
+
+    def rsample(self, sample_shape=()):
+        return self.part.rsample(self.batch_shape)
+
+    def log_prob(self, value):
+        return self.part.log_prob(value) + self.weight
+
+
+class Declared(Sum):
+    arg_constraints = {"weight": td.constraints.dependent}  # without a number of event dimensions
+
+
 SHARED = {
+    "declares nothing": (lambda w: Sum(w, 3), (3,)),
+    "declares half": (lambda w: Declared(w, 3), (3,)),
+    "Independent transform": (
+        lambda w: td.TransformedDistribution(
+            td.Independent(td.Normal(torch.zeros(3, 2), 1.0), 1), [td.IndependentTransform(td.AffineTransform(0.0, w.expand(3, 2)), 1)]
+        ),
+        (3, 2),
+    ),
+    "cumulative": (
+        lambda w: td.TransformedDistribution(td.Normal(torch.zeros(3), 1.0), [td.CumulativeDistributionTransform(td.Normal(w.expand(3), 1.0))]),
+        (3,),
+    ),
     "MVN scale_tril": (lambda w: td.MultivariateNormal(torch.zeros(3, 2), scale_tril=w * torch.eye(2)), (3, 2)),
     "MVN covariance": (lambda w: td.MultivariateNormal(torch.zeros(3, 2), covariance_matrix=w * torch.eye(2)), (3, 2)),
     "MVN as wide as the batch": (lambda w: td.MultivariateNormal(torch.zeros(3, 3), scale_tril=w * torch.eye(3)), (3, 3)),
@@ -210,6 +248,49 @@ def test_values_outside_of_the_support_are_refused_only_where_the_mask_is_on():
         batch_log_density(site.evolve(mask=torch.tensor([False, True])))
     with pytest.raises(DistributionError, match="site 'y': cannot score"):
         batch_log_density(site)
+
+
+def test_a_distribution_that_is_none_of_torchs_but_has_shapes():
+    class Flat:
+        batch_shape, event_shape = torch.Size([2]), torch.Size()
+
+        def sample(self):
+            return torch.rand(2)
+
+        def log_prob(self, value):
+            return -value
+
+    site = Observe("y", Flat(), torch.tensor([1.0, nan])).evolve(mask=torch.tensor([True, False]))
+    assert torch.equal(batch_log_density(site), torch.tensor([-1.0, 0.0]))
+
+
+def test_a_distribution_that_tells_no_shapes_has_no_gradient_where_the_mask_is_off():
+    class Root:
+        def sample(self):
+            return torch.rand(2)
+
+        def log_prob(self, value):
+            return value.sqrt()
+
+    value = torch.tensor([4.0, 0.0], requires_grad=True)
+    log_density(Observe("y", Root(), value).evolve(mask=torch.tensor([True, False]))).backward()
+    assert value.grad[1] == 0.0
+
+
+def test_a_mask_over_nothing():
+    site = Observe("y", td.Normal(torch.zeros(0), 1.0), torch.zeros(0)).evolve(mask=torch.ones(0, dtype=torch.bool))
+    assert batch_log_density(site).shape == (0,)
+
+
+def test_a_density_with_a_mask_is_traced():
+    dist = td.Normal(torch.zeros(2), 1.0, validate_args=False)
+
+    def density(mask: torch.Tensor) -> torch.Tensor:
+        return batch_log_density(Observe("y", dist, torch.arange(2.0)).evolve(mask=mask))
+
+    graph = make_fx(density)(torch.tensor([True, False]))
+    for mask in (torch.tensor([False, True]), torch.tensor([False, False])):
+        assert torch.equal(graph(mask), density(mask))
 
 
 def test_what_cannot_be_scored():

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributions as td
 
-from poutine import Keyed, Observe, Param, Program, Sample, condition, run, same, seed, trace
+from poutine import DistributionError, Keyed, Observe, Param, Program, Sample, condition, run, same, seed, trace
 from poutine.randomness import draw, stream_seed
 
 # torch's Wishart warns of a singular sample where it means a regular one; the sample is right, and its support is checked here.
@@ -259,3 +259,13 @@ def test_an_object_that_can_only_be_drawn_reparameterised_is_a_distribution():
 
 def one_of(dist):
     return (yield Sample("x", dist))
+
+
+def test_an_operation_that_can_only_draw_from_the_global_generator_is_refused():
+    def model():
+        yield Sample("x", lambda: torch.native_dropout(torch.ones(3), 0.5, True)[0])
+
+    before = global_states()
+    with pytest.raises(DistributionError, match=r"site 'x'.*native_dropout.*draws from torch's global generator"):
+        run(model)
+    assert all(map(_equal_states, before, global_states()))

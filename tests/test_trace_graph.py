@@ -254,6 +254,14 @@ def test_a_vectorised_plate_may_be_exploited():
     ]
 
 
+def test_a_sequential_plate_has_no_elements_to_exploit():
+    @plate("p", 2, vectorized=False)
+    def body(i):
+        yield Sample(f"x{i}", Bernoulli(0.5))
+
+    assert vectorized_plates(trace(body, graph_type="dense").get_trace()) == {}
+
+
 def test_why_a_plate_may_not_be_exploited():
     def bare():
         yield Sample("x", Bernoulli(torch.full((3,), 0.5)))

@@ -137,11 +137,9 @@ def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
 
 def _overwritten(t: Trace, u: Trace) -> Trace:
     """``u``, with the sites of ``t`` in place of its own."""
-    both = u.copy()
-    for name in t.nodes:
-        if name in both:
-            both.remove_node(name)
-        both.add_node(name, t[name])
+    both = Trace()
+    for site in {**u.nodes, **t.nodes}.values():
+        both.record(site)
     return both
 
 
