@@ -10,6 +10,9 @@
     ├── NoStart            a sampler found no position of finite density (also a ValueError)
     ├── NotContinuous      a site has no unconstrained coordinates (a SiteError)
     ├── NotFinite          a site cannot be enumerated (a SiteError)
+    ├── WrongAnswer        a person's answer is none to the message (a SiteError)
+    ├── NotReached         a run did not come to where it was asked for (also a LookupError)
+    ├── RecordError        a run cannot be saved, or what was saved cannot be read (also a ValueError)
     └── InputError         what was given to the command line cannot be used
 """
 
@@ -44,6 +47,18 @@ class NotContinuous(SiteError, ValueError):
 
 class NotFinite(SiteError, ValueError):
     """A site has infinitely many values, or too many, to enumerate."""
+
+
+class WrongAnswer(SiteError, ValueError):
+    """What somebody answered is no value for the message: another shape or type, or outside of the support."""
+
+
+class NotReached(PoutineError, LookupError):
+    """A run did not come to the site, or the end, that it was asked for."""
+
+
+class RecordError(PoutineError, ValueError):
+    """A suspended run cannot be saved, or a file holds none."""
 
 
 class InputError(PoutineError):

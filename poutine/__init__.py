@@ -47,7 +47,7 @@ from poutine.errors import (
     UnhandledMessage,
     UnusedNames,
 )
-from poutine.explanation import Explanation, Probed, explain
+from poutine.explanation import Explanation, Passing, Probed, explain
 from poutine.factors import Unit, factor
 from poutine.handlers.block import BlockPoutine
 from poutine.handlers.broadcast import BroadcastPoutine
@@ -125,6 +125,7 @@ __all__ = [
     "Param",
     "ParamError",
     "ParamStore",
+    "Passing",
     "Place",
     "PlateEntry",
     "PlateError",

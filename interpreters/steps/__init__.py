@@ -1,0 +1,1 @@
+"""The parts of ``interpreters.stepping``: answers, open and suspended runs, breakpoints, differences, saved runs."""

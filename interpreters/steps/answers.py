@@ -1,0 +1,58 @@
+"""An answer: one message of a run, finished, and where its value came from."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import attrs
+import torch
+
+from poutine import UNDECIDED, Choice, Message, NoDensity, Passing, Sealed, Site, log_density
+
+
+@attrs.frozen(eq=False, slots=False)
+class Answer:
+    """``site`` is the finished message, as the program's chain was sent it.
+
+    given:   the value that came from outside of the program: drawn, looked up or edited; ``UNDECIDED`` where the program decided it.
+    edited:  whether a person gave it.
+    way:     how the message passed the poutines, up and down.
+    """
+
+    site: Message
+    given: Any
+    edited: bool
+    way: tuple[Passing, ...] = ()
+
+    @cached_property
+    def log_density(self) -> torch.Tensor | None:
+        """Of the site, scaled and masked, in nats: a scalar. None where it is hidden, or has no density."""
+        try:
+            return log_density(self.site) if isinstance(self.site, Choice) else None
+        except NoDensity:
+            return None
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether a trace around the whole program has it."""
+        return isinstance(self.site, Site)
+
+
+def unsealed(message: Message) -> Message:
+    """The message itself, or what a block hides in it."""
+    while isinstance(message, Sealed):
+        message = message.message
+    return message
+
+
+def valued(message: Message, value: Any) -> Message:
+    """``message``, or what is hidden in it, with this value."""
+    if isinstance(message, Sealed):
+        return Sealed(valued(message.message, value))
+    return message.evolve(value=value)
+
+
+def is_open(message: Message) -> bool:
+    """Whether it is for others than the program to decide its value."""
+    return unsealed(message).value is UNDECIDED
