@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from interpreters.steps.answers import Answer, unsealed
+from interpreters.replies import unsealed
+from interpreters.steps.answers import Answer
 from interpreters.steps.breakpoints import Breakpoint
 from interpreters.steps.difference import Comparison, compare
 from interpreters.steps.live import Ending, Live, Setup

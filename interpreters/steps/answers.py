@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import torch
 
-from poutine import UNDECIDED, Choice, Message, NoDensity, Passing, Sealed, Site, log_density
+from interpreters.replies import unsealed
+from poutine import UNDECIDED, Choice, Message, NoDensity, Passing, Site, log_density
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -37,20 +38,6 @@ class Answer:
     def is_visible(self) -> bool:
         """Whether a trace around the whole program has it."""
         return isinstance(self.site, Site)
-
-
-def unsealed(message: Message) -> Message:
-    """The message itself, or what a block hides in it."""
-    while isinstance(message, Sealed):
-        message = message.message
-    return message
-
-
-def valued(message: Message, value: Any) -> Message:
-    """``message``, or what is hidden in it, with this value."""
-    if isinstance(message, Sealed):
-        return Sealed(valued(message.message, value))
-    return message.evolve(value=value)
 
 
 def is_open(message: Message) -> bool:

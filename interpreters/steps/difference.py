@@ -7,7 +7,8 @@ from collections import defaultdict
 import attrs
 import torch
 
-from interpreters.steps.answers import Answer, unsealed
+from interpreters.replies import unsealed
+from interpreters.steps.answers import Answer
 from interpreters.steps.live import Ending
 from interpreters.steps.suspended import Suspended
 from interpreters.steps.text import number, shown, table

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from interpreters.errors import WrongAnswer
-from interpreters.steps.answers import unsealed
+from interpreters.replies import check_value, unsealed
 from interpreters.steps.live import Live
-from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Param, UnhandledMessage, batch_log_density
+from poutine import UNDECIDED, Message, UnhandledMessage
 
 
 def fitted(value: Any, live: Live[Any]) -> Any:
@@ -25,7 +25,7 @@ def fitted(value: Any, live: Live[Any]) -> Any:
     except UnhandledMessage:
         return value
     value = _like(site, value)
-    _check(site.evolve(value=value))
+    check_value(site.evolve(value=value))
     return value
 
 
@@ -52,17 +52,3 @@ def _tensor(site: Message, value: Any) -> torch.Tensor:
     if not pattern.dtype.is_floating_point and not pattern.dtype.is_complex and not torch.equal(made.to(given.dtype), given):
         raise WrongAnswer(site.name, f"expected values of type {pattern.dtype}, got {value!r}")
     return made
-
-
-def _check(site: Message) -> None:
-    """Raises ``WrongAnswer`` if the value is outside of the support, or of the constraint."""
-    if isinstance(site, Param) and not bool(site.constraint.check(site.value).all()):  # type: ignore[no-untyped-call]  # torch's own
-        raise WrongAnswer(site.name, f"{site.value!r} does not satisfy {site.constraint!r}")
-    try:
-        scored = batch_log_density(site) if isinstance(site, Choice) else None
-    except NoDensity:
-        return
-    except DistributionError as error:
-        raise WrongAnswer(site.name, error.problem) from error
-    if scored is not None and bool(scored.isnan().any()):
-        raise WrongAnswer(site.name, f"its log density is nan at {site.value!r}")

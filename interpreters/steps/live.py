@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from interpreters.errors import StructureChanged
-from interpreters.steps.answers import Answer, is_open, unsealed, valued
+from interpreters.replies import unsealed, valued
+from interpreters.steps.answers import Answer, is_open
 from poutine import UNDECIDED, EnterPlate, Message, ParamStore, Passing, Place, Probed, Program, Running, Runtime, UnhandledMessage
 
 T = TypeVar("T")

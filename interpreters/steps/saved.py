@@ -22,7 +22,8 @@ import attrs
 import torch
 
 from interpreters.errors import RecordError
-from interpreters.steps.answers import Answer, unsealed, valued
+from interpreters.replies import unsealed, valued
+from interpreters.steps.answers import Answer
 from interpreters.steps.live import Live, Pause, Setup
 from interpreters.steps.suspended import Suspended
 from interpreters.steps.text import shown

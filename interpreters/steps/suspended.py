@@ -9,7 +9,8 @@ import attrs
 import torch
 
 from interpreters.errors import NotReached
-from interpreters.steps.answers import Answer, unsealed
+from interpreters.replies import unsealed
+from interpreters.steps.answers import Answer
 from interpreters.steps.breakpoints import Where, stopping
 from interpreters.steps.fitting import fitted
 from interpreters.steps.live import Ending, Live, Pause, Setup

@@ -1,0 +1,175 @@
+"""asyncio: sites whose value comes from an awaitable: a simulator, a service, a person.
+
+::
+
+    async def simulate(site):                                  # the message; what it returns is the value
+        return await service.run(*site.args)
+
+    asyncio.run(run_async(model, answers={"x": simulate}))     # by a site's name, or by a type of message
+    asyncio.run(run_all([Program(model, d) for d in data], limit=100))
+
+1. A program says so itself by yielding ``Await("x", fn, *args)``; a poutine by turning a message into one; whoever runs it by ``answers``.
+2. While a site is awaited, others go on: ``run_all`` has ``limit`` programs in flight at once, and gives their values in order.
+3. Everything else is answered as ``run`` answers it. Draws are keyed by (seed, name, visit), so who finishes first changes nothing.
+4. A cancellation, like any error of an awaitable, is thrown into its program at the yield; every generator is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, TypeVar
+
+import attrs
+
+from interpreters.errors import WrongAnswer
+from interpreters.replies import check_value, unsealed, valued
+from poutine import UNDECIDED, Choice, Message, ParamStore, Program, Running, Runtime, Site, as_program
+from poutine.program import name_of
+
+T = TypeVar("T")
+Answers = Mapping[str | type[Message], Callable[[Any], Awaitable[Any]]]
+_NONE: Final[Answers] = MappingProxyType({})
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Await(Site):
+    """``x = yield Await("x", fn, *args)``: the value is what ``await fn(*args, **kwargs)`` gives; it is in the trace, and has no density.
+
+    ``run`` does not answer it: the program needs ``run_async``, or a poutine that decides the value.
+    """
+
+    type: ClassVar[str] = "await"
+    fn: Callable[..., Awaitable[Any]] = attrs.field(init=False)
+    args: tuple[Any, ...] = attrs.field(init=False)
+    kwargs: Mapping[str, Any] = attrs.field(init=False)
+
+    def __init__(self, name: str, fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> None:
+        self.__dict__.update(name=name, fn=fn, args=args, kwargs=kwargs)
+
+
+async def run_async(
+    program: Program[T] | Callable[..., Any], seed: int = 0, params: ParamStore | None = None, answers: Answers = _NONE
+) -> T:
+    """Runs ``program`` and returns its value; the event loop goes on while it awaits.
+
+    answers:  from a site's name, or a type of message, to an async function of the message that returns its value. A name goes before a
+              type. What is decided already, an observation say, is not asked for. A sample comes with its ``key``, of which ``Keyed``
+              makes generators; it must be used between two awaits, since what is entered in a thread is entered for all of its tasks.
+
+    **Law**: without awaitables it gives what ``run`` gives. A visit that is awaited is counted as a draw is: it moves no other draw.
+    Raises ``WrongAnswer`` where an answer is no awaitable or gives no value, and what the program and the awaitables raise.
+    """
+    runtime = _Asking(seed, params, answers)
+    with Running(as_program(program)) as running:
+        running.begin()
+        while (message := running.message) is not None:
+            try:
+                site = await runtime.answer(message)
+            except BaseException as error:  # noqa: B036  # a cancellation, too: it goes on from the program's yield
+                running.fail(error)
+            else:
+                running.reply(site)
+        return running.value  # type: ignore[return-value]  # it has returned
+
+
+async def run_all(
+    programs: Iterable[Program[T] | Callable[..., Any]],
+    seed: int = 0,
+    params: ParamStore | None = None,
+    answers: Answers = _NONE,
+    limit: int = 100,
+) -> list[T]:
+    """The values of ``programs``, in their order; at most ``limit`` of them have begun and not ended at any time.
+
+    They are taken from the iterable one by one, as there is room, so it may be long and lazy.
+
+    **Law**: the value at i is ``run_async(programs[i], seed + i)``.
+    The first error cancels the others, and is raised when all are closed, with a note of its number.
+    """
+    if limit < 1:
+        raise ValueError(f"expected a limit of at least 1 program in flight, got {limit}")
+    values: dict[int, T] = {}
+    waiting = enumerate(programs)
+
+    async def work(number: int, program: Program[T] | Callable[..., Any]) -> None:
+        for at, each in chain([(number, program)], waiting):
+            with _numbered(at):
+                values[at] = await run_async(each, seed + at, params, answers)
+            await asyncio.sleep(0)  # a program that awaits nothing gives nobody else a turn
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            workers = [group.create_task(work(*first)) for first in islice(waiting, limit)]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    if any(worker.cancelled() for worker in workers):
+        raise asyncio.CancelledError("what a program awaited was cancelled")
+    return [values[at] for at in sorted(values)]
+
+
+class _Asking:
+    """Answers one run: what ``answers`` names or a program awaits by awaiting it, the rest as the default runtime does."""
+
+    def __init__(self, seed: int, params: ParamStore | None, answers: Answers) -> None:
+        self._seed, self._answers = seed, answers
+        self._runtime = Runtime(seed, params)
+        for kind in (Await, *answers):
+            if isinstance(kind, type):
+                self._runtime.setdefault(kind, _as_it_is)  # once it has a value
+        self._visits: defaultdict[str, int] = defaultdict(int)
+
+    async def answer(self, message: Message) -> Message:
+        asked = unsealed(message)
+        if isinstance(asked, Choice):
+            self._visits[asked.name] += 1
+        fn = self._wanted(asked)
+        if fn is not None and asked.value is UNDECIDED:
+            message = valued(message, await _value(self._keyed(asked), fn))
+        return self._runtime[type(message)](message)
+
+    def _keyed(self, message: Message) -> Message:
+        if not isinstance(message, Choice) or message.key is not None:
+            return message
+        return message.evolve(key=(self._seed, message.name, self._visits[message.name]))
+
+    def _wanted(self, message: Message) -> Callable[[Any], Awaitable[Any]] | None:
+        kinds: tuple[str | type, ...] = (message.name, *type(message).__mro__)
+        for key in kinds:
+            if key in self._answers:
+                return self._answers[key]
+        return _own if isinstance(message, Await) else None
+
+
+async def _value(site: Message, fn: Callable[[Any], Awaitable[Any]]) -> Any:
+    awaitable = fn(site)
+    if not inspect.isawaitable(awaitable):
+        raise WrongAnswer(site.name, f"{name_of(fn)} returned {awaitable!r}, which cannot be awaited: write it with `async def`")
+    value = await awaitable
+    if value is UNDECIDED or isinstance(value, Message) or inspect.isawaitable(value):
+        raise WrongAnswer(site.name, f"expected a value from {name_of(fn)}, got {value!r}")
+    check_value(site.evolve(value=value))
+    return value
+
+
+def _own(site: Await) -> Awaitable[Any]:
+    return site.fn(*site.args, **site.kwargs)
+
+
+def _as_it_is(site: Message) -> Message:
+    return site
+
+
+@contextmanager
+def _numbered(at: int) -> Iterator[None]:
+    """Notes on an error which of many programs it comes from."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in program {at} of run_all")
+        raise

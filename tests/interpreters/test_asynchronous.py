@@ -1,0 +1,379 @@
+"""asyncio: a program that awaits is what it is without; many are in flight; all are closed, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from types import CoroutineType, GeneratorType
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli, Normal
+
+from interpreters.asynchronous import Await, run_all, run_async
+from interpreters.errors import WrongAnswer
+from poutine import (
+    Deterministic,
+    Keyed,
+    Observe,
+    Param,
+    ParamStore,
+    Program,
+    Sample,
+    TracePoutine,
+    UnhandledMessage,
+    block,
+    condition,
+    run,
+    same,
+    scope,
+    seed,
+    trace,
+)
+from poutine.laws import Ask, chains, difference, outcome, programs
+from poutine.laws.outcome import Outcome, failed, finished
+from poutine.laws.watch import Watched
+
+D = Normal(0.0, 1.0)
+
+
+async def outcome_async(fn: Any, number: int) -> Outcome:
+    """As ``poutine.laws.outcome`` has it; an ``Ask`` is answered by an awaitable that lets others go first."""
+    asked: list[Ask] = []
+
+    async def twice(ask: Ask) -> Any:
+        asked.append(ask)
+        await asyncio.sleep(0)
+        return 2 * ask.question
+
+    try:
+        return finished(await run_async(TracePoutine(fn).traced(), number, answers={Ask: twice}), asked)
+    except Exception as error:
+        return failed(error, asked)
+
+
+@st.composite
+def wrapped(draw: Any) -> Any:
+    program = draw(programs())
+    return draw(chains(program))(program)
+
+
+@given(wrapped(), st.integers(0, 3))
+def test_async_is_run(fn, number):
+    assert difference(asyncio.run(outcome_async(fn, number)), outcome(fn, seed=number)) is None
+
+
+@pytest.mark.slow
+@given(st.lists(wrapped(), min_size=2, max_size=4))
+def test_programs_in_flight_do_not_see_one_another(fns):
+    async def together() -> list[Outcome]:
+        return await asyncio.gather(*(outcome_async(fn, number) for number, fn in enumerate(fns)))
+
+    for number, (fn, found) in enumerate(zip(fns, asyncio.run(together()), strict=True)):
+        assert difference(found, outcome(fn, seed=number)) is None
+
+
+@given(programs(asks=False), st.integers(0, 3), st.data())
+def test_a_visit_that_is_awaited_moves_no_other_draw(fn, number, data):
+    whole = run(trace(fn).traced(), number)
+    if not whole.stochastic_nodes:
+        return
+    name = data.draw(st.sampled_from(whole.stochastic_nodes))
+
+    async def known(site: Sample) -> Any:
+        await asyncio.sleep(0)
+        return whole[name].value
+
+    found = asyncio.run(run_async(trace(fn).traced(), number, answers={name: known}))
+    assert same(dict(found.nodes), dict(whole.nodes))
+
+
+def model():
+    z = yield Sample("z", D)
+    reply = yield Await("reply", simulate, z, twice=True)
+    yield Observe("y", Normal(reply, 1.0), torch.tensor(1.0))
+    return reply
+
+
+async def simulate(z: torch.Tensor, twice: bool) -> torch.Tensor:
+    await asyncio.sleep(0)
+    return 2 * z if twice else z
+
+
+def test_a_program_awaits_by_itself():
+    t = asyncio.run(run_async(trace(scope(model, prefix="a")).traced(), seed=3))
+    assert list(t) == ["_INPUT", "a/z", "a/reply", "a/y", "_RETURN"]
+    assert t["a/reply"].value == t["_RETURN"].value == 2 * t["a/z"].value
+    assert t.log_pdf() == run(trace(scope(computed, prefix="a")).traced(), seed=3).log_pdf()
+
+
+def computed():
+    z = yield Sample("z", D)
+    reply = yield Deterministic("reply", 2 * z)
+    yield Observe("y", Normal(reply, 1.0), torch.tensor(1.0))
+
+
+def test_run_says_that_nobody_awaits():
+    with pytest.raises(UnhandledMessage, match="nobody answers Await"):
+        run(model)
+
+
+def test_answers_are_chosen_by_name_then_by_type():
+    async def one(site):
+        return torch.tensor(1.0)
+
+    async def two(site):
+        return torch.tensor(2.0)
+
+    def several():
+        x = yield Sample("x", D)
+        y = yield Sample("y", D)
+        w = yield Param("w", torch.tensor(0.0))
+        seen = yield Observe("seen", D, torch.tensor(5.0))
+        return [float(each) for each in (x, y, w, seen)]
+
+    answers = {"x": one, Sample: two, "w": one, "seen": one}
+    assert asyncio.run(run_async(several, answers=answers)) == [1.0, 2.0, 1.0, 5.0], "what is decided is not asked for"
+    assert asyncio.run(run_async(condition(several, data={"x": torch.tensor(7.0)})(), answers=answers))[0] == 7.0
+    assert asyncio.run(run_async(block(several)(), answers=answers)) == [1.0, 2.0, 1.0, 5.0], "what is hidden is answered, too"
+
+
+def test_a_sample_comes_with_the_key_of_its_draw():
+    async def drawn(site: Sample) -> torch.Tensor:
+        await asyncio.sleep(0)
+        with Keyed(site.key):
+            return site.dist.sample()
+
+    def twice():
+        return (yield Sample("x", D)), (yield Sample("x", D))
+
+    for program in (Program(twice), seed(twice, seed=3)()):
+        assert same(asyncio.run(run_async(program, 7, answers={"x": drawn})), run(program, 7))
+
+
+def test_params_live_in_the_store():
+    def learning():
+        return (yield Param("w", torch.tensor(2.0)))
+
+    store = ParamStore()
+    asyncio.run(run_async(learning, params=store))
+    assert list(store) == ["w"]
+
+
+async def never(site: Any) -> Any:
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("answer", "problem"), [
+    (lambda site: 1.0, "which cannot be awaited: write it with `async def`"),
+    (lambda site: giving(site), "expected a value from .*, got Sample"),
+    (lambda site: giving(never(site)), "expected a value from .*, got <coroutine"),
+    (lambda site: giving("high"), "cannot score"),
+    (lambda site: giving(torch.tensor(0.5)), "cannot score"),
+    (lambda site: giving(torch.tensor(float("nan"))), "cannot score"),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:coroutine 'never' was never awaited:RuntimeWarning")
+def test_an_answer_of_the_wrong_kind(answer, problem):
+    watched = Watched(coin)
+    with pytest.raises(WrongAnswer, match=f"site 'x': .*{problem}"):
+        asyncio.run(run_async(Program(watched), answers={"x": answer}))
+    assert watched.started == watched.ended == 1 and not watched.still_open
+
+
+async def giving(value: Any) -> Any:
+    return value
+
+
+def coin():
+    return (yield Sample("x", Bernoulli(0.5)))
+
+
+def test_an_error_of_an_awaitable_is_thrown_in_at_the_yield():
+    async def failing(site):
+        raise ConnectionError("gone")
+
+    def careful():
+        try:
+            yield Sample("x", D)
+        except ConnectionError as error:
+            caught.append(error)
+            raise
+
+    caught: list[ConnectionError] = []
+    with pytest.raises(ConnectionError, match="gone"):
+        asyncio.run(run_async(careful, answers={"x": failing}))
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_a_task_that_is_cancelled_closes_its_program(swallows):
+    thrown: list[type] = []
+
+    def body():
+        for i in range(3):
+            try:
+                yield Sample(f"x{i}", D)
+            except BaseException as error:
+                thrown.append(type(error))
+                if not swallows:
+                    raise
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(run_async(block(watched)(), answers={Sample: never}))
+        await asyncio.sleep(0)
+        assert watched.running
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    watched = Watched(body)
+    asyncio.run(cancelled())
+    assert watched.started == watched.ended == 1 and not watched.still_open
+    again = [asyncio.CancelledError, GeneratorExit] if swallows else []
+    assert thrown == [asyncio.CancelledError, *again], "thrown in at the yield, and to who swallows it, again at the next one"
+
+
+def test_a_timeout_is_a_cancellation():
+    async def in_time() -> None:
+        async with asyncio.timeout(0.01):
+            await run_async(Program(watched), answers={Sample: never})
+
+    watched = Watched(model)
+    with pytest.raises(TimeoutError):
+        asyncio.run(in_time())
+    assert watched.started == watched.ended == 1 and not watched.still_open
+
+
+def test_a_coroutine_that_is_dropped_closes_its_program():
+    watched = Watched(model)
+    coroutine = run_async(Program(watched), answers={Sample: lambda site: asyncio.sleep(0)})
+    coroutine.send(None)  # to where it awaits
+    assert watched.running
+    coroutine.close()
+    assert watched.started == watched.ended == 1 and not watched.still_open
+
+
+# Many
+
+
+def test_values_come_in_order_whoever_is_first():
+    def numbered(n):
+        yield Await("wait", asyncio.sleep, 0.002 * (5 - n))
+        return n, (yield Sample("x", D))
+
+    found = asyncio.run(run_all([Program(numbered, n) for n in range(5)], seed=10, limit=5))
+    assert [n for n, _ in found] == [0, 1, 2, 3, 4]
+    assert [float(x) for _, x in found] == [float(run(normal, seed=10 + n)) for n in range(5)]
+
+
+def normal():
+    return (yield Sample("x", D))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 50])
+def test_so_many_are_in_flight_and_no_more(limit):
+    in_flight, most, taken = 0, 0, 0
+
+    def counted():
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        try:
+            for i in range(3):
+                yield Await(f"w{i}", asyncio.sleep, 0)
+        finally:
+            in_flight -= 1
+
+    def lazily():
+        nonlocal taken
+        for _ in range(20):
+            taken += 1
+            assert taken - 20 <= limit and in_flight <= limit
+            yield counted
+
+    assert asyncio.run(run_all(lazily(), limit=limit)) == [None] * 20
+    assert most == min(limit, 20) and in_flight == 0
+
+
+def test_the_first_error_cancels_the_others_and_says_which():
+    def failing(n):
+        yield Await("w", asyncio.sleep, 0)
+        if n == 3:
+            raise ArithmeticError("of mine")
+        yield Await("never", never, None)
+
+    watched = Watched(failing)
+    with pytest.raises(ArithmeticError, match="of mine") as caught:
+        asyncio.run(run_all([Program(watched, n) for n in range(100)], limit=10))
+    assert caught.value.__notes__ == ["in program 3 of run_all"]
+    assert watched.started == watched.ended == 10 and not watched.still_open
+
+
+def test_what_a_program_awaited_was_cancelled():
+    async def cancelled(site):
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(run_all([coin], answers={"x": cancelled}))
+
+
+def test_bad_limits():
+    with pytest.raises(ValueError, match="limit of at least 1 program in flight, got 0"):
+        asyncio.run(run_all([coin], limit=0))
+    assert asyncio.run(run_all([], limit=3)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["finished", "cancelled"])
+def test_ten_thousand_in_flight_leave_nothing_open_and_give_their_memory_back(how):
+    """All of them wait at their yields at once; then all go on, or all are cancelled."""
+    count = 10_000
+    waiting: list[asyncio.Future[None]] = []
+
+    async def held():
+        waiting.append(asyncio.get_running_loop().create_future())
+        await waiting[-1]
+
+    def program():
+        return (yield Await("x", held))
+
+    async def all_at_once() -> None:
+        task = asyncio.create_task(run_all([program] * count, limit=count))
+        while len(waiting) < count:
+            await asyncio.sleep(0)
+        assert open_generators() >= count, "the model's own, and the driver's"
+        assert len([each for each in asyncio.all_tasks() if not each.done()]) >= count
+        if how == "cancelled":
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        else:
+            for future in waiting:
+                future.set_result(None)
+            assert await task == [None] * count
+
+    asyncio.run(run_async(coin))  # what is made once
+    before = open_generators()
+    tracemalloc.start()
+    try:
+        asyncio.run(all_at_once())
+        waiting.clear()
+        gc.collect()
+        assert open_generators() == before
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000, "of the 60 MB and more that 10,000 programs take"
+        assert tracemalloc.get_traced_memory()[1] > 20_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def open_generators() -> int:
+    """Generators and coroutines that have not ended."""
+    things = gc.get_objects()  # not isinstance, which some of them answer with a warning
+    frames = [each.gi_frame for each in things if type(each) is GeneratorType] + [
+        each.cr_frame for each in things if type(each) is CoroutineType
+    ]
+    return sum(frame is not None for frame in frames)

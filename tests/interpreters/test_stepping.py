@@ -1,0 +1,364 @@
+"""Stepping: whatever the way through a run, it is what ``run`` gives; what was saved goes on in another process."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Categorical, Normal
+
+from interpreters.errors import NotReached, StructureChanged, WrongAnswer
+from interpreters.stepping import Breakpoint, Cursor, Suspended, begin, compare, unsealed
+from poutine import (
+    UNDECIDED,
+    Observe,
+    Param,
+    ParamStore,
+    Program,
+    Sample,
+    TracePoutine,
+    UnhandledMessage,
+    block,
+    chain,
+    condition,
+    plate,
+    run,
+    same,
+    scale,
+    substitute,
+    trace,
+)
+from poutine.laws import Ask, AskingRuntime, Outcome, chains, difference, outcome, programs
+from poutine.laws.outcome import failed, finished
+from poutine.laws.watch import Watched
+from poutine.runtime import draw_site
+
+D = Normal(0.0, 1.0)
+
+
+def stepped(fn: Any, seed: int) -> Suspended[Any]:
+    return begin(TracePoutine(fn).traced(), seed, runtime=AskingRuntime)
+
+
+def outcome_of(point: Suspended[Any]) -> Outcome:
+    """As ``poutine.laws.outcome`` has it: the requests that were asked, and the trace or the error."""
+    asked = [answer.site.evolve(value=UNDECIDED) for answer in point.answers if isinstance(answer.site, Ask)]
+    try:
+        return finished(point.value, asked)
+    except Exception as error:
+        return failed(error, asked)
+
+
+@st.composite
+def wrapped(draw: Any) -> Any:
+    program = draw(programs())
+    return draw(chains(program))(program)
+
+
+MOVES = st.lists(st.tuples(st.sampled_from(["step", "back", "goto", "begin", "repeat"]), st.integers(0, 30)), max_size=12)
+
+
+@given(wrapped(), st.integers(0, 3))
+def test_stepped_is_run(fn, seed):
+    assert difference(outcome_of(stepped(fn, seed).finish()), outcome(fn, seed=seed)) is None
+
+
+def moved(cursor: Cursor[Any], visited: list[Suspended[Any]], move: str, number: int) -> None:
+    if move == "step":
+        for _ in range(number % 4 + 1):
+            cursor.step()
+    elif move == "back":
+        cursor.here = cursor.here.back(number % 4 + 1)
+    elif move == "begin":
+        cursor.here = visited[0]
+    elif move == "goto":
+        names = [unsealed(answer.site).name for answer in visited[-1].answers]
+        if names:
+            cursor.here = cursor.here.goto(names[number % len(names)])
+    else:
+        cursor.here = visited[number % len(visited)]
+
+
+@given(wrapped(), st.integers(0, 3), MOVES)
+def test_stepped_is_run_whatever_the_way(fn, seed, moves):
+    """Back and forth, to sites by name and to places that were visited before, in one open run and in replays."""
+    expected = outcome(fn, seed=seed)
+    with Cursor(stepped(fn, seed)) as cursor:
+        visited = [cursor.here, cursor.here.finish()]
+        for move, number in moves:
+            moved(cursor, visited, move, number)
+            visited.append(cursor.here)
+        while not cursor.here.has_ended:
+            cursor.step()
+        assert difference(outcome_of(cursor.here), expected) is None
+    for point in visited[-3:]:
+        assert difference(outcome_of(point.finish()), expected) is None
+
+
+@given(wrapped(), st.integers(0, 3))
+def test_the_trace_so_far_is_a_prefix_of_the_trace(fn, seed):
+    """And its log density that of the trace."""
+    whole = outcome(fn, seed=seed)
+    point = begin(Program(fn), seed, runtime=AskingRuntime).finish()
+    if whole.failure is None:
+        assert same(dict(point.trace.nodes) | {"_INPUT": None}, dict(whole.trace.nodes) | {"_INPUT": None})
+        assert torch.allclose(point.log_density, whole.trace.log_pdf(), equal_nan=True)
+        names = [list(each.trace)[1:] for each in point.points]
+        assert all(list(whole.trace)[1 : len(some) + 1] == some for some in names)
+
+
+@given(programs(), st.integers(0, 3), st.data())
+def test_an_edited_run_is_the_run_with_that_value_substituted(fn, seed, data):
+    """So what does not depend on it keeps its draws: they are keyed by name."""
+    point = stepped(fn, seed)
+    drawn = [a.site for a in point.finish().answers if type(a.site) is Sample and a.given is not UNDECIDED]
+    if not drawn:
+        return
+    site = data.draw(st.sampled_from(drawn))
+    value = draw_site(site, (seed, "another", 1))
+    edited = point.finish().edit(site.name, value).finish()
+    assert [a.edited for a in edited.answers].count(True) == 1
+    assert difference(outcome_of(edited), outcome(substitute(fn, data={site.name: value}), seed=seed)) is None
+
+
+def model(y=None):
+    z = yield Sample("z", Normal(0.0, 1.0))
+    kind = yield Sample("kind", Categorical(torch.tensor([0.5, 0.5])))
+    if kind == 1:
+        z = z + (yield Sample("extra", Normal(z, 1.0)))
+    yield Observe("y", Normal(z, 1.0), torch.tensor(1.0) if y is None else y)
+    return z
+
+
+def test_a_suspended_run_never_changes_and_two_moves_are_two_branches():
+    here = begin(model, seed=1).goto("kind")
+    zero, one = here.reply(0).finish(), here.reply(1).finish()
+    assert here.pending is not None and here.pending.name == "kind" and here.index == 1
+    assert [a.site.name for a in zero.answers] == ["z", "kind", "y"]
+    assert [a.site.name for a in one.answers] == ["z", "kind", "extra", "y"]
+    assert zero.answers[0].site.value == one.answers[0].site.value
+    assert zero.answers[1].site.value.dtype == torch.int64
+    found = compare(zero, one)
+    assert [(each.name, each.what) for each in found.sites] == [("kind", "value"), ("y", "log density"), ("extra", "only right")]
+    assert not found.same and compare(zero, zero).same
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["site", "left", "right", "log", "density"]
+    assert lines[-1].startswith("left returned ") and ", right returned " in lines[-1]
+
+
+def test_an_edit_moves_no_draw_that_does_not_depend_on_it():
+    end = begin(model, seed=1).goto("kind").reply(1).finish()
+    edited = end.edit("z", end.answers[0].site.value + 1.0).goto("kind").reply(1).finish()
+    noise = [a["extra"].value - a["z"].value for a in (end.trace, edited.trace)]
+    assert noise[0].item() == pytest.approx(noise[1].item(), abs=1e-6)
+    assert [each.what for each in compare(end, edited).sites] == ["value", "value", "log density"]
+
+
+def test_going_to_a_site():
+    start = begin(model, seed=1)
+    assert start.goto("z") is start
+    far = start.goto("y")
+    assert far.goto("z") is start and far.goto("k*").pending.name == "kind"
+    assert far.goto(Breakpoint(types="observe")) is far
+    with pytest.raises(NotReached, match=r"never reached 'w'; it reached: z, kind, (extra, )?y$"):
+        far.goto("w")
+    with pytest.raises(NotReached, match="it waits at 'y'"):
+        _ = far.value
+    end = far.finish()
+    assert end.step() is end and end.back(100) is start and start.back() is start
+    with pytest.raises(NotReached, match="has ended"):
+        end.reply(1.0)
+
+
+def test_breakpoints_select_by_name_type_and_predicate():
+    start = begin(model, seed=1)
+    assert start.until("z").has_ended, "until looks ahead"
+    assert start.until(Breakpoint(types=["observe"])).pending.name == "y"
+    assert start.until(Breakpoint(names=["nothing", "ki?d"])).pending.name == "kind"
+    assert start.until(Breakpoint(when=lambda message: message.is_observed)).pending.name == "y"
+    assert start.until(Breakpoint("k*", when=lambda message: False)).has_ended
+
+    def brackets():
+        yield Sample("x[0]", D)
+        yield Sample("x[1]", D)
+
+    assert begin(brackets).until("x[1]").pending.name == "x[1]", "a name that looks like a pattern is a name first"
+
+
+def test_a_site_that_is_hidden_is_stepped_through_but_in_no_trace():
+    whole = chain(model, block(hide=["kind"]), scale(scale=2.0))
+    point = begin(whole(), seed=1).goto("kind")
+    assert point.pending.type == "sealed" and unsealed(point.pending).name == "kind"
+    end = point.reply(0).finish()
+    assert list(end.trace) == ["_INPUT", "z", "y", "_RETURN"]
+    assert end.log_density == end.trace.log_pdf()
+    assert not end.answers[1].is_visible
+
+
+def test_the_way_through_the_chain_is_told():
+    point = begin(chain(model, condition(data={"z": torch.tensor(1.0)}), scale(scale=2.0))(), seed=1)
+    assert [(what, who) for what, who, _ in point.way] == [("up", "the program"), ("up", "ConditionPoutine"), ("up", "ScalePoutine")]
+    assert point.way[1][2].is_observed and point.way[-1][2] is point.pending
+    answered = point.step().pause.answered
+    assert [(what, who) for what, who, _ in answered.way[3:]] == [
+        ("down", "the runtime"),
+        ("down", "ScalePoutine"),
+        ("down", "ConditionPoutine"),
+    ]
+
+
+def test_it_knows_the_line_at_which_it_waits():
+    point = begin(model).goto("y")
+    assert point.places[-1].file == __file__ and point.places[-1].function == "model"
+    assert point.step().places == ()
+
+
+def test_plates_are_stepped_through_site_by_site():
+    def plated():
+        @plate("p", 3, vectorized=False)
+        def each(i):
+            return (yield Sample(f"x{i}", D))
+
+        return (yield from each())
+
+    point = begin(plated, seed=2)
+    assert [a.site.name for a in point.finish().answers] == ["x0", "x1", "x2"]
+    assert same(point.goto("x2").finish().value, run(plated, seed=2))
+    assert [frame.counter for frame in point.goto("x2").pending.cond_indep_stack] == [3]
+
+
+@pytest.mark.parametrize(("site", "value", "problem"), [
+    ("z", [1.0, 2.0], r"expected a value of shape \(\), got shape \(2,\)"),
+    ("z", "high", r"expected numbers of shape \(\), got 'high'"),
+    ("z", None, "expected numbers"),
+    ("z", D, "expected numbers"),
+    ("z", UNDECIDED, "expected a value, got UNDECIDED"),
+    ("z", Sample("z", D), "expected a value, got Sample"),
+    ("z", float("nan"), "cannot score"),
+    ("kind", 0.5, "expected values of type torch.int64, got 0.5"),
+    ("kind", 2, "cannot score a value"),
+    ("kind", -1, "cannot score a value"),
+    ("y", torch.ones(2), "expected a value of shape"),
+])  # fmt: skip
+def test_an_answer_of_the_wrong_kind_is_refused_and_nothing_is_lost(site, value, problem):
+    with Cursor(begin(model, seed=1).goto(site)) as cursor:
+        before = cursor.here
+        with pytest.raises(WrongAnswer, match=f"site '{site}': {problem}"):
+            cursor.reply(value)
+        assert cursor.here is before
+        cursor.until("nowhere")
+        assert same(cursor.here.value, run(model, seed=1))
+
+
+def test_params_keep_their_constraint_their_store_and_their_gradient():
+    def learning():
+        w = yield Param("w", torch.tensor(2.0), constraint=torch.distributions.constraints.positive)
+        yield Observe("y", Normal(w, 1.0), torch.tensor(1.0))
+        return w
+
+    store = ParamStore()
+    end = begin(learning, params=store).finish()
+    end.log_density.backward()
+    assert next(iter(store.parameters())).grad is not None
+    with pytest.raises(WrongAnswer, match="does not satisfy"):
+        begin(learning, params=store).reply(-1.0)
+    assert begin(learning, params=store).reply(3).finish().value == 3.0
+
+
+def test_a_message_that_nobody_knows_can_be_answered_by_hand():
+    def asking():
+        return (yield Ask("q", "where?"))
+
+    point = begin(asking)
+    assert point.reply("there").finish().value == "there"
+    with pytest.raises(UnhandledMessage):
+        _ = point.step().value
+    assert "raised UnhandledMessage" in repr(point.step())
+
+
+def test_an_error_of_the_model_is_an_ending_and_one_can_go_back():
+    def failing():
+        x = yield Sample("x", D)
+        if x < 10:
+            raise ArithmeticError(x)
+        return x
+
+    end = begin(failing).finish()
+    with pytest.raises(ArithmeticError):
+        _ = end.value
+    assert end.back().reply(11.0).finish().value == 11.0
+    with pytest.raises(NotReached, match="it reached: x before it raised ArithmeticError"):
+        begin(failing).goto("y")
+
+    def at_once():
+        raise ArithmeticError
+        yield
+
+    assert begin(at_once).has_ended
+
+
+def test_a_program_that_does_not_do_the_same_twice_is_told():
+    runs: list[int] = []
+
+    def fickle():
+        runs.append(1)
+        yield Sample(f"x{len(runs)}", D)
+        yield Sample("y", D)
+
+    point = begin(fickle).step()
+    with pytest.raises(StructureChanged, match=r"instead of site 'x\d' .sample. it yielded Sample.'x\d'"):
+        point.back().step().step()
+
+
+@pytest.mark.parametrize("move", [
+    lambda point: point.step(),
+    lambda point: point.goto("y"),
+    lambda point: point.finish(),
+    lambda point: point.edit("z", 1.0),
+    lambda point: pytest.raises(WrongAnswer, point.reply, "x"),
+    lambda point: pytest.raises(NotReached, point.goto, "nowhere"),
+    lambda point: next(point.walk()),
+    lambda point: [each.index for each in point.walk()],
+])  # fmt: skip
+def test_no_move_leaves_a_generator_open(move):
+    watched = Watched(model)
+    move(begin(Program(watched), seed=1))
+    gc.collect()  # of walks that were left
+    assert watched.started == watched.ended >= 1 and not watched.still_open
+
+
+def test_a_cursor_keeps_one_run_open_and_closes_it():
+    watched = Watched(model)
+    with Cursor(begin(Program(watched), seed=1)) as cursor:
+        for _ in range(3):
+            cursor.step()
+        assert watched.started == 2 and watched.running, "one to begin with, and one that goes on"
+        cursor.here = cursor.here.back()
+        cursor.step()
+        assert watched.started == 3
+    assert watched.started == watched.ended and not watched.still_open
+
+
+def test_an_interrupted_move_loses_nothing():
+    def interrupted():
+        x = yield Sample("x", D)
+        if not held:
+            raise KeyboardInterrupt
+        return x
+
+    held: list[int] = []
+    with Cursor(begin(interrupted)) as cursor:
+        with pytest.raises(KeyboardInterrupt):
+            cursor.step()
+        assert cursor.here.pending.name == "x"
+        held.append(1)
+        cursor.step()
+        assert cursor.here.has_ended
+
+
+def test_a_traced_program_returns_its_trace():
+    assert begin(trace(model).traced(), seed=3).finish().value == run(trace(model).traced(), seed=3)
