@@ -23,10 +23,12 @@ from typing import Any, TypeVar
 from interpreters.replies import unsealed
 from interpreters.steps.answers import Answer
 from interpreters.steps.breakpoints import Breakpoint
+from interpreters.steps.cursor import Cursor
 from interpreters.steps.difference import Comparison, compare
 from interpreters.steps.live import Ending, Live, Setup
-from interpreters.steps.saved import Departure, Resumed, Saved, load, resume, save
-from interpreters.steps.suspended import Cursor, Suspended
+from interpreters.steps.resumed import Departure, Resumed, resume
+from interpreters.steps.saved import Saved, load, save
+from interpreters.steps.suspended import Suspended
 from poutine import ParamStore, Program, Runtime, as_program
 
 T = TypeVar("T")
