@@ -33,7 +33,7 @@ import torch
 
 from interpreters.batches.batch import Batch, Group, Scores
 from interpreters.batches.gathering import Gathered, can_be_rows, gathered
-from interpreters.batches.stacking import Stacked, stacked
+from interpreters.batches.stacking import stacked
 from poutine import (
     Choice,
     Coroutine,
@@ -94,7 +94,8 @@ def lockstep(
     if number < 1:
         raise ValueError(f"expected a positive number of instances, got {number}")
     batch = _Batching(Fleet(as_program(program), number), number, numbers, least, score, keep)
-    return (yield Handling(Program(batch.run), {Message: Rule(down=batch.remember)}))
+    whole: Batch[T] = yield Handling(Program(batch.run), {Message: Rule(down=batch.remember)})
+    return whole
 
 
 class _Batching:

@@ -74,7 +74,7 @@ class Scores:
         if term is not None:
             self._members.extend(members)
             k = len(members)
-            self._terms.append((term if term.dim() == 1 else term.reshape(k, -1).sum(1)).double())
+            self._terms.append((term if term.shape == (k,) else term.reshape(k, -1).sum(1)).double())
 
     def sums(self) -> torch.Tensor:
         """[n]: one addition at the end, which gradients pass."""

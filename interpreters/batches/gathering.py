@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import torch
@@ -41,7 +41,7 @@ def gathered(waiting: Iterable[Waiting]) -> Iterator[Gathered]:
         message = each[1]
         fields = message.__dict__
         fn = fields.get("fn")
-        key = (message.__class__, fields["name"], fn if isinstance(fn, type) else fn.__class__, *fields)
+        key: Hashable = (message.__class__, fields["name"], fn if isinstance(fn, type) else fn.__class__, *fields)
         group = groups.get(key)
         if group is None:
             groups[key] = [each]
@@ -64,8 +64,8 @@ def _parts(group: list[Waiting]) -> Iterator[Gathered]:
         for i, message in group:
             key, arguments = _alike(message)
             parts.setdefault(key, []).append((i, message, arguments))
-        for key, part in parts.items():
-            yield _gathered(key, part)
+        for alike, part in parts.items():
+            yield _gathered(alike, part)
 
 
 def _of_numbers(group: list[Waiting], first: Any) -> Gathered | None:
@@ -141,10 +141,9 @@ def _kind(x: Any, by_value: bool = False) -> Hashable:
     if isinstance(x, torch.Tensor):
         return (x.shape, x.dtype, x.device)
     if type(x) in (bool, int, float) and not by_value:
-        return type(x)
+        return cast(Hashable, type(x))
     try:
         hash(x)
     except TypeError:
         return id(x)
     return (type(x), x)
-

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import attrs
 import torch
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, Uniform
 
 from poutine import Choice, Unit
 
 Arguments = tuple[Any, ...]
 
+_ELEMENTWISE: Final = frozenset((Uniform, Unit))  # whose constraints do not tell
 _INSTEAD: Final = frozenset(("covariance_matrix", "precision_matrix"))  # of which scale_tril tells as much
 
 
@@ -35,9 +36,11 @@ class Recipe:
     @property
     def event_dims(self) -> tuple[int | None, ...]:
         """How many dimensions of each argument belong to one draw; None where it is no parameter. Raises ``NotImplementedError``."""
-        if self.cls is Unit:
-            return (0,)
-        constraints = self.cls.arg_constraints  # type: ignore[attr-defined]  # torch's distributions have them
+        if self.cls in _ELEMENTWISE:
+            return (0,) * len(self.names)
+        constraints: Any = self.cls.arg_constraints  # type: ignore[attr-defined]  # torch's distributions have them
+        if isinstance(constraints, property):  # which only a distribution that is built can answer
+            raise NotImplementedError
         return tuple(constraints[name].event_dim if name in constraints else None for name in self.names)
 
     def make(self, arguments: Sequence[Any]) -> Distribution:
@@ -46,7 +49,7 @@ class Recipe:
         if self.validate is not None:
             named["validate_args"] = self.validate
         made: Distribution = self.cls(**named)
-        return Independent(made, self.reinterpreted, validate_args=self.validate) if self.reinterpreted else made  # type: ignore[no-untyped-call]  # torch's own
+        return Independent(made, self.reinterpreted, validate_args=self.validate) if self.reinterpreted else made
 
 
 def is_known(fn: Any) -> bool:
@@ -98,9 +101,7 @@ def stack(columns: Sequence[Sequence[Any]], event_dims: Sequence[int | None], nu
 
     numbers:  the type of a column of plain numbers. Where ``event_dims`` has None, the column's first stands for all.
     """
-    parts = [
-        column[0] if event_dim is None else tensor(column, numbers) for column, event_dim in zip(columns, event_dims, strict=True)
-    ]
+    parts = [column[0] if event_dim is None else tensor(column, numbers) for column, event_dim in zip(columns, event_dims, strict=True)]
     own = [0 if event_dim is None else part.dim() - 1 - event_dim for part, event_dim in zip(parts, event_dims, strict=True)]
     most = max((rank, *own))
     return [part if dim is None else aligned(part, most - mine) for part, dim, mine in zip(parts, event_dims, own, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import torch
@@ -55,13 +55,13 @@ class Stacked:
         }
 
         def finished(j: int) -> Message:
-            own = _of_type(type(site), self.asked.requests[j], rows[j])
-            return own.evolve(**{key: _row(key, value, j, own) for key, value in changed.items()})
+            own: Message = _of_type(type(site), self.asked.requests[j], rows[j])
+            return own.evolve(**{key: _row(key, value, j, own) for key, value in changed.items()}) if changed else own
 
         return finished
 
 
-_ADDED = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))
+_ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))
 
 
 def _of_type(kind: type[Message], request: Any, value: Any) -> Any:
@@ -86,7 +86,7 @@ def _row(key: str, value: Any, j: int, own: Any) -> Any:
     return row.reshape(shape) if row.numel() == shape.numel() else row
 
 
-INSTANCES = "instances"  # under this name, ``infer`` tells who asks
+INSTANCES: Final = "instances"  # under this name, ``infer`` tells who asks
 
 
 def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
