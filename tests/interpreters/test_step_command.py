@@ -268,7 +268,7 @@ def test_a_run_of_a_model_that_has_changed_since(talk):
     shown = talk("c; q", "--resume", "run.step")
     notice, *rest = shown[0].splitlines()
     assert notice.startswith("the program departs from what was saved at site 'tau': expected the value ")
-    assert notice.endswith("; the 1 answers before it are kept, the 2 from there on stay in the file")
+    assert notice.endswith("; kept: 1 before it; still in what was saved: 2 from there on")
     assert "waits at  Sample('tau', HalfNormal(3))" in rest
     Path("m.py").write_text(MODELS)
     assert talk("q", "--resume", "run.step")[0] == before.rstrip("\n") + "\n", "and the file still has all of it"
@@ -309,7 +309,7 @@ def test_comments_and_empty_lines_of_a_script_are_skipped(talk):
     assert len(talk("# a script; ; s; quit; s")) == 3
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"}
 
 
 def process(*args: str, **options: object) -> subprocess.Popen[str]:
@@ -326,7 +326,7 @@ def test_on_a_terminal():
         assert running.stdout is not None and running.stderr is not None
         keys.write("foo\n\n")
         keys.flush()
-        while "begun" not in running.stdout.readline():
+        while running.stdout.readline() != "(step) (step) begun\n":
             pass
         running.send_signal(2)
         assert [running.stderr.readline() for _ in range(2)] == [
