@@ -6,9 +6,12 @@ native    one C function, from Inductor's fused kernels and at most calls of BLA
 callable  a Python callable: the graph compiled by Inductor, linear algebra and all, or run operation by operation if it is large.
 eager     autograd, as ever: for data-dependent control flow, random draws, data on a GPU.
 
-1. The first start of a model takes seconds, most of them the C++ compiler's. The library is kept on disk by its graph,
-   versions and machine, so that the next start takes as long as two traces; other data of the same shapes are no new model.
-2. Whatever was compiled is compared with autograd at several points, at each of them twice, before it is trusted.
+1. The program is recorded, once. Loops over time in it are found and stay loops; the rest is one batch of all steps
+   (``interpreters/kernels/gradients.py``).
+2. The first start of a model takes seconds, most of them the C++ compiler's. The library is kept on disk by its graph,
+   versions and machine, and so is which one a program with its data became: the next start takes as long as recording it.
+3. Whatever was compiled is compared with autograd at several points, at each of them twice, before it is trusted; what was
+   found on disk, at one.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ import torch
 from interpreters.density import Density
 from interpreters.kernels import inductor
 from interpreters.kernels.adapter import SYMBOL, adapter
+from interpreters.kernels.gradients import grad_and_value
+from interpreters.kernels.graphs import Captured
 from interpreters.kernels.launches import read
-from interpreters.kernels.library import default_directory, library
-from interpreters.kernels.tracing import Captured, capture, lower
+from interpreters.kernels.library import default_directory, library, recall, remember
+from interpreters.kernels.recording import record
 from interpreters.kernels.unrolled import unrolled
 from poutine.program import name_of
 
@@ -92,7 +97,8 @@ class _Compiler:
     def __init__(self, density: Density, directory: Path) -> None:
         self.density, self.directory = density, directory
         self.points = _points(density.dim)
-        self._lowered: Captured | Exception | None = None
+        self._made: dict[str, Captured | Exception] = {}
+        self._known: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def make(self, tier: str) -> Kernel:
         if tier == "eager":
@@ -101,22 +107,39 @@ class _Compiler:
 
     def agrees(self, kernel: Kernel) -> bool:
         """Each point twice, in turn: code that keeps something from one call to the next is wrong at the second."""
-        exact = _eager(self.density)
-        return all(_close(kernel.value_and_grad(point), exact(point)) for _ in range(2) for point in self.points)
+        exact = self._exact()
+        return all(_close(kernel.value_and_grad(point), theirs) for _ in range(2) for point, theirs in zip(self.points, exact, strict=True))
+
+    def _exact(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        if not self._known:
+            self._known = list(map(_eager(self.density), self.points))
+        return self._known
 
     def _native(self) -> Kernel:
-        lowered = self._straight()
-        loaded = library(lowered.digest(), self.directory, lambda path: self._build(lowered, path))
+        fingerprint = self._recorded().fingerprint()
+        known = recall(fingerprint, self.directory)
+        if known is None:
+            lowered = self._straight()
+            digest = lowered.digest()
+            known = library(digest, self.directory, lambda path: self._build(lowered, path)), lowered.constants
+            remember(fingerprint, digest, lowered.constants, self.directory)
+        else:
+            self.points = self.points[:1]  # the others were compared when it was made
+        loaded, constants = known
         address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
-        pointers = (ctypes.c_void_p * len(lowered.constants))(*(constant.data_ptr() for constant in lowered.constants))
+        pointers = (ctypes.c_void_p * len(constants))(*(constant.data_ptr() for constant in constants))
         user = ctypes.addressof(pointers)
         function = _function(address, user, self.density.dim)
-        return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, lowered.constants))
+        return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, constants))
 
     def _build(self, lowered: Captured, path: Path) -> None:
         cpp = path.with_suffix(".cpp")
-        cpp.write_text(self._fused(lowered) if lowered.size <= MOST_OPERATIONS else unrolled(lowered))
-        inductor.build(cpp, path)
+        if lowered.has_loops or lowered.size > MOST_OPERATIONS:
+            cpp.write_text(unrolled(lowered))
+            inductor.build_plain(cpp, path)
+        else:
+            cpp.write_text(self._fused(lowered))
+            inductor.build_fused(cpp, path)
 
     def _fused(self, lowered: Captured) -> str:
         source = inductor.source(lowered, self.points[0])
@@ -125,20 +148,27 @@ class _Compiler:
     def _callable(self) -> Kernel:
         lowered = self._straight()
         graph: Callable[[torch.Tensor], Any] = lowered
-        if lowered.size <= MOST_OPERATIONS:
+        if lowered.size <= MOST_OPERATIONS and not lowered.has_loops:
             graph = inductor.call(lowered, self.points[0])
         return Kernel(self.density.dim, "callable", _swapped(graph))
 
     def _straight(self) -> Captured:
-        if self._lowered is None:
+        return self._once("lowered", lambda: grad_and_value(self._recorded(), self.points[0], inductor.decompositions()))
+
+    def _recorded(self) -> Captured:
+        return self._once("recorded", lambda: record(self.density, self.points[0]))
+
+    def _once(self, name: str, make: Callable[[], Captured]) -> Captured:
+        """What it makes, or raises, the first time."""
+        if name not in self._made:
             try:
-                captured = capture(torch.func.grad_and_value(self.density), self.points[0])
-                self._lowered = lower(captured, self.points[0], inductor.decompositions())
+                self._made[name] = make()
             except Exception as error:
-                self._lowered = error
-        if isinstance(self._lowered, Exception):
-            raise self._lowered
-        return self._lowered
+                self._made[name] = error
+        made = self._made[name]
+        if isinstance(made, Exception):
+            raise made
+        return made
 
 
 def _points(dim: int) -> list[torch.Tensor]:

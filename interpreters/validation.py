@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch.distributions import constraints
 from torch.overrides import TorchFunctionMode
+
+_BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", __name__})  # the question and its asker
 
 
 class SkipValidation(TorchFunctionMode):
     """While entered, in this thread, torch's distributions find their arguments valid.
 
-    What they ask is ``torch._is_all_true``, here answered with yes. A density is evaluated where a sampler tries, which may be out
-    of bounds; and a tracer, or vmap, cannot answer a question whose answer depends on the data.
+    What they ask is ``torch._is_all_true``, and, of a matrix, whether it is symmetric: here answered with yes. A density is
+    evaluated where a sampler tries, which may be out of bounds; and a tracer, or vmap, cannot answer a question whose answer
+    depends on the data.
     """
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return True if func is torch._is_all_true else func(*args, **(kwargs or {}))
+        if func is torch._is_all_true or (func is torch.Tensor.__bool__ and _asker() == constraints.__name__):
+            return True
+        return func(*args, **(kwargs or {}))
+
+
+def _asker() -> str:
+    """The module whose code called, past function modes."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals["__name__"] in _BETWEEN:
+        frame = frame.f_back
+    name: str = frame.f_globals["__name__"]
+    return name

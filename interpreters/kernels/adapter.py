@@ -14,9 +14,9 @@ from typing import Final
 
 import torch
 
+from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.launches import Launches, Step, View
 from interpreters.kernels.linear_algebra import LIBRARY, call, pointer
-from interpreters.kernels.tracing import NotStraight
 
 SYMBOL: Final = "poutine_log_density"
 MOST_SCRATCH: Final = 1 << 28  # bytes per thread; thread-local memory cannot be refused politely when there is too little

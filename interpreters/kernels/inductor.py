@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +19,11 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from interpreters.kernels.tracing import Captured, NotStraight, Table
+from interpreters.kernels.graphs import Captured, NotStraight, Table
 
 FUSED_MV: Final = 20_000  # up to so many entries a matrix-vector product is fused into the loop around it; beyond, it is a call of BLAS
+# Infinities and nan keep their meaning; who does not read floating-point exceptions does not miss them.
+_FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 SHORT: Final = 32  # up to so many entries a cumulative sum or product is unrolled
 
 
@@ -109,14 +111,26 @@ def call(lowered: Captured, example: torch.Tensor) -> Callable[[torch.Tensor], A
     return lambda vector: compiled([vector, *lowered.constants])
 
 
-def build(cpp: Path, library: Path) -> None:
-    """Compiles with the compiler and the flags that Inductor uses. Raises ``NotStraight`` with what the compiler said."""
+def build_fused(cpp: Path, library: Path) -> None:
+    """Compiles what includes torch's headers, with the flags that Inductor uses."""
     from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
     from torch._inductor.cpu_vec_isa import pick_vec_isa
 
     options = CppTorchOptions(vec_isa=pick_vec_isa())
     builder = CppBuilder(name=library.stem, sources=str(cpp), BuildOption=options, output_dir=str(library.parent))
-    done = subprocess.run(builder.get_command_line().split(), capture_output=True, text=True)
+    _compile(builder.get_command_line().split())
+
+
+def build_plain(cpp: Path, library: Path) -> None:
+    """Compiles what needs nothing but a C++ compiler: the one that Inductor finds."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    _compile([get_cpp_compiler(), str(cpp), *_FLAGS, "-o", str(library)])
+
+
+def _compile(command: Sequence[str]) -> None:
+    """Raises ``NotStraight`` with what the compiler said."""
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise NotStraight(f"the compiler failed: {done.stderr[-2000:]}")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 import torch
 
-from interpreters.kernels.tracing import NotStraight
+from interpreters.kernels.graphs import NotStraight
 
 _IGNORED: Final = frozenset({"assert_size_stride", "assert_alignment", "clear"})
 

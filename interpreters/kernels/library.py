@@ -1,16 +1,24 @@
-"""Shared libraries on disk: one for each graph, machine and version of what made it. Never changed once written."""
+"""Shared libraries on disk: one for each graph, machine and version of what made it. Never changed once written.
+
+Beside them lies what each recorded program became: which library, and with which constants. Making that again takes a second.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
 import os
+import pickle
 import platform
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import torch
+
+MOST_REMEMBERED: Final = 1 << 26  # bytes of constants
 
 
 def default_directory() -> Path:
@@ -21,16 +29,47 @@ def default_directory() -> Path:
 def library(digest: str, directory: Path, build: Callable[[Path], None]) -> ctypes.CDLL:
     """The library of the graph with this digest; ``build`` makes it at a path if it is not there.
 
-    Two processes may build the same at the same time; the last one to finish wins, and they are equal.
+    Two processes may build the same at the same time; the last one to finish wins, and they are equal. Where the directory
+    cannot be written, the library lives as long as this process.
     """
     path = directory / f"{_key(digest)}.so"
-    if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            made = Path(scratch) / "kernel.so"
-            build(made)
-            made.replace(path)
-    return ctypes.CDLL(str(path))
+    if path.exists():
+        return ctypes.CDLL(str(path))
+    with tempfile.TemporaryDirectory(dir=_writable(directory)) as scratch:
+        made = Path(scratch) / "kernel.so"
+        build(made)
+        with suppress(OSError):
+            made = made.replace(path)
+        return ctypes.CDLL(str(made))  # once loaded, the file is not needed
+
+
+def recall(fingerprint: str, directory: Path) -> tuple[ctypes.CDLL, tuple[torch.Tensor, ...]] | None:
+    """The library and its constants, as remembered; none if anything about them is not as it was left."""
+    path = directory / f"{_key(fingerprint)}.constants"
+    try:
+        digest, constants = torch.load(path, weights_only=True)
+        return ctypes.CDLL(str(directory / f"{_key(digest)}.so")), constants
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return None
+
+
+def remember(fingerprint: str, digest: str, constants: tuple[torch.Tensor, ...], directory: Path) -> None:
+    """For ``recall``. Data are not kept twice if there is much of it."""
+    if sum(constant.nbytes for constant in constants) > MOST_REMEMBERED:
+        return
+    with suppress(OSError, RuntimeError), tempfile.TemporaryDirectory(dir=directory) as scratch:
+        made = Path(scratch) / "constants"
+        torch.save((digest, constants), made)
+        made.replace(directory / f"{_key(fingerprint)}.constants")
+
+
+def _writable(directory: Path) -> Path | None:
+    """``directory``, made if need be; or none, where the system's place for temporary files must do."""
+    with suppress(OSError):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(directory, os.W_OK):
+            return directory
+    return None
 
 
 def _key(digest: str) -> str:

@@ -9,8 +9,8 @@ from typing import Final
 import attrs
 import torch
 
+from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.launches import Step, View
-from interpreters.kernels.tracing import NotStraight
 
 MOST_CALLS: Final = 64  # of one library function in a row, one for each matrix of a batch
 

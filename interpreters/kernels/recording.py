@@ -1,0 +1,120 @@
+"""A function of one vector as a graph: the operations of one run on numbers, in order.
+
+A mode below autograd sees each operation once, and the tensors are what the program would hold anyway: that costs microseconds
+an operation, and a recursion over time has thousands. Tensors that the program met on the way are copied: they are constants
+of the graph. Which operations there are must not depend on the vector, and nothing may be drawn.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.fx import Graph, Node
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from interpreters.kernels.graphs import Captured, NotStraight, has_dynamic_shape, is_random, mapped, remove_dead_code
+
+
+def record(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> Captured:
+    """The graph of ``function``, as it runs at ``example``; each node's ``meta["val"]`` is what it was there."""
+    recorder = _Recorder(example)
+    with torch.no_grad(), recorder:
+        result = function(example)
+    recorder.graph.output(recorder.node_of(result))
+    remove_dead_code(recorder.graph)
+    _mark_failures(recorder.graph)
+    return Captured(recorder.graph, tuple(node.meta["val"] for node in recorder.constants))
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Tensors are known by their ``id``, and so kept alive."""
+
+    def __init__(self, vector: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.graph = Graph()
+        self.nodes: dict[int, Node] = {}
+        self.alive: list[torch.Tensor] = []
+        self.constants: list[Node] = []
+        self.vector = self._note(vector, self.graph.placeholder("vector"))
+        self.depending = {self.vector}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """What would keep Dynamo away from the mode imports it, which takes a second."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        if is_random(func):
+            raise NotStraight(f"{func} in the log density")
+        node = self.graph.call_function(func, *mapped((args, dict(kwargs or {})), self.node_of))
+        depends = not self.depending.isdisjoint(node.all_input_nodes)
+        if depends and has_dynamic_shape(func) and self._decides_shape(node):
+            raise NotStraight(f"{func} in the log density: how many there are depends on the values")
+        result = func(*args, **(kwargs or {}))
+        if depends and not isinstance(result, torch.Tensor | tuple | list | None):
+            raise NotStraight(f"data-dependent control flow: the program asks for {func} of what depends on a latent site")
+        self._keep(node, result, depends)
+        return result
+
+    def node_of(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        node = self.nodes.get(id(value))
+        return self._constant(value) if node is None else node
+
+    def _constant(self, value: torch.Tensor) -> Node:
+        with self.graph.inserting_after(self.constants[-1] if self.constants else self.vector):
+            node = self.graph.placeholder(f"constant_{len(self.constants)}")
+        self.constants.append(node)
+        self._note(value, node)
+        node.meta["val"] = value.detach().clone()
+        return node
+
+    def _keep(self, node: Node, result: Any, depends: bool) -> None:
+        found = [node]
+        if isinstance(result, torch.Tensor):
+            self._note(result, node)
+        elif isinstance(result, tuple | list):
+            node.meta["val"] = result
+            found += [self._note(part, self.graph.call_function(operator.getitem, (node, i))) for i, part in enumerate(result)]
+        else:
+            self.graph.erase_node(node)
+        if depends:
+            self.depending.update(found)
+
+    def _note(self, value: torch.Tensor, node: Node) -> Node:
+        self.nodes[id(value)] = node
+        self.alive.append(value)
+        node.meta["val"] = value
+        return node
+
+    def _decides_shape(self, node: Node) -> bool:
+        if node.target is not torch.ops.aten.index.Tensor:
+            return True
+        indices: Any = node.args[1]
+        return any(index in self.depending and index.meta["val"].dtype == torch.bool for index in indices if index is not None)
+
+
+def _mark_failures(graph: Graph) -> None:
+    """A Cholesky factor of what is not positive definite is nan, and so is the density; the error that eager code raises is no value."""
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        if node.target is not operator.getitem or node.args[1] != 0 or node.args[0].target is not aten.linalg_cholesky_ex.default:
+            continue
+        info = _after(node, operator.getitem, node.args[0], 1)
+        failed = _after(info, aten.ne.Scalar, info, 0)
+        for _ in range(2):
+            failed = _after(failed, aten.unsqueeze.default, failed, -1)
+        marked = _after(failed, aten.masked_fill.Scalar, node, failed, math.nan)
+        node.replace_all_uses_with(marked, delete_user_cb=lambda user, marked=marked: user is not marked)
+
+
+def _after(place: Node, target: Any, *args: Any) -> Node:
+    with place.graph.inserting_after(place):
+        node = place.graph.call_function(target, args)
+    node.meta["val"] = target(*mapped(args, lambda arg: arg.meta["val"] if isinstance(arg, Node) else arg))
+    return node
