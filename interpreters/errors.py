@@ -13,6 +13,7 @@
     ├── WrongAnswer        a person's answer is none to the message (a SiteError)
     ├── NotReached         a run did not come to where it was asked for (also a LookupError)
     ├── RecordError        a run cannot be saved, or what was saved cannot be read (also a ValueError)
+    ├── BatchError         an answer to a lockstep batch does not fit its instances (a SiteError)
     └── InputError         what was given to the command line cannot be used
 """
 
@@ -59,6 +60,10 @@ class NotReached(PoutineError, LookupError):
 
 class RecordError(PoutineError, ValueError):
     """A suspended run cannot be saved, or a file holds none."""
+
+
+class BatchError(SiteError, ValueError):
+    """An answer to a message of a lockstep batch has no part for each of the instances that asked."""
 
 
 class InputError(PoutineError):

@@ -28,7 +28,7 @@ from poutine.aliases import (
 from poutine.bijections import bijection_to, ordered, positive_ordered
 from poutine.dense import PlateUse, vectorized_plates
 from poutine.densities import batch_log_density, log_density
-from poutine.driver import Place, Running, answer, drive
+from poutine.driver import Fleet, Place, Running, answer, drive
 from poutine.equality import same
 from poutine.errors import (
     AlreadyObserved,
@@ -108,6 +108,7 @@ __all__ = [
     "EnterPlate",
     "EscapePoutine",
     "Explanation",
+    "Fleet",
     "Handling",
     "ImproperUniform",
     "IndepPoutine",

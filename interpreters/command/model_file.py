@@ -76,7 +76,7 @@ def blaming(path: Path, always: bool = False) -> Iterator[None]:
     except (InputError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a model may exit, or raise something of its own
-        line = _line(error, path)
+        line = line_of(error, path)
         if line is None and not always and not isinstance(error, PoutineError):
             raise  # a fault of ours, and not of the model
         where = f"{path}, line {line}" if line is not None else str(path)
@@ -90,13 +90,13 @@ def one_line(text: str, width: int = 400) -> str:
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
-def _line(error: BaseException, path: Path) -> int | None:
+def line_of(error: BaseException, path: Path) -> int | None:
     """The last line in ``path`` on the way of ``error``."""
     if isinstance(error, SyntaxError) and Path(error.filename or "") == path.absolute():
         return error.lineno
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.absolute()]
     if not lines and error.__cause__ is not None:  # Python makes a RuntimeError of a generator's StopIteration, outside of its frames
-        return _line(error.__cause__, path)
+        return line_of(error.__cause__, path)
     return lines[-1] if lines else None
 
 

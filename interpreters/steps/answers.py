@@ -9,7 +9,7 @@ import attrs
 import torch
 
 from interpreters.replies import unsealed
-from poutine import UNDECIDED, Choice, Message, NoDensity, Passing, Site, log_density
+from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Passing, Site, log_density
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -28,10 +28,18 @@ class Answer:
 
     @cached_property
     def log_density(self) -> torch.Tensor | None:
-        """Of the site, scaled and masked, in nats: a scalar. None where it is hidden, or has no density."""
+        """Of the site, scaled and masked, in nats: a scalar. None where it is hidden, or has no density. Raises ``DistributionError``."""
         try:
             return log_density(self.site) if isinstance(self.site, Choice) else None
         except NoDensity:
+            return None
+
+    @cached_property
+    def scored(self) -> torch.Tensor | None:
+        """The same for whoever looks on: None, too, where the value cannot be scored."""
+        try:
+            return self.log_density
+        except DistributionError:
             return None
 
     @property

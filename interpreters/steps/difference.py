@@ -57,7 +57,11 @@ def compare(left: Suspended[object], right: Suspended[object]) -> Comparison:
     mine, yours = _by_visit(left), _by_visit(right)
     names = list(dict.fromkeys([*mine, *yours]))
     found = (SiteDifference(name, _what(mine.get(name), yours.get(name)), mine.get(name), yours.get(name)) for name in names)
-    return Comparison(tuple(each for each in found if each.what), (left.log_density, right.log_density), (left.ending, right.ending))
+    return Comparison(tuple(each for each in found if each.what), (_total(mine), _total(yours)), (left.ending, right.ending))
+
+
+def _total(answers: dict[str, Answer]) -> torch.Tensor:
+    return sum((each.scored for each in answers.values() if each.scored is not None), start=torch.zeros(()))
 
 
 def _by_visit(point: Suspended[object]) -> dict[str, Answer]:
@@ -77,12 +81,12 @@ def _what(left: Answer | None, right: Answer | None) -> str:
         return "type"
     if not same(unsealed(left.site).value, unsealed(right.site).value):
         return "value"
-    return "" if same(left.log_density, right.log_density) else "log density"
+    return "" if same(left.scored, right.scored) else "log density"
 
 
 def _row(site: SiteDifference) -> list[str]:
     values = ["" if each is None else shown(unsealed(each.site).value, 30) for each in (site.left, site.right)]
-    return [site.name, site.what, *values, *("" if each is None else number(each.log_density) for each in (site.left, site.right))]
+    return [site.name, site.what, *values, *("" if each is None else number(each.scored) for each in (site.left, site.right))]
 
 
 def _ending(ending: Ending[object] | None) -> str:

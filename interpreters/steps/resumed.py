@@ -38,8 +38,8 @@ class Departure:
 
     def __str__(self) -> str:
         return (
-            f"the program departs from what was saved at site {self.name!r}: {self.problem}; the {self.kept} answers before it are kept, "
-            f"the {len(self.left)} from there on stay in the file"
+            f"the program departs from what was saved at site {self.name!r}: {self.problem}; "
+            f"kept: {self.kept} before it; still in what was saved: {len(self.left)} from there on"
         )
 
 

@@ -55,16 +55,16 @@ class Saved:
     about: Mapping[str, Any]
 
 
-def save(point: Suspended[Any], path: str | Path, about: Mapping[str, Any] | None = None) -> None:
-    """Writes a suspended run. Raises ``RecordError`` at a value that cannot be pickled; then nothing is written."""
+def recorded(point: Suspended[Any], about: Mapping[str, Any] | None = None) -> Saved:
+    """What a file would hold of this run. Raises ``RecordError`` at a value that cannot be pickled."""
     setup = point.setup
-    saved = Saved(
-        setup.seed,
-        tuple(map(_saved, point.answers)),
-        _pickled_program(setup.program),
-        None if setup.params is None else pickle.dumps(setup.params.state_dict()),
-        dict(about or {}),
-    )
+    params = None if setup.params is None else pickle.dumps(setup.params.state_dict())
+    return Saved(setup.seed, tuple(map(_saved, point.answers)), _pickled_program(setup.program), params, dict(about or {}))
+
+
+def save(point: Suspended[Any], path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+    """Writes a suspended run. Raises ``RecordError`` as ``recorded`` does; then nothing is written."""
+    saved = recorded(point, about)
     path = Path(path)
     fresh = path.with_name(path.name + ".new")
     try:
@@ -111,7 +111,7 @@ def _detached(value: Any) -> Any:
 
 def score(answer: Answer) -> float | None:
     """The log density of an answer, hidden or not, as a number."""
-    density = attrs.evolve(answer, site=unsealed(answer.site)).log_density  # of a hidden site, too
+    density = attrs.evolve(answer, site=unsealed(answer.site)).scored  # of a hidden site, too
     return None if density is None else density.item()
 
 
@@ -120,3 +120,9 @@ def _pickled_program(program: Program[Any]) -> bytes | str:
         return pickle.dumps(program)
     except Exception as error:  # a lambda, a local function, an open file, ...
         return f"{type(error).__name__}: {error}"
+
+
+def is_saved(path: Path) -> bool:
+    """Whether a file holds a suspended run, by how it begins."""
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
+from torch.distributions import Distribution, Independent
+
+from poutine import UNDECIDED, Choice, Message, Param, Site
+from poutine.program import name_of
 
 _MOST: Final = 6  # elements that are shown
 
@@ -42,3 +46,43 @@ def _tensor(value: torch.Tensor) -> str:
     if value.dim() == 1 and value.numel() <= _MOST:
         return f"[{inside}]"
     return f"{list(value.shape)} {inside}{', …' if value.numel() > _MOST else ''}"
+
+
+def described(message: Message) -> str:
+    """A message in a line: as a program writes it, with what poutines did to it."""
+    inside = [repr(message.name)]
+    if isinstance(message, Choice):
+        inside.append(_distribution(message))
+    elif isinstance(message, Param):
+        inside.append(f"init={shown(message.init)}")
+    if message.value is not UNDECIDED:
+        inside.append(f"value={shown(message.value)}")
+    return f"{type(message).__name__}({', '.join([*inside, *_context(message)])})"
+
+
+def _context(message: Message) -> list[str]:
+    if not isinstance(message, Site):
+        return []
+    scale = [] if isinstance(message.scale, float) and message.scale == 1.0 else [f"scale={shown(message.scale)}"]
+    mask = [] if message.mask is True else [f"mask={shown(message.mask)}"]
+    return [
+        *scale,
+        *mask,
+        *(f"in {frame.name!r}[{frame.counter if frame.size is None else frame.size}]" for frame in message.cond_indep_stack),
+    ]
+
+
+def _distribution(site: Choice) -> str:
+    if site.is_deferred:
+        inside = [*(shown(each, 40) for each in site.args), *(f"{key}={shown(each, 40)}" for key, each in site.kwargs.items())]
+        return f"{name_of(site.fn)}({', '.join(inside)})"
+    return _built(site.fn)
+
+
+def _built(dist: Any) -> str:
+    if isinstance(dist, Independent):
+        return f"Independent({_built(dist.base_dist)}, {dist.reinterpreted_batch_ndims})"
+    parameters = [name for name in getattr(dist, "arg_constraints", {}) if name in vars(dist)]
+    if not isinstance(dist, Distribution) or not parameters:
+        return shown(dist)
+    return f"{type(dist).__name__}({', '.join(f'{name}={shown(getattr(dist, name), 40)}' for name in parameters)})"

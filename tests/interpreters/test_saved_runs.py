@@ -144,7 +144,7 @@ def test_a_model_that_has_changed_is_told_at_its_site_and_nothing_is_lost(folder
     for mine, theirs in zip(resumed.here.answers, point.answers[:kept], strict=True):
         assert bits([mine.given, mine.edited]) == bits([theirs.given, theirs.edited])
     with pytest.raises(
-        AssertionError, match=rf"(?s)departs .* at site '{name}': {problem}.*; the {kept} answers .* {len(names) - kept} from"
+        AssertionError, match=rf"(?s)departs .* at site '{name}': {problem}.*; kept: {kept} before it; .* {len(names) - kept} from"
     ):
         raise AssertionError(str(departure))
     assert Path("run.step").read_bytes() == before

@@ -1,0 +1,82 @@
+"""Batch: what n instances of a program came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import attrs
+import torch
+
+from interpreters.batches.stacking import Stacked
+from poutine import Message, Trace
+
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class Group:
+    """A finished message of a batch.
+
+    name:     the site's name in each of ``members``, the numbers of the instances that asked.
+    site:     the finished message of all of them.
+    rows:     each one's value.
+    stacked:  how ``site`` was made of theirs; None if a single one asked, and ``site`` is its own.
+    """
+
+    name: str
+    members: tuple[int, ...]
+    site: Message
+    rows: Sequence[Any]
+    stacked: Stacked | None = None
+
+    def of(self, i: int) -> Message | None:
+        """The finished site of instance ``i``, if it is in this group."""
+        if i not in self.members:
+            return None
+        return self.site if self.stacked is None else self.stacked.site_of(self.site, self.rows)(self.members.index(i))
+
+
+@attrs.frozen(eq=False)
+class Batch(Generic[T]):
+    """What n instances of a program returned, and the log density of each.
+
+    log_densities:  [n], nats, double precision: what ``score`` says of the instance's sites, summed; gradients pass.
+    groups:         the finished messages, in order, if the batch was to keep them.
+    """
+
+    values: tuple[T, ...]
+    log_densities: torch.Tensor
+    groups: tuple[Group, ...] | None = None
+
+    def trace(self, i: int) -> Trace:
+        """The sites of instance ``i``, in order, as in a trace of a single run. Raises ``ValueError`` if no groups were kept."""
+        if self.groups is None:
+            raise ValueError("this batch kept no messages: run lockstep with keep=True")
+        trace = Trace()
+        for group in self.groups:
+            site = group.of(i)
+            if site is not None:
+                trace.record(site)
+        return trace
+
+
+class Scores:
+    """Adds up the terms of each instance."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._members: list[int] = []
+        self._terms: list[torch.Tensor] = []
+
+    def add(self, members: Sequence[int], term: torch.Tensor | None) -> None:
+        """A term of shape [len(members), ...], or of any shape for a single one; None counts nothing."""
+        if term is not None:
+            self._members.extend(members)
+            k = len(members)
+            self._terms.append((term if term.shape == (k,) else term.reshape(k, -1).sum(1)).double())
+
+    def sums(self) -> torch.Tensor:
+        """[n]: one addition at the end, which gradients pass."""
+        zeros = torch.zeros(self._number, dtype=torch.float64)
+        return zeros.index_add(0, torch.tensor(self._members), torch.cat(self._terms)) if self._terms else zeros

@@ -1,0 +1,133 @@
+"""One message for many, and each one's part of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+import torch
+
+from interpreters.batches.gathering import Gathered
+from interpreters.batches.recipes import aligned, stack, tensor
+from interpreters.errors import BatchError
+from poutine import UNDECIDED, Deterministic, Message, Observe, Sample
+
+
+@attrs.frozen(eq=False)
+class Stacked:
+    """The message that asks for all of ``asked``, and what its answer is for each."""
+
+    asked: Gathered
+    message: Any
+
+    def rows(self, site: Message, numbers: bool) -> Sequence[Any]:
+        """Each one's value in the finished ``site``: what it gave itself, a row or, where it is to be one, a number. Raises ``BatchError``."""
+        if site.value is self.message.value:
+            return [request.value for request in self.asked.requests]
+        value = site.value
+        expected = self._shape()
+        if not isinstance(value, torch.Tensor) or value.shape[: len(expected)] != expected or (self._is_whole and value.shape != expected):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else repr(value)
+            raise BatchError(
+                site.name,
+                f"expected a value of shape {tuple(expected)}, the first dimension for the {expected[0]} instances that ask, got {got}; "
+                "to decide a site in every instance alike, put the handler around the program inside of lockstep",
+            )
+        rows: Sequence[Any] = value.tolist() if numbers and self.asked.numbers and value.dim() == 1 else value.unbind(0)
+        return rows
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.message.value is UNDECIDED
+
+    def _shape(self) -> torch.Size:
+        """Of an answer; of what was decided already, the leading dimension alone."""
+        if not self._is_whole:
+            return torch.Size((len(self.asked.members),))
+        dist = self.message.dist
+        return torch.Size(dist.batch_shape + dist.event_shape)
+
+    def site_of(self, site: Message, rows: Sequence[Any]) -> Callable[[int], Message]:
+        """From j to the finished site of the j-th who asked: its own message, with all that ``site`` has got on its way."""
+        changed = {
+            key: value for key, value in site.__dict__.items() if key in _ADDED and value is not self.message.__dict__.get(key, UNDECIDED)
+        }
+
+        def finished(j: int) -> Message:
+            own: Message = _of_type(type(site), self.asked.requests[j], rows[j])
+            return own.evolve(**{key: _row(key, value, j, own) for key, value in changed.items()}) if changed else own
+
+        return finished
+
+
+_ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))
+
+
+def _of_type(kind: type[Message], request: Any, value: Any) -> Any:
+    """``request``, answered, as what it has become on its way."""
+    if kind is type(request):
+        return request.evolve(value=value)
+    if kind is Observe and isinstance(request, Sample):
+        return request.observed(value)
+    if kind is Sample and isinstance(request, Observe):
+        return request.unobserved().evolve(value=value)
+    raise BatchError(request.name, f"a {type(request).__name__} for many instances has become a {kind.__name__} on its way")
+
+
+def _row(key: str, value: Any, j: int, own: Any) -> Any:
+    """The j-th one's part of a field."""
+    if key == "infer":
+        return {name: each for name, each in value.items() if name != INSTANCES}
+    if not isinstance(value, torch.Tensor) or not value.dim():
+        return value
+    row = value[j] if len(value) > 1 else value[0]
+    shape = torch.as_tensor(getattr(own, key)).shape
+    return row.reshape(shape) if row.numel() == shape.numel() else row
+
+
+INSTANCES: Final = "instances"  # under this name, ``infer`` tells who asks
+
+
+def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
+    """One message, called ``name``, for all of ``asked``. Raises what building their distribution raises."""
+    first: Any = asked.requests[0]
+    infer = {**first.infer, INSTANCES: asked.members}
+    if isinstance(first, Deterministic):
+        value = tensor([request.value for request in asked.requests], None)
+        return Stacked(asked, Deterministic(name, value).evolve(**_around(asked, first, 0), infer=infer))
+    dist, value = _distribution_and_value(asked, first, numbers)
+    made = Sample(name, dist) if isinstance(first, Sample) else Observe(name, dist, value)
+    rank = len(dist.batch_shape) - 1
+    return Stacked(asked, made.evolve(value=value, **_around(asked, first, rank), infer=infer))
+
+
+def _distribution_and_value(asked: Gathered, first: Any, numbers: bool) -> tuple[Any, Any]:
+    """The distribution of all, with a batch dimension for them on the left, and their values, if they have any."""
+    recipe: Any = asked.recipe
+    rank = max((each.dim() for each in (first.scale, first.mask) if isinstance(each, torch.Tensor)), default=0)
+    kind = _type_of_numbers(first, asked, numbers)
+    event_dims = recipe.event_dims
+    dist = recipe.make(stack(asked.columns, event_dims, kind, rank + recipe.reinterpreted))
+    if not first.is_decided:
+        return dist, UNDECIDED
+    value = tensor([request.value for request in asked.requests], torch.float64 if type(first.value) is float else None)
+    own = value.dim() - 1 - len(dist.event_shape)
+    if own > len(dist.batch_shape) - 1:
+        dist = recipe.make(stack(asked.columns, event_dims, kind, own + recipe.reinterpreted))
+    return dist, aligned(value, len(dist.batch_shape) - 1 - own)
+
+
+def _type_of_numbers(first: Any, asked: Gathered, numbers: bool) -> torch.dtype:
+    """In which type plain numbers stand beside tensors: as torch's distributions do it; alone and answered by numbers, double."""
+    known = [column[0].dtype for column in asked.columns if isinstance(column[0], torch.Tensor) and column[0].is_floating_point()]
+    return known[0] if known else torch.float64 if numbers else torch.get_default_dtype()
+
+
+def _around(asked: Gathered, first: Any, rank: int) -> dict[str, Any]:
+    """Scale, mask and frames for all."""
+    fields = {"cond_indep_stack": first.cond_indep_stack}
+    for key in ("scale", "mask"):
+        column = [getattr(request, key) for request in asked.requests] if key in first.__dict__ else [getattr(first, key)]
+        fields[key] = aligned(torch.stack(column), rank - column[0].dim()) if isinstance(column[0], torch.Tensor) else column[0]
+    return fields

@@ -1,0 +1,77 @@
+"""``poutine step``: a model run one message at a time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from interpreters.command.data_file import load_data
+from interpreters.command.model_file import blaming
+from interpreters.command.output import say
+from interpreters.console.model import ModelOnData
+from interpreters.console.session import Session
+from interpreters.console.shell import converse
+from interpreters.errors import InputError, RecordError
+from interpreters.stepping import Saved, Suspended, begin, load, resume
+
+
+def add_step(commands: Any) -> None:
+    """Adds the command to a parser's ``commands``."""
+    command = commands.add_parser(
+        "step",
+        help="run a model one message at a time",
+        description="Runs a model one message at a time: go on, back, to a site; edit values, branch, compare, save. "
+        "Commands come from the terminal or from a pipe; `help` lists them.",
+    )
+    add = command.add_argument
+    add("model", nargs="?", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
+    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
+    add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
+    add("--resume", type=Path, metavar="FILE", help="go on with a run that was saved there, with its own model and data or those given")
+    command.set_defaults(run=step)
+
+
+def step(options: argparse.Namespace) -> int:
+    """``poutine step``: returns the exit code. Raises ``InputError``."""
+    if options.model is None and options.resume is None:
+        raise InputError("expected MODEL.py[:NAME], or --resume FILE; see poutine step --help")
+    saved = _load(options.resume) if options.resume else None
+    model = _model(options, saved)
+    start = _begin(model, options.seed) if saved is None else _resumed(model, saved)
+    with Session(model, start) as session:
+        return converse(session)
+
+
+def _model(options: argparse.Namespace, saved: Saved | None) -> ModelOnData:
+    before = None if saved is None else ModelOnData.saved(saved)
+    data = load_data(options.data) if options.data else {} if before is None else before.data
+    if options.model is not None:
+        return ModelOnData.of(options.model, data)
+    assert before is not None
+    return ModelOnData(before.path, before.name, data)
+
+
+def _begin(model: ModelOnData, seed: int) -> Suspended[Any]:
+    program = model.load()
+    with blaming(model.path):
+        start = begin(program, seed)
+        if start.ending is not None and start.ending.error is not None:
+            raise start.ending.error
+    return start
+
+
+def _resumed(model: ModelOnData, saved: Saved) -> Suspended[Any]:
+    program = model.load()
+    with blaming(model.path):
+        resumed = resume(saved, program)
+    if resumed.departure is not None:
+        say(str(resumed.departure))
+    return resumed.here
+
+
+def _load(path: Path) -> Saved:
+    try:
+        return load(path)
+    except RecordError as error:
+        raise InputError(str(error)) from error

@@ -1,0 +1,421 @@
+"""Lockstep batches: the same as single runs, exactly where that can be told, and nothing left open."""
+
+from __future__ import annotations
+
+import gc
+import math
+import weakref
+from collections import Counter
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, Normal, Poisson
+
+from interpreters.batches.batch import Batch
+from interpreters.errors import BatchError
+from interpreters.lockstep import lockstep
+from poutine import (
+    Deterministic,
+    DistributionError,
+    Observe,
+    Param,
+    ParamStore,
+    Program,
+    Sample,
+    Trace,
+    answer,
+    batch_log_density,
+    block,
+    condition,
+    factor,
+    mask,
+    plate,
+    replay,
+    run,
+    scale,
+    trace,
+)
+from poutine.laws import Ask, distributions, programs
+from poutine.laws.ask import AskingRuntime
+from poutine.laws.outcome import difference, finished
+from tests.interpreters.enumeration import runs
+
+F64 = torch.float64
+
+
+def together(fn, number, seed=0, params=None, **options) -> Batch:
+    return run(Program(lockstep, fn, number, **options), seed, params)
+
+
+# The same as single runs
+
+
+def branching():
+    """What is drawn, and how often, depends on what was drawn: five runs."""
+    heads = yield Sample("heads", Bernoulli, 0.25)
+    if heads:
+        kind = int((yield Sample("kind", Categorical(torch.tensor([0.5, 0.25, 0.25], dtype=F64)))))
+        return kind, int((yield Sample("last", Bernoulli, 0.5))) if kind == 2 else 0
+    return int((yield Sample("last", Bernoulli, 0.125))), -1
+
+
+def in_a_plate():
+    """A plate under a handler, and a draw that an instance hides."""
+    hidden = yield from block(coin)()
+
+    @plate("pair", 2)
+    def pair(_):
+        return (yield Sample("x", Bernoulli(torch.tensor(0.25 + 0.5 * float(hidden)))))
+
+    return int(hidden), *map(int, (yield from scale(pair, scale=2.0)()))
+
+
+def coin():
+    return (yield Sample("coin", Bernoulli, 0.5))
+
+
+@pytest.mark.parametrize("least", [1, 3])
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(("fn", "numbers"), [(branching, False), (branching, True), (in_a_plate, False)])
+def test_under_the_exact_enumerator_it_is_independent_single_runs(fn, numbers, number, least):
+    single = Counter()
+    for value, probability in runs(Program(fn)):
+        single[value] += probability
+    joint = Counter()
+    for batch, probability in runs(Program(lockstep, fn, number, numbers=numbers, least=least)):
+        joint[batch.values] += probability
+    expected = {values: math.prod(single[value] for value in values) for values in product(single, repeat=number)}
+    assert math.fsum(joint.values()) == pytest.approx(1.0, rel=1e-6)
+    assert dict(joint) == pytest.approx(expected, rel=1e-5)  # some of the probabilities are of single precision
+
+
+@given(programs(handlers=False), st.sampled_from([1, 2, 3]), st.integers(0, 3))
+def test_replayed_each_instance_is_a_single_run(program, least, seed):
+    batch = answer(Program(lockstep, program, 5, least=least, keep=True), AskingRuntime(seed))
+    for i in range(5):
+        mine = batch.trace(i)
+        runtime = AskingRuntime(seed)
+        alone = answer(trace(replay(program, guide_trace=mine)).traced(), runtime)
+        whole = finished(alone)
+        sites = finished(returning(mine, alone))
+        assert difference(sites, whole) is None
+        assert torch.equal(torch.as_tensor(batch.values[i]), torch.as_tensor(alone["_RETURN"].value))
+        assert batch.log_densities[i].item() == pytest.approx(log_density(mine), rel=1e-5, abs=1e-5)
+
+
+@given(programs(), st.integers(0, 3))
+def test_an_instances_density_is_that_of_its_trace(program, seed):
+    batch = answer(Program(lockstep, program, 4, least=2, keep=True), AskingRuntime(seed))
+    for i in range(4):
+        assert batch.log_densities[i].item() == pytest.approx(log_density(batch.trace(i)), rel=1e-5, abs=1e-5)
+
+
+def returning(mine: Trace, alone: Trace) -> Trace:
+    whole = mine.copy()
+    whole.record(alone["_RETURN"])
+    return whole
+
+
+def log_density(sites: Trace) -> float:
+    return sum(each.detach().double().sum().item() for each in sites.compute_batch_log_pdf().values())
+
+
+@given(st.lists(distributions(), min_size=1, max_size=1), st.integers(0, 2))
+def test_every_distribution_is_drawn_and_scored_as_each_alone(drawn, seed):
+    def model():
+        return (yield Sample("x", drawn[0]))
+
+    batch = together(model, 4, seed, keep=True)
+    for i, value in enumerate(batch.values):
+        site = batch.trace(i)["x"]
+        assert site.value is value
+        assert value.shape == drawn[0].batch_shape + drawn[0].event_shape
+        assert batch.log_densities[i].item() == pytest.approx(batch_log_density(site).double().sum().item(), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_parameters_of_their_own(numbers):
+    """Each instance has other arguments, of other ranks, and other values, scales and masks."""
+
+    def model():
+        mu = yield Sample("mu", Normal, 0.0, 1.0)
+        rate = yield Sample("rate", Gamma, 2.0, 1.0)
+        yield Sample("row", Normal(torch.tensor([1.0, 2.0, 3.0]) * mu, rate))
+        yield Observe("y", Normal, torch.tensor([0.5, 1.5]), mu, rate)
+        yield Observe("z", Exponential, 1.5, rate)
+        yield from scale(masked, scale=0.5 + torch.as_tensor(rate))(mu)
+        yield factor("f", -(torch.as_tensor(mu) ** 2))
+        return mu
+
+    def masked(mu):
+        yield from mask(two, mask=torch.tensor([True, mu > 0]))(mu)
+
+    def two(mu):
+        yield Observe("two", Normal(torch.as_tensor(mu).expand(2), 1.0), torch.tensor([0.1, 0.2]))
+
+    batch = together(model, 7, numbers=numbers, keep=True)
+    assert all(isinstance(value, float if numbers else torch.Tensor) for value in batch.values)
+    assert [group.name for group in batch.groups] == ["mu", "rate", "row", "y", "z", "two", "f"]
+    for i in range(7):
+        mine = batch.trace(i)
+        alone = run(trace(replay(model, guide_trace=mine)).traced())
+        assert log_density(alone) == pytest.approx(log_density(mine), rel=1e-6)
+        assert batch.log_densities[i].item() == pytest.approx(log_density(alone), rel=1e-6)
+
+
+def test_draws_have_the_distributions_moments():
+    def model():
+        x = yield Sample("x", Normal, 3.0, 2.0)
+        p = yield Sample("p", Beta, 2.0, 3.0)
+        k = yield Sample("k", Poisson, 4.0)
+        return x, p, k
+
+    n = 4000
+    values = torch.tensor(together(model, n, numbers=True).values)
+    error = torch.tensor([2.0, math.sqrt(0.04), 2.0]) / math.sqrt(n)
+    assert bool(((values.mean(0) - torch.tensor([3.0, 0.4, 4.0])).abs() < 4 * error).all())
+
+
+# A program again
+
+
+def walk():
+    x, i = 0.0, 0
+    while True:
+        x = yield Sample(f"x_{i}", Normal, x, 1.0)
+        if (yield Sample(f"stop_{i}", Bernoulli, 0.4)):
+            return x
+        i += 1
+
+
+def test_its_messages_are_those_of_the_groups():
+    sites = run(trace(lockstep).traced(walk, 50))
+    batch = sites["_RETURN"].value
+    assert sites["x_0"].value.shape == (50,)
+    assert len(sites["x_1"].value) == 50 - int(sites["stop_0"].value.sum())
+    assert sites["x_1"].infer["instances"] == tuple(i for i, stop in enumerate(sites["stop_0"].value) if not stop)
+    assert any(name.startswith("instance_") for name in sites)  # the last who walk
+    assert sites.log_pdf().item() == pytest.approx(batch.log_densities.sum().item(), rel=1e-5)
+
+
+def test_a_name_that_comes_again_is_numbered():
+    def model():
+        if (yield Sample("first", Bernoulli, 0.5)):
+            yield Sample("x", Normal, 0.0, 1.0)
+        yield Sample("z", Normal, 0.0, 1.0)
+
+    names = list(run(trace(lockstep).traced(model, 40)))
+    assert names[1:-1] == ["first", "x", "z", "z#2"] or names[1:-1] == ["first", "z", "x", "z#2"]
+
+
+def test_poutines_act_on_the_batch_and_each_instance_sees_it():
+    def model():
+        return (yield from trace(inner).traced())
+
+    def inner():
+        return (yield Sample("x", Normal, 0.0, 1.0))
+
+    data = torch.arange(4.0)
+    batch = run(scale(condition(lockstep, data={"x": data}), scale=0.5)(model, 4))
+    for i, sites in enumerate(batch.values):
+        assert sites["x"].is_observed
+        assert sites["x"].scale == 0.5
+        assert sites["x"].value == sites["_RETURN"].value == data[i]
+    assert torch.allclose(batch.log_densities, 0.5 * Normal(0.0, 1.0).log_prob(data).double())
+
+
+def test_it_is_stable_and_one_seed_is_one_result():
+    assert together(walk, 20, 1).values == together(walk, 20, 1).values != together(walk, 20, 2).values
+
+
+def test_a_batch_of_batches():
+    batch = together(lambda: lockstep(walk, 3), 4, keep=True)
+    assert batch.log_densities.shape == (4,)
+    inner = torch.stack([each.log_densities.sum() for each in batch.values])
+    assert torch.allclose(inner, batch.log_densities)
+
+
+def test_parameters_are_shared_and_have_gradients():
+    def model():
+        w = yield Param("w", torch.tensor(0.5))
+        x = yield Sample("x", Normal(w, 1.0))
+        yield Observe("y", Normal(x, 1.0), torch.tensor(2.0))
+        return w
+
+    params = ParamStore()
+    batch = together(model, 5, params=params)
+    assert all(each is batch.values[0] for each in batch.values)
+    batch.log_densities.sum().backward()
+    assert all(each.grad is not None and each.grad != 0 for each in params.parameters())
+
+
+def test_messages_of_the_users_own_pass_one_by_one():
+    def model():
+        x = yield Sample("x", Normal, 0.0, 1.0)
+        return x, (yield Ask("a", question=x))
+
+    runtime = AskingRuntime()
+    batch = answer(Program(lockstep, model, 4), runtime)
+    assert [ask.name for ask in runtime.asked] == ["a"] * 4
+    assert all(answered == 2 * x for x, answered in batch.values)
+
+
+def test_each_instance_counts_its_own_plates():
+    def model():
+        counters = []
+        for _ in range(2):
+
+            @plate("twice", 2)
+            def inside(_):
+                site = yield from trace(one).traced()
+                return site["x"].cond_indep_stack[0].counter
+
+            counters.append((yield from inside()))
+        return counters
+
+    def one():
+        yield Sample("x", Normal(torch.zeros(2), 1.0))
+
+    assert together(model, 4).values == ([1, 2],) * 4
+
+
+def test_computed_values_and_values_that_are_no_numbers():
+    def model():
+        x = yield Sample("x", Normal, 0.0, 1.0)
+        yield Deterministic("twice", 2 * x)
+        return (yield Deterministic("word", "abc"))
+
+    batch = together(model, 4, keep=True)
+    assert batch.values == ("abc",) * 4
+    assert all(batch.trace(i)["twice"].value == 2 * batch.trace(i)["x"].value for i in range(4))
+
+
+# What goes wrong
+
+
+class Broken(Exception):
+    pass
+
+
+def failing(opened):
+    number = len(opened)
+    opened.append(number)
+    try:
+        x = yield Sample("x", Normal, 0.0, 1.0)
+        if number == 2:
+            raise Broken
+        yield Sample("y", Normal, x, 1.0)
+    finally:
+        opened.append("closed")
+
+
+def test_an_instance_that_raises_is_named_and_all_others_are_closed():
+    opened: list = []
+    with pytest.raises(Broken) as raised:
+        together(lambda: failing(opened), 5)
+    assert raised.value.__notes__ == ["in run 2 of 5", "after the answer to its site 'x'"]
+    assert opened.count("closed") == 5
+
+
+def test_what_the_runtime_refuses_is_thrown_into_the_instance_that_it_is_about():
+    caught = []
+
+    numbers = iter(range(5))
+
+    def model():
+        number = next(numbers)
+        try:
+            yield Sample("x", Normal, 0.0, -1.0 if number == 3 else 1.0)
+        except DistributionError as error:
+            caught.append(number)
+            raise error
+
+    with pytest.raises(DistributionError, match="site 'x'") as raised:
+        together(model, 5)
+    assert caught == [3]
+    assert raised.value.__notes__[-1] == "in run 3 of 5"
+
+
+@pytest.mark.parametrize("value", [torch.zeros(3), torch.tensor(0.0), 0.0, torch.zeros(4, 2)])
+def test_an_answer_of_the_wrong_shape(value):
+    with pytest.raises(BatchError, match=r"site 'x': expected a value of shape \(4,\), the first dimension for the 4 instances"):
+        run(condition(lockstep, data={"x": value})(lambda: coin_of("x"), 4))
+
+
+def coin_of(name):
+    return (yield Sample(name, Normal, 0.0, 1.0))
+
+
+def test_a_number_of_instances_that_is_none():
+    with pytest.raises(ValueError, match="positive number of instances, got 0"):
+        together(walk, 0)
+
+
+def test_a_batch_that_kept_nothing_has_no_traces():
+    with pytest.raises(ValueError, match="keep=True"):
+        together(walk, 4).trace(0)
+
+
+@pytest.mark.slow
+def test_ten_thousand_in_flight_leave_nothing_open_and_give_the_memory_back():
+    state = Counter()
+
+    def model():
+        state["open"] += 1
+        state["most"] = max(state["most"], state["open"])
+        try:
+            return (yield from walk())
+        finally:
+            state["open"] -= 1
+
+    batch = together(model, 10_000, numbers=True)
+    assert (state["open"], state["most"], len(batch.values)) == (0, 10_000, 10_000)
+    batch = None
+    gc.collect()
+    before = len(gc.get_objects())
+    gc.disable()  # what was made must go without the collector
+    try:
+        together(model, 10_000, numbers=True)
+        assert len(gc.get_objects()) < before + 2_000
+    finally:
+        gc.enable()
+    with pytest.raises(Broken):
+        together(breaking_at(7_000, model), 10_000, numbers=True)
+    assert state["open"] == 0
+    gc.collect()  # the traceback that pytest keeps holds on to the frames
+    assert len(gc.get_objects()) < before + 2_000
+
+
+def breaking_at(stop, model):
+    number = iter(range(10_000))
+
+    def breaking():
+        i = next(number)
+        yield from model()
+        if i == stop:
+            raise Broken
+
+    return breaking
+
+
+def test_a_finished_batch_is_freed_without_the_collector():
+    class Held:
+        pass
+
+    held: list = []
+
+    def model():
+        mine = Held()
+        held.append(weakref.ref(mine))
+        yield Sample("x", Normal, 0.0, 1.0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        together(model, 10)
+        assert all(each() is None for each in held)
+    finally:
+        gc.enable()
