@@ -143,13 +143,14 @@ class Running(Generic[T]):
         except StopIteration as stop:
             self.value = stop.value
 
-    def places(self) -> tuple[Place, ...]:
-        """Where each of its generators waits, outermost first."""
-        nested = (generator for frame in self._run.frames for generator in _nested(frame.generator))
-        found = ((getattr(each, "gi_code", None), getattr(each, "gi_frame", None)) for each in nested)
-        return tuple(
-            Place(code.co_filename, frame.f_lineno, code.co_qualname) for code, frame in found if code is not None and frame is not None
-        )
+    def places(self, most: int = 50) -> tuple[Place, ...]:
+        """Where its generators wait, outermost first: of a program that is deeper than that, the innermost ``most``."""
+        found: list[Place] = []
+        for frame in reversed(self._run.frames):
+            if len(found) >= most:
+                break
+            found += map(_place, reversed([*_nested(frame.generator)]))
+        return tuple(found[:most])[::-1]
 
     def close(self) -> None:
         self._engine.close()
@@ -424,9 +425,16 @@ def _bad_reply(site: Any) -> BadReply:
 
 def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:
     *_, generator = _nested(generator)
-    code, frame = getattr(generator, "gi_code", None), getattr(generator, "gi_frame", None)
-    where = f"{code.co_qualname}, line {frame.f_lineno} of {code.co_filename}," if code is not None and frame is not None else "a program"
+    place = _place(generator)
+    where = f"{place.function}, line {place.line} of {place.file}," if place.line else "a program"
     return NotAMessage(f"{where} yielded {yielded!r}, which is no message and no program{hint_for(yielded)}")
+
+
+def _place(generator: Coroutine[Any]) -> Place:
+    code, frame = getattr(generator, "gi_code", None), getattr(generator, "gi_frame", None)
+    if code is None or frame is None:  # a generator that is not Python's own
+        return Place(type(generator).__module__, 0, type(generator).__qualname__)
+    return Place(code.co_filename, frame.f_lineno, code.co_qualname)
 
 
 def _nested(generator: Coroutine[Any]) -> Iterator[Coroutine[Any]]:

@@ -67,3 +67,14 @@ def test_leaving_it_closes_all(steps: int):
             running.reply(running.message.evolve(value=1.0)) if step else running.begin()
     assert watched.started == watched.ended == min(steps, 1)
     assert not watched.still_open
+
+
+def test_of_a_deep_program_it_tells_the_innermost_places():
+    def deep(n: int):
+        return (yield Sample("x", Normal(0.0, 1.0))) if n == 0 else (yield from Program(deep, n - 1))
+
+    with Running(Program(deep, 20_000)) as running:
+        running.begin()
+        places = running.places()
+        assert len(places) == 50 and places[-1].function.endswith("deep")
+        assert len(running.places(most=3)) == 3 and running.places(most=3) == places[-3:]

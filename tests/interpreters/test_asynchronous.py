@@ -37,6 +37,7 @@ from poutine import (
 from poutine.laws import Ask, chains, difference, outcome, programs
 from poutine.laws.outcome import Outcome, failed, finished
 from poutine.laws.watch import Watched
+from tests.interpreters.held import hold
 
 D = Normal(0.0, 1.0)
 
@@ -177,11 +178,11 @@ async def never(site: Any) -> Any:
     (lambda site: giving(torch.tensor(float("nan"))), "cannot score"),
 ])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:coroutine 'never' was never awaited:RuntimeWarning")
-def test_an_answer_of_the_wrong_kind(answer, problem):
-    watched = Watched(coin)
+def test_an_answer_of_the_wrong_kind(monkeypatch, answer, problem):
+    held, watched = hold(monkeypatch), Watched(coin)
     with pytest.raises(WrongAnswer, match=f"site 'x': .*{problem}"):
         asyncio.run(run_async(Program(watched), answers={"x": answer}))
-    assert watched.started == watched.ended == 1 and not watched.still_open
+    assert len(held) == watched.started == watched.ended == 1 and not watched.still_open
 
 
 async def giving(value: Any) -> Any:
@@ -210,7 +211,7 @@ def test_an_error_of_an_awaitable_is_thrown_in_at_the_yield():
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-def test_a_task_that_is_cancelled_closes_its_program(swallows):
+def test_a_task_that_is_cancelled_closes_its_program(monkeypatch, swallows):
     thrown: list[type] = []
 
     def body():
@@ -230,31 +231,31 @@ def test_a_task_that_is_cancelled_closes_its_program(swallows):
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    watched = Watched(body)
+    held, watched = hold(monkeypatch), Watched(body)
     asyncio.run(cancelled())
-    assert watched.started == watched.ended == 1 and not watched.still_open
+    assert len(held) == watched.started == watched.ended == 1 and not watched.still_open
     again = [asyncio.CancelledError, GeneratorExit] if swallows else []
     assert thrown == [asyncio.CancelledError, *again], "thrown in at the yield, and to who swallows it, again at the next one"
 
 
-def test_a_timeout_is_a_cancellation():
+def test_a_timeout_is_a_cancellation(monkeypatch):
     async def in_time() -> None:
         async with asyncio.timeout(0.01):
             await run_async(Program(watched), answers={Sample: never})
 
-    watched = Watched(model)
+    held, watched = hold(monkeypatch), Watched(model)
     with pytest.raises(TimeoutError):
         asyncio.run(in_time())
-    assert watched.started == watched.ended == 1 and not watched.still_open
+    assert len(held) == watched.started == watched.ended == 1 and not watched.still_open
 
 
-def test_a_coroutine_that_is_dropped_closes_its_program():
-    watched = Watched(model)
+def test_a_coroutine_that_is_dropped_closes_its_program(monkeypatch):
+    held, watched = hold(monkeypatch), Watched(model)
     coroutine = run_async(Program(watched), answers={Sample: lambda site: asyncio.sleep(0)})
     coroutine.send(None)  # to where it awaits
     assert watched.running
     coroutine.close()
-    assert watched.started == watched.ended == 1 and not watched.still_open
+    assert len(held) == watched.started == watched.ended == 1 and not watched.still_open
 
 
 # Many
@@ -299,18 +300,18 @@ def test_so_many_are_in_flight_and_no_more(limit):
     assert most == min(limit, 20) and in_flight == 0
 
 
-def test_the_first_error_cancels_the_others_and_says_which():
+def test_the_first_error_cancels_the_others_and_says_which(monkeypatch):
     def failing(n):
         yield Await("w", asyncio.sleep, 0)
         if n == 3:
             raise ArithmeticError("of mine")
         yield Await("never", never, None)
 
-    watched = Watched(failing)
+    held, watched = hold(monkeypatch), Watched(failing)
     with pytest.raises(ArithmeticError, match="of mine") as caught:
         asyncio.run(run_all([Program(watched, n) for n in range(100)], limit=10))
     assert caught.value.__notes__ == ["in program 3 of run_all"]
-    assert watched.started == watched.ended == 10 and not watched.still_open
+    assert len(held) == watched.started == watched.ended == 10 and not watched.still_open
 
 
 def test_what_a_program_awaited_was_cancelled():

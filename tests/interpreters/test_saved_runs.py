@@ -237,3 +237,21 @@ def test_a_program_that_is_no_more(monkeypatch):
     monkeypatch.delattr(sys.modules[__name__], "learning")
     with pytest.raises(RecordError, match="the program cannot be found any more .AttributeError.*: pass it to resume"):
         resume("run.step")
+
+
+def test_an_edit_is_saved_with_the_run():
+    def local():
+        return (yield Sample("x", D)) + (yield Sample("y", D))
+
+    point = begin(local).reply(5.0).finish()
+    save(point, "run.step")
+    assert resume("run.step", Program(local)).here.value == point.value
+
+
+def test_parameters_that_have_changed_are_told():
+    def starting(init: float):
+        return (yield Param("w", torch.tensor(init)))
+
+    save(begin(Program(starting, 1.0)).step(), "run.step")
+    departure = resume("run.step", Program(starting, 2.0)).departure
+    assert departure is not None and departure.problem == "expected the value 1, got 2"

@@ -36,6 +36,7 @@ from poutine.laws import Ask, AskingRuntime, Outcome, chains, difference, outcom
 from poutine.laws.outcome import failed, finished
 from poutine.laws.watch import Watched
 from poutine.runtime import draw_site
+from tests.interpreters.held import hold
 
 D = Normal(0.0, 1.0)
 
@@ -324,22 +325,22 @@ def test_a_program_that_does_not_do_the_same_twice_is_told():
     lambda point: next(point.walk()),
     lambda point: [each.index for each in point.walk()],
 ])  # fmt: skip
-def test_no_move_leaves_a_generator_open(move):
-    watched = Watched(model)
+def test_no_move_leaves_a_generator_open(monkeypatch, move):
+    held, watched = hold(monkeypatch), Watched(model)
     move(begin(Program(watched), seed=1))
     gc.collect()  # of walks that were left
-    assert watched.started == watched.ended >= 1 and not watched.still_open
+    assert held and watched.started == watched.ended >= 1 and not watched.still_open
 
 
-def test_a_cursor_keeps_one_run_open_and_closes_it():
-    watched = Watched(model)
+def test_a_cursor_keeps_one_run_open_and_closes_it(monkeypatch):
+    held, watched = hold(monkeypatch), Watched(model)
     with Cursor(begin(Program(watched), seed=1)) as cursor:
         for _ in range(3):
             cursor.step()
         assert watched.started == 2 and watched.running, "one to begin with, and one that goes on"
         cursor.here = cursor.here.back()
         cursor.step()
-        assert watched.started == 3
+        assert len(held) == watched.started == 3
     assert watched.started == watched.ended and not watched.still_open
 
 
@@ -362,3 +363,20 @@ def test_an_interrupted_move_loses_nothing():
 
 def test_a_traced_program_returns_its_trace():
     assert begin(trace(model).traced(), seed=3).finish().value == run(trace(model).traced(), seed=3)
+
+
+def test_a_name_that_is_visited_again_is_drawn_anew_whatever_the_way():
+    """Draws are keyed by the visit, too: those that were replayed, edited or observed count."""
+
+    def walking():
+        values = []
+        for _ in range(4):
+            values.append((yield Sample("x", D)))
+        return [float(value) for value in values]
+
+    expected = run(walking, seed=5)
+    assert len(set(expected)) == 4
+    start = begin(walking, seed=5)
+    assert start.step(2).back().step().finish().value == expected
+    assert start.step().reply(9.0).step().finish().value == [expected[0], 9.0, *expected[2:]]
+    assert [each.name for each in compare(start.finish(), start.step().reply(9.0).finish()).sites] == ["x#2"]
