@@ -22,22 +22,26 @@ distributions" (1988).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
 import torch
 
+from interpreters.batches.batch import Batch
 from interpreters.errors import DegenerateWeights, GuideMismatch, NotVectorizable
+from interpreters.lockstep import lockstep
 from interpreters.posterior import Posterior
 from interpreters.weighted.ancestors import Ancestors
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
 from interpreters.weighted.particles import Particles, computed_or_drawn, joined
 from interpreters.weighted.scores import score
+from interpreters.weighted.varying import Collected, Lockstep, prior_weight
 from interpreters.weighted.vectorization import Vectorization, vectorize
 from interpreters.weighted.weights import ess
 from poutine import (
+    BlockPoutine,
     Choice,
     Coroutine,
     Observe,
@@ -51,6 +55,8 @@ from poutine import (
     run,
 )
 from poutine.trace_graph import is_subsample
+
+Plan = Vectorization | Lockstep  # how particles run, if not one by one
 
 
 @attrs.frozen(eq=False)
@@ -70,7 +76,7 @@ def infer(
     params: ParamStore | None = None,
     num_draws: int | None = None,
 ) -> Posterior:
-    """The posterior of ``program`` by importance sampling, vectorised where the program allows it.
+    """The posterior of ``program`` by importance sampling, vectorised where the program allows it, and in lockstep where not.
 
     ::
 
@@ -84,22 +90,20 @@ def infer(
     return run(Program(importance_resampling, program, num_particles, guide, vectorization, num_draws), seed, params)
 
 
-def vectorization_of(
-    program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None
-) -> Vectorization | None:
-    """How to run the particles at once; None, and one line in the log, if they can only run one by one."""
+def vectorization_of(program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None) -> Plan:
+    """How to run the particles: many in one run or, with one line in the log, each a run of its own, in lockstep."""
     try:
         return vectorize(program, guide, seed=seed, params=params)
     except NotVectorizable as error:
-        logging.getLogger(__name__).warning("particles run one by one, which is slower: %s", " ".join(str(error).split()))
-        return None
+        logging.getLogger(__name__).warning("particles run in lockstep, which is slower: %s", " ".join(str(error).split()))
+        return Lockstep()
 
 
 def importance_resampling(
     program: Program[Any],
     num_particles: int,
     guide: Program[Any] | None = None,
-    vectorization: Vectorization | None = None,
+    vectorization: Plan | None = None,
     num_draws: int | None = None,
 ) -> Coroutine[Posterior]:
     """``importance``, then ``num_draws`` equally weighted draws from the particles, as the site ``"ancestors"``.
@@ -115,17 +119,19 @@ def importance_resampling(
 
 
 def importance(
-    program: Program[Any], num_particles: int, guide: Program[Any] | None = None, vectorization: Vectorization | None = None
+    program: Program[Any], num_particles: int, guide: Program[Any] | None = None, vectorization: Plan | None = None
 ) -> Coroutine[Particles]:
     """``num_particles`` weighted particles.
 
-    One by one, the draws of particle i are named ``"particle_i/name"``; with a ``vectorization`` (see ``vectorize``), particles
-    run in batches under a vectorised plate, and the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
+    One by one, the draws of particle i are named ``"particle_i/name"``. With a ``vectorization`` (see ``vectorization_of``), particles
+    run in batches, under a vectorised plate or in ``lockstep``; the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
     """
     if num_particles < 1:
         raise ValueError(f"expected a positive number of particles, got {num_particles}")
     if vectorization is None:
         return (yield from _one_by_one(program, num_particles, guide))
+    if isinstance(vectorization, Lockstep):
+        return (yield from _in_lockstep(program, num_particles, guide, vectorization))
     return (yield from _in_batches(program, num_particles, guide, vectorization))
 
 
@@ -176,13 +182,42 @@ def _shape(site: Choice) -> tuple[int, ...]:
 
 
 def _one_by_one(program: Program[Any], num_particles: int, guide: Program[Any] | None) -> Coroutine[Particles]:
-    parts: list[Particles] = []
+    particles = []
     for i in range(num_particles):
-        particle = yield from NumberedPoutine(weighted, f"particle_{i}")(program, guide)
+        particles.append((yield from NumberedPoutine(weighted, f"particle_{i}")(program, guide)))
+    return _of_each(particles)
+
+
+def _of_each(particles: Sequence[Weighted]) -> Particles:
+    """Particles that ran on their own, in one."""
+    parts = []
+    for particle in particles:
         draws = {name: torch.as_tensor(value).detach().unsqueeze(0) for name, value in computed_or_drawn(particle.trace)}
         log_weight = sum((term.sum() for term in particle.terms), start=torch.zeros(()))
-        parts.append(Particles(draws, log_weight.unsqueeze(0), parts[0].trace if parts else particle.trace))
+        parts.append(Particles(draws, log_weight.unsqueeze(0), particles[0].trace))
     return joined(parts)
+
+
+def _in_lockstep(program: Program[Any], num_particles: int, guide: Program[Any] | None, plan: Lockstep) -> Coroutine[Particles]:
+    way = _from_the_prior if guide is None else _from_the_guide
+    parts: list[Particles] = []
+    for b, size in enumerate(plan.batches(num_particles)):
+        parts.append((yield from NumberedPoutine(way, f"batch_{b}")(program, size, guide)))
+    return joined(parts)
+
+
+def _from_the_prior(program: Program[Any], size: int, _: None) -> Coroutine[Particles]:
+    """The densities of many particles are one operation, too."""
+    collected = Collected()
+    hidden = BlockPoutine(lockstep, hide_types=["observe", "deterministic"])
+    batch: Batch[Any] = yield from hidden(program, size, score=prior_weight, note=collected.note)
+    return Particles(collected.draws(size), batch.log_densities.detach(), collected.trace)
+
+
+def _from_the_guide(program: Program[Any], size: int, guide: Program[Any]) -> Coroutine[Particles]:
+    """The draws of many particles are one operation; each weighs itself."""
+    batch: Batch[Weighted] = yield from lockstep(Program(weighted, program, guide), size, score=lambda request, site: None)
+    return _of_each(batch.values)
 
 
 def _in_batches(

@@ -67,6 +67,7 @@ def lockstep(
     numbers: bool = False,
     least: int = 3,
     score: Score = density,
+    note: Callable[[Group], object] | None = None,
     keep: bool = False,
 ) -> Coroutine[Batch[T]]:
     """Runs ``number`` instances of ``program`` together, and returns their ``Batch``.
@@ -86,6 +87,7 @@ def lockstep(
     least:    the size of the smallest group that is asked for at once.
     score:    from a group's request and its finished site to a log density of the site's batch shape, which is summed for each
               instance; None counts nothing. Sites that an instance hides do not count.
+    note:     is called with each finished ``Group`` that is not hidden.
     keep:     keep the messages, for ``batch.trace(i)``.
 
     Raises ``BatchError`` at an answer of the wrong shape. What an instance raises leaves with a note that tells which one it was;
@@ -93,7 +95,7 @@ def lockstep(
     """
     if number < 1:
         raise ValueError(f"expected a positive number of instances, got {number}")
-    batch = _Batching(Fleet(as_program(program), number), number, numbers, least, score, keep)
+    batch = _Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep)
     whole: Batch[T] = yield Handling(Program(batch.run), {Message: Rule(down=batch.remember)})
     return whole
 
@@ -101,9 +103,11 @@ def lockstep(
 class _Batching:
     """How one batch asks, and what it remembers of it."""
 
-    def __init__(self, fleet: Fleet[Any], number: int, numbers: bool, least: int, score: Score, keep: bool) -> None:
+    def __init__(
+        self, fleet: Fleet[Any], number: int, numbers: bool, least: int, score: Score, note: Callable[[Group], object] | None, keep: bool
+    ) -> None:
         self.fleet = fleet
-        self.numbers, self.least, self.score, self.keep = numbers, least, score, keep
+        self.numbers, self.least, self.score, self.note, self.keep = numbers, least, score, note, keep
         self.scores = Scores(number)
         self.groups: list[Group] = []
         self._named: Counter[str] = Counter()
@@ -140,7 +144,7 @@ class _Batching:
             whole = stacked(asked, self._name(name), self.numbers)
             site = yield from self._asked(whole.message, asked.sealed)
             rows = whole.rows(site, self.numbers)
-            self._note(Group(name, asked.members, site, rows, whole), whole.message, asked.sealed)
+            self._finish(Group(name, asked.members, site, rows, whole), whole.message, asked.sealed)
         except Exception as error:
             self._fail(asked, error)
             return
@@ -152,7 +156,7 @@ class _Batching:
             if isinstance(request, (Choice, Deterministic)):
                 site = yield from self._asked(request.evolve(name=f"instance_{i}/{request.name}"), sealed)
                 site = site.evolve(name=request.name)
-                self._note(Group(request.name, (i,), site, (site.value,)), request, sealed)
+                self._finish(Group(request.name, (i,), site, (site.value,)), request, sealed)
             else:
                 site = yield from self._asked(request, sealed)
         except Exception as error:
@@ -168,18 +172,21 @@ class _Batching:
             self._fail(asked, error)
             return
         sites = [self._numbered(i, site) if isinstance(site, EnterPlate) else site for i in asked.members]
-        if self.keep and not (asked.sealed or isinstance(site, EnterPlate)):
-            self.groups.extend(Group(site.name, (i,), site, (site.value,)) for i in asked.members)
+        if isinstance(site, Param):
+            self._finish(Group(site.name, asked.members, site, [site.value] * len(asked.members)), asked.requests[0], asked.sealed)
         self._reply(site.name, asked.members, [each.value for each in sites], lambda j: _resealed(sites[j], asked.sealed))
 
     def _numbered(self, i: int, entry: EnterPlate) -> Message:
         return entry.evolve(value=PlateEntry(next(self._entries[i, entry.name]), entry.value.around))
 
-    def _note(self, group: Group, request: Any, sealed: bool) -> None:
+    def _finish(self, group: Group, request: Any, sealed: bool) -> None:
+        """Scores and notes a group, if it is not hidden."""
         if sealed:
             return
         if isinstance(group.site, Choice):
             self.scores.add(group.members, self.score(request, group.site))
+        if self.note is not None:
+            self.note(group)
         if self.keep:
             self.groups.append(group)
 

@@ -21,7 +21,7 @@ class Group:
     name:     the site's name in each of ``members``, the numbers of the instances that asked.
     site:     the finished message of all of them.
     rows:     each one's value.
-    stacked:  how ``site`` was made of theirs; None if a single one asked, and ``site`` is its own.
+    stacked:  how ``site`` was made of theirs; None if it is each one's own: of a single one, or a parameter's.
     """
 
     name: str

@@ -32,10 +32,9 @@ class Result(Protocol):
 
 
 def importance_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Posterior:
-    """Importance sampling, vectorised where the model allows it."""
+    """Importance sampling, vectorised where the model allows it, and in lockstep where not."""
     vectorization = vectorization_of(program, guide, seed=options.seed)
-    steps = options.num_samples if vectorization is None else len(vectorization.batches(options.num_samples))
-    with progress_bar(steps, "particle" if vectorization is None else "batch") as step:
+    with progress_bar(len(vectorization.batches(options.num_samples)), "batch") as step:
         watched = WatchPoutine(importance_resampling, step)
         result: Posterior = run(watched(program, options.num_samples, guide, vectorization, options.num_draws), options.seed)
     return result

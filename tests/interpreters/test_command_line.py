@@ -171,11 +171,11 @@ def test_a_guide_takes_what_it_needs_of_the_data(capsys: pytest.CaptureFixture[s
     assert guided and plain and int(guided[1]) > 1.5 * int(plain[1])
 
 
-def test_particles_one_by_one_are_said_in_a_line(capsys: pytest.CaptureFixture[str]):
+def test_particles_in_lockstep_are_said_in_a_line(capsys: pytest.CaptureFixture[str]):
     assert main(["infer", "m.py:branching", "--data", "d.json", "--num-samples", "150"]) == 0
     out, err = capsys.readouterr()
     assert err.startswith(
-        "poutine: warning: particles run one by one, which is slower: run for 11 particles at once, it raises RuntimeError"
+        "poutine: warning: particles run in lockstep, which is slower: run for 11 particles at once, it raises RuntimeError"
     )
     assert "150/150" in err and "slope" in out
 
@@ -190,7 +190,7 @@ def test_data_that_one_draw_makes_impossible(capsys: pytest.CaptureFixture[str],
     Path("d.json").write_text('{"y": [1.0, 2.0]}')
     assert main(["infer", "m.py:bounded", "--data", "d.json", "--seed", str(seed)]) == 0
     out, err = capsys.readouterr()
-    assert "theta" in out and "one by one" not in err
+    assert "theta" in out and "in lockstep" not in err
 
 
 def test_strange_names_and_values_are_written(capsys: pytest.CaptureFixture[str]):

@@ -17,11 +17,13 @@ from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
 from interpreters.posterior import Posterior
 from interpreters.weighted.particles import Particles
+from interpreters.weighted.varying import Lockstep
 from interpreters.weighted.vectorization import vectorize
 from poutine import (
     Coroutine,
     Deterministic,
     DistributionError,
+    DuplicateSite,
     MaskPoutine,
     Observe,
     Param,
@@ -30,6 +32,7 @@ from poutine import (
     Sample,
     ScalePoutine,
     SubstitutePoutine,
+    log_density,
     plate,
     run,
     substitute,
@@ -142,6 +145,13 @@ def exactly(measure: Any) -> Any:
 @pytest.mark.parametrize("model, guide", MODELS)
 def test_the_expected_weighted_output_is_the_models_measure(model: Any, guide: Any, num_particles: int):
     algorithm = Program(importance, Program(model), num_particles, guide and Program(guide))
+    assert expectation(algorithm, weighted_points) == exactly(unnormalized(Program(model), point_of_trace))
+
+
+@pytest.mark.parametrize("num_particles", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("model, guide", MODELS)
+def test_so_it_is_in_lockstep(model: Any, guide: Any, num_particles: int):
+    algorithm = Program(importance, Program(model), num_particles, guide and Program(guide), Lockstep())
     assert expectation(algorithm, weighted_points) == exactly(unnormalized(Program(model), point_of_trace))
 
 
@@ -266,18 +276,48 @@ def test_as_many_particles_as_elements_of_a_plate(num_particles: int):
     assert torch.allclose(particles.log_weights, expected) and particles.log_weights.shape == (num_particles,)
 
 
-def test_a_site_that_is_in_some_particles_only_is_nan_in_the_others():
-    draws = run(Program(importance, Program(branching), 40)).draws
+@pytest.mark.parametrize("plan", [None, Lockstep(), Lockstep(15)])
+def test_a_site_that_is_in_some_particles_only_is_nan_in_the_others(plan: Any):
+    draws = run(Program(importance, Program(branching), 40, None, plan)).draws
     assert torch.equal(draws["b"].isnan(), draws["a"] == 0)
 
 
-def test_shapes_that_differ_from_particle_to_particle_are_an_error():
+def test_in_lockstep_particles_weigh_what_they_weigh_one_by_one():
+    """Also where their structure varies, and a name comes back in another round."""
+
+    def wandering() -> Coroutine[None]:
+        n, x = 0, f64(0.0)
+        while n < 3 and bool((yield Sample(f"go_{n}", Bernoulli, 0.7))):
+            x = yield Sample(f"x_{n}", Normal, x, f64(1.0))
+            n += 1
+        yield Observe("end", Normal, f64(0.5), x, f64(1.0))
+
+    together = run(Program(importance, Program(wandering), 200, None, Lockstep(150)))
+    assert len(together.log_weights) == 200
+    for i in (0, 7, 149, 150, 199):
+        data = {name: draws[i] for name, draws in together.draws.items() if not draws[i].isnan()}
+        alone = run(Program(importance, substitute(wandering, data=data)(), 1))
+        observed = [site for site in alone.trace.nodes.values() if isinstance(site, Observe)]
+        assert together.log_weights[i].item() == pytest.approx(sum(log_density(site).item() for site in observed), rel=1e-12)
+
+
+def test_in_lockstep_a_name_twice_in_one_particle_is_an_error():
+    def twice() -> Coroutine[None]:
+        yield Sample("x", Normal, 0.0, 1.0)
+        yield Sample("x", Normal, 0.0, 1.0)
+
+    with pytest.raises(DuplicateSite, match="site 'x'"):
+        run(Program(importance, Program(twice), 5, None, Lockstep()))
+
+
+@pytest.mark.parametrize("plan", [None, Lockstep()])
+def test_shapes_that_differ_from_particle_to_particle_are_an_error(plan: Any):
     def ragged() -> Coroutine[None]:
         n = yield Sample("n", Categorical(torch.ones(3)))
         yield Sample("x", Normal(torch.zeros(int(n)), 1.0))
 
     with pytest.raises(ValueError, match="site 'x' has different shapes"):
-        run(Program(importance, Program(ragged), 20))
+        run(Program(importance, Program(ragged), 20, None, plan))
 
 
 def test_all_particles_share_the_parameters():
@@ -304,10 +344,10 @@ def test_a_seed_is_a_result_and_nothing_global_is_touched():
     assert states[1:] == (numpy.random.get_state()[1].tolist(), random.getstate())
 
 
-def test_a_model_that_does_not_broadcast_runs_one_by_one_and_says_so(caplog: pytest.LogCaptureFixture):
+def test_a_model_that_does_not_broadcast_runs_in_lockstep_and_says_so(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING, "interpreters"):
         infer(Program(branching), 10)
-    assert len(caplog.records) == 1 and "one by one" in caplog.text
+    assert len(caplog.records) == 1 and "in lockstep" in caplog.text
     with caplog.at_level(logging.WARNING, "interpreters"):
         infer(SCHOOLS, 10)
     assert len(caplog.records) == 1
