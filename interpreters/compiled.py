@@ -31,7 +31,7 @@ from interpreters.density import Density
 from interpreters.kernels import inductor
 from interpreters.kernels.adapter import SYMBOL, adapter
 from interpreters.kernels.gradients import grad_and_value
-from interpreters.kernels.graphs import Captured
+from interpreters.kernels.graphs import Captured, NotStraight
 from interpreters.kernels.launches import read
 from interpreters.kernels.library import default_directory, library, recall, remember
 from interpreters.kernels.recording import record
@@ -42,6 +42,7 @@ ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 TIERS: Final = ("native", "callable", "eager")
 MOST_OPERATIONS: Final = 1000  # of a graph that Inductor is given: it takes about a second for 400, and more than twice that for 800
+NARROW: Final = 64  # numbers in a tensor, up to which it does not matter how good a loop over them is
 _SCALES: Final = (0.1, 0.5, 0.5, 1.0)  # of the points, in unconstrained space
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
@@ -133,13 +134,18 @@ class _Compiler:
         return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, constants))
 
     def _build(self, lowered: Captured, path: Path) -> None:
+        """Our own C++ takes a second to make; Inductor's takes several, and has better loops."""
         cpp = path.with_suffix(".cpp")
-        if lowered.has_loops or lowered.size > MOST_OPERATIONS:
-            cpp.write_text(unrolled(lowered))
-            inductor.build_plain(cpp, path)
-        else:
-            cpp.write_text(self._fused(lowered))
-            inductor.build_fused(cpp, path)
+        must = lowered.has_loops or lowered.size > MOST_OPERATIONS
+        if must or (lowered.is_double and lowered.widest <= NARROW):
+            try:
+                cpp.write_text(unrolled(lowered))
+                return inductor.build_plain(cpp, path)
+            except NotStraight:
+                if must:
+                    raise
+        cpp.write_text(self._fused(lowered))
+        return inductor.build_fused(cpp, path)
 
     def _fused(self, lowered: Captured) -> str:
         source = inductor.source(lowered, self.points[0])

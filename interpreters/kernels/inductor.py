@@ -33,7 +33,7 @@ def decompositions() -> Table:
 
     def mv(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         if matrix.numel() <= FUSED_MV:
-            return (matrix * vector).sum(1)
+            return (matrix.t().contiguous() * vector.unsqueeze(1)).sum(0)  # by columns, laid out so when constants are folded
         return torch.mm(matrix, vector.unsqueeze(1)).squeeze(1)
 
     aten = torch.ops.aten
