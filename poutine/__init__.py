@@ -28,7 +28,10 @@ from poutine.aliases import (
 from poutine.bijections import bijection_to, ordered, positive_ordered
 from poutine.dense import PlateUse, vectorized_plates
 from poutine.densities import batch_log_density, log_density
-from poutine.driver import Fleet, Place, Running, answer, drive
+from poutine.driver.engine import answer, drive
+from poutine.driver.fleet import Fleet
+from poutine.driver.places import Place
+from poutine.driver.running import Running
 from poutine.equality import same
 from poutine.errors import (
     AlreadyObserved,

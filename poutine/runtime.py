@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from poutine.driver import answer
+from poutine.driver.engine import answer
 from poutine.errors import DistributionError, UnhandledMessage
 from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, PlateEntry, Sample, Sealed, is_distribution
 from poutine.params import ParamStore

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from poutine.driver import answer
+from poutine.driver.engine import answer
 from poutine.equality import same
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.ask import Ask, AskingRuntime

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from poutine.driver import answer
+from poutine.driver.engine import answer
 from poutine.laws.ask import Ask, AskingRuntime
 from poutine.laws.watch import Boom, Mine, Watched
 from poutine.messages import Message

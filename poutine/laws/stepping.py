@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from poutine.driver import drive
+from poutine.driver.engine import drive
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.ask import AskingRuntime
 from poutine.laws.outcome import Outcome, failed, finished

@@ -1,0 +1,36 @@
+"""Where a generator waits."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import attrs
+
+from poutine.program import Coroutine
+
+
+@attrs.frozen
+class Place:
+    """Where a generator waits: a line of a file, in a function."""
+
+    file: str
+    line: int
+    function: str
+
+
+def place_of(generator: Coroutine[Any]) -> Place:
+    code, frame = getattr(generator, "gi_code", None), getattr(generator, "gi_frame", None)
+    if code is None or frame is None:  # a generator that is not Python's own
+        return Place(type(generator).__module__, 0, type(generator).__qualname__)
+    return Place(code.co_filename, frame.f_lineno, code.co_qualname)
+
+
+def nested(generator: Coroutine[Any]) -> Iterator[Coroutine[Any]]:
+    """``generator``, and those that it has delegated to with ``yield from``."""
+    while True:
+        yield generator
+        inner = getattr(generator, "gi_yieldfrom", None)
+        if not isinstance(inner, Generator):
+            return
+        generator = inner

@@ -1,0 +1,168 @@
+"""The stack of frames of one run: who waits for whom, and where an error goes."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+
+from poutine.driver.places import nested, place_of
+from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step
+from poutine.errors import BadReply, NotAMessage, PoutineError
+from poutine.messages import Message
+from poutine.program import Coroutine, Handling, Program, hint_for, name_of, start, started
+
+
+class Frame:
+    """One running generator: a program's or, with an ``owner``, that of the ``around`` of the poutine whose scope has this base."""
+
+    __slots__ = ("generator", "owner", "pending", "poisoned", "scope", "send")
+
+    def __init__(self, generator: Coroutine[Any], scope: Scope, owner: int | None = None) -> None:
+        self.generator = generator
+        self.send = generator.send
+        self.scope = scope  # where its messages begin their way up
+        self.owner = owner
+        self.pending: Pending = None  # for the message that it has yielded
+        self.poisoned = False  # has it swallowed an error from outside before?
+
+
+@attrs.frozen
+class Poison:
+    """An error from outside, which nobody in the frames from ``base`` on may swallow."""
+
+    error: BaseException
+    base: int
+
+
+class Run:
+    """The stack of frames of one run. The last frame runs; each waits for the one after it."""
+
+    __slots__ = ("error", "frames", "poison", "reply")
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.reply: Any = None  # what the last frame is sent next,
+        self.error: BaseException | None = None  # or what is thrown into it
+        self.poison: Poison | None = None
+
+    def take_error(self) -> BaseException:
+        error, self.error = self.error, None
+        return cast(BaseException, error)
+
+    def ascend(self, frame: Frame, message: Any, step: Step) -> Message | None:
+        """Takes what ``frame`` yielded up the chain; None if something else comes first: a program, a coroutine, an error."""
+        if self.poison is not None:
+            self._raise_again(frame, self.poison)
+            return None
+        if step is FOREIGN:
+            self._open(frame, message)
+            return None
+        kind = type(message)
+        pending: Pending = None
+        while step is not OUT:
+            try:
+                if step.around is not None:
+                    self._push(started(step.around(message), step.around), step.outside, step.base)
+                    frame.pending = pending
+                    return None
+                if step.down is not None:
+                    pending = (step.down, step.base, pending)
+                if step.up is not None:
+                    message = step.up(message)
+                    if type(message) is not kind:
+                        kind = _kind_of(message, step.up)
+                        step = step.outside[kind]
+                        continue
+            except BaseException as error:
+                self.fail(error, step.base)
+                return None
+            step = step.outer  # type: ignore[assignment]  # only OUT has none; a cast would be called at every step
+        frame.pending = pending
+        return message  # type: ignore[no-any-return]  # _kind_of has looked
+
+    def fail(self, error: BaseException, base: int) -> None:
+        """An error from the poutine whose scope has this ``base`` (0: from the runtime) is to be thrown into the last frame."""
+        if isinstance(error, PoutineError):
+            error.__traceback__ = None  # the place to look at is the yield, not this library
+        if self.poison is not None:
+            base = min(base, self.poison.base)
+        self.error, self.poison = error, Poison(error, base)
+
+    def close(self) -> None:
+        """Closes what is still open, innermost first; raises the first error that this raises, after closing all."""
+        first: BaseException | None = None
+        while self.frames:
+            try:
+                self.frames.pop().generator.close()
+            except BaseException as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def _open(self, frame: Frame, yielded: Any) -> None:
+        """Runs a program that ``frame`` yielded, in its place."""
+        try:
+            if isinstance(yielded, Program):
+                self._push(start(yielded), frame.scope)
+            elif isinstance(yielded, Handling):
+                scope = Scope(yielded.rules, frame.scope, len(self.frames)) if yielded.rules else frame.scope
+                self._push(start(yielded.program), scope)
+            else:
+                self.fail(_not_a_message(frame.generator, yielded), OUT.base)
+        except BaseException as error:
+            self.error = error
+
+    def _push(self, generator: Coroutine[Any], scope: Scope, owner: int | None = None) -> None:
+        self.frames.append(Frame(generator, scope, owner))
+        self.reply = None
+
+    def returned(self, frame: Frame, value: Any) -> bool:
+        """``frame`` has ended with ``value``; True if that is a coroutine's site, for the frame before it."""
+        self.frames.pop()
+        if self.poison is not None and len(self.frames) <= self.poison.base:
+            self._leave(frame, self.poison.error)  # it was swallowed to the last: the run fails all the same
+            return False
+        self.reply = value
+        return frame.owner is not None
+
+    def raised(self, frame: Frame, error: BaseException) -> None:
+        self.frames.pop()
+        self._leave(frame, error)
+
+    def _leave(self, frame: Frame, error: BaseException) -> None:
+        """``error`` goes from ``frame``, which has ended, to the frame before it."""
+        if self.poison is not None and len(self.frames) <= self.poison.base:
+            self.poison = None
+        if not self.frames:
+            raise error
+        if frame.owner is not None:
+            self.fail(error, frame.owner)
+        else:
+            self.error = error
+
+    def _raise_again(self, frame: Frame, poison: Poison) -> None:
+        """``frame`` has yielded although an error from outside is still on its way."""
+        if not frame.poisoned:
+            frame.poisoned = True
+            self.error = poison.error
+            return
+        self.frames.pop()
+        try:
+            frame.generator.close()
+        except Exception as error:  # the error that was swallowed is the one to tell of
+            poison.error.add_note(f"{frame.generator!r} could not be closed after it had swallowed this: {error!r}")
+        self._leave(frame, poison.error)
+
+
+def _kind_of(message: Any, up: Any) -> type[Message]:
+    if not isinstance(message, Message):
+        raise BadReply(f"expected a message from {name_of(up)} on the way up, got {message!r}; return the request, rewritten or as it came")
+    return type(message)
+
+
+def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:
+    *_, generator = nested(generator)
+    place = place_of(generator)
+    where = f"{place.function}, line {place.line} of {place.file}," if place.line else "a program"
+    return NotAMessage(f"{where} yielded {yielded!r}, which is no message and no program{hint_for(yielded)}")
