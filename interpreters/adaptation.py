@@ -10,8 +10,11 @@ Metric: its inverse stands for the covariance of the posterior.
   becomes the elder, which is in use, and a new one begins; so what was seen early is forgotten. As nuts-rs does it
   (Seyboldt, Carlson and Carpenter, "Preconditioning Hamiltonian Monte Carlo by minimizing Fisher divergence", 2026,
   arXiv:2603.18845, the diagonal case).
-- Dense: the covariance of the draws, shrunk to a multiple of the identity, after windows that double in length (Stan
-  Reference Manual, "HMC algorithm parameters"; stan/mcmc/windowed_adaptation.hpp, covar_adaptation.hpp).
+- Dense: in coordinates scaled so, the matrix S that carries the gradients' covariance G into the draws' covariance C,
+  S G S = C, which for a normal posterior is its covariance, exact from dim + 1 draws on. Only directions in which it differs from
+  the identity by more than ``CUTOFF`` are kept, so that noise adds nothing, and without strong correlations it is the diagonal
+  metric again. It is renewed at the ends of windows, each half as long as all that came before. (The same source, the full and
+  the low-rank case; the solution S is the geometric mean of C and the inverse of G: Bhatia, "Positive Definite Matrices", ch. 4.)
 
 Positions are unconstrained; a gradient is that of the log density, in nats.
 """
@@ -32,6 +35,10 @@ SHRINKAGE: Final = 10.0  # mu: the log of this many times the step size is what 
 _GAMMA: Final = 0.05
 _OFFSET: Final = 10.0  # t_0
 _FORGET: Final = 0.75  # kappa
+
+CUTOFF: Final = 2.0  # nuts-rs' as well
+RIDGE: Final = 1e-5  # added to both covariances, so that where fewer draws than dimensions say nothing, nothing is changed
+MOST_DENSE: Final = 32  # dimensions, up to which the metric "auto" is dense: beyond, its products cost more than many a density
 
 LOWEST: Final = 1e-20
 HIGHEST: Final = 1e20
@@ -68,9 +75,9 @@ def is_scale(value: Any) -> Any:
 
 
 @jitable
-def shrunk(scatter: Any, count: Any, diagonal: Any) -> Any:
-    """An entry of the dense inverse metric, of a covariance over ``count`` draws; ``diagonal`` is 1 on it, and 0 off it."""
-    return count / (count + 5.0) * scatter / (count - 1.0) + 1e-3 * 5.0 / (count + 5.0) * diagonal
+def is_kept(eigenvalue: Any) -> Any:
+    """Whether a direction of the dense metric is kept; not of a nan."""
+    return (eigenvalue > CUTOFF) | (eigenvalue < 1.0 / CUTOFF)
 
 
 @jitable
@@ -84,25 +91,23 @@ def diagonal_schedule(num_warmup: int) -> npt.NDArray[np.int64]:
 
     10 in the first 30 % and 80 later, as long as as many draws are left; the last 15 % are for the step size alone.
     """
-    end = num_warmup - int(0.15 * num_warmup)
     draws = np.arange(num_warmup)
-    enough = np.where(draws < int(0.3 * num_warmup), 10, 80)
-    schedule = np.where(draws + enough > end, NEVER, enough)
-    return np.where(draws < end, schedule, 0).astype(np.int64)
+    return _until_the_end(draws, np.where(draws < int(0.3 * num_warmup), 10, 80))
 
 
 def dense_schedule(num_warmup: int) -> npt.NDArray[np.int64]:
-    """The same for the dense metric, which is computed at the ends of windows only: 1 there.
+    """The same for the dense metric: a third of the draws so far, at least 10; and the last that is learned from ends a window.
 
-    75 draws for the step size alone, windows of 25, 50, 100, … draws, of which the last is stretched, and 50 for the step size.
+    For a matrix takes longer to know than its diagonal, and is renewed only when a window ends.
     """
-    first, window, last = (75, 25, 50) if num_warmup >= 150 else (int(0.15 * num_warmup), NEVER, int(0.1 * num_warmup))
-    schedule = np.zeros(num_warmup, np.int64)
-    end = num_warmup - last
-    schedule[first:end] = NEVER
-    start = first
-    while start < end and num_warmup >= 20:
-        stop = start + window if start + 3 * window <= end else end
-        schedule[stop - 1] = 1
-        start, window = stop, 2 * window
+    draws = np.arange(num_warmup)
+    schedule = _until_the_end(draws, np.maximum(10, draws // 3))
+    learning = np.flatnonzero(schedule)
+    schedule[learning[-1:]] = 1
     return schedule
+
+
+def _until_the_end(draws: npt.NDArray[np.int64], enough: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    end = len(draws) - int(0.15 * len(draws))
+    schedule = np.where(draws + enough > end, NEVER, enough)
+    return np.where(draws < end, schedule, 0).astype(np.int64)

@@ -30,7 +30,7 @@ def nuts(
     *,
     target_accept: float = 0.8,
     max_depth: int = 10,
-    metric: str = "diagonal",
+    metric: str = "auto",
     step_size: float | None = None,
     threads: int | None = None,
     chunk: int | None = None,
@@ -46,7 +46,7 @@ def nuts(
 
     target_accept:  closer to 1, steps are shorter and divergences fewer.
     max_depth:      a trajectory has less than 2 ** max_depth leapfrogs.
-    metric:         "diagonal", learned from draws and gradients, or "dense", from draws.
+    metric:         "diagonal" or "dense", both learned from draws and gradients; "auto" is dense up to 32 dimensions.
     step_size:      where to start; by default it is tried out. Without warmup it stays.
     threads:        at most so many chains at once; by default as many as there are processors.
     chunk:          the draws of a chain that are handed over at a time; by default at most 1000, and 8 MiB.

@@ -47,10 +47,9 @@ def to_velocity(scale: Any, dense: Any, momentum: Any, velocity: Any) -> None:
     """The inverse metric times the momentum."""
     for i in range(len(scale)):
         velocity[i] = scale[i] * momentum[i]
-    for i in range(len(dense)):  # of a diagonal metric this is empty
-        velocity[i] = 0.0
-        for j in range(len(dense)):
-            velocity[i] += dense[i, j] * momentum[j]
+    for j in range(len(dense)):  # of a diagonal metric this is empty
+        for i in range(len(dense)):  # over a row of the symmetric matrix: several at once
+            velocity[i] = (velocity[i] if j else 0.0) + dense[j, i] * momentum[j]
 
 
 @jitable
@@ -77,20 +76,6 @@ def kinetic(point: Any) -> float:
     for i in range(point.shape[1]):
         total += point[2, i] * point[3, i]
     return 0.5 * total
-
-
-@jitable
-def cholesky(matrix: Any, factor: Any) -> bool:
-    """Writes the lower Cholesky factor; False, with ``factor`` half written, if the matrix is not positive definite."""
-    for i in range(len(matrix)):
-        for j in range(i + 1):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= factor[i, k] * factor[j, k]
-            if i == j and not total > 0.0:
-                return False
-            factor[i, j] = math.sqrt(total) if i == j else total / factor[j, j]
-    return True
 
 
 def leapfrog_tensor(

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from interpreters.adaptation import dense_schedule, diagonal_schedule
+from interpreters.adaptation import MOST_DENSE, dense_schedule, diagonal_schedule
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -32,6 +32,7 @@ UPDATES: Final = 4
 DRAW: Final = 0  # how many draws were made, warmup included
 ELDER: Final = 1  # how many draws the estimate in use has seen,
 YOUNGER: Final = 2  # and the one that will replace it
+KEPT: Final = 3  # how many directions of the dense metric were kept; 0 if it is a diagonal one
 
 # The second axis of ``Machine.moments``
 DRAW_MEAN, DRAW_SCATTER, GRADIENT_MEAN, GRADIENT_SCATTER = range(4)
@@ -48,11 +49,12 @@ class Machine(NamedTuple):
     position, gradient:  [dim] each: the last draw, unconstrained, and the gradient of the log density there.
     log_density:  [1], in nats.
     scale:        [dim], the diagonal of the inverse metric.
-    dense:        [dim, dim], the inverse metric, or [0, 0] if it is diagonal.
+    dense:        [dim, dim], the inverse metric, or [0, 0] if it is always diagonal.
     factor:       its lower Cholesky factor.
-    scatter:      like dense, the sum of products of deviations of the draws.
+    products:     [2, 2, dim, dim], or [2, 2, 0, 0]: of the elder and of the younger estimate, the sums of products of deviations,
+                  of draws and of gradients. Only the lower triangles count.
     moments:      [2, 4, dim]: of the elder and of the younger estimate, means and sums of squared deviations.
-    averaging:    [5], counts: [3], see the columns above.
+    averaging:    [5], counts: [4], see the columns above.
     """
 
     position: Any
@@ -61,7 +63,7 @@ class Machine(NamedTuple):
     scale: Any
     dense: Any
     factor: Any
-    scatter: Any
+    products: Any
     moments: Any
     averaging: Any
     counts: Any
@@ -83,8 +85,8 @@ class Machine(NamedTuple):
         n = dim if dense else 0
         eye = np.broadcast_to(np.eye(n), (chains, n, n))
         zeros = [np.zeros((chains, *shape)) for shape in ((dim,), (dim,), (1,))]
-        rest = [eye.copy(), eye.copy(), np.zeros((chains, n, n)), np.zeros((chains, 2, 4, dim)), np.zeros((chains, 5))]
-        return cls._make([*zeros, np.ones((chains, dim)), *rest, np.zeros((chains, 3), np.int64)])
+        rest = [eye.copy(), eye.copy(), np.zeros((chains, 2, 2, n, n)), np.zeros((chains, 2, 4, dim)), np.zeros((chains, 5))]
+        return cls._make([*zeros, np.ones((chains, dim)), *rest, np.zeros((chains, 4), np.int64)])
 
 
 class Settings(NamedTuple):
@@ -109,15 +111,19 @@ class Settings(NamedTuple):
 
 @attrs.frozen
 class Options:
-    """What a user may set. The defaults are Stan's."""
+    """What a user may set. The defaults are Stan's. The metric "auto" must be ``resolved`` before it is used."""
 
     target_accept: float = attrs.field(default=0.8, validator=[attrs.validators.gt(0.0), attrs.validators.lt(1.0)])
     max_depth: int = attrs.field(default=10, validator=[attrs.validators.ge(1), attrs.validators.le(20)])
-    metric: str = attrs.field(default="diagonal", validator=attrs.validators.in_(("diagonal", "dense")))
+    metric: str = attrs.field(default="diagonal", validator=attrs.validators.in_(("auto", "diagonal", "dense")))
     num_steps: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     length: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
     step_size: float | None = None
     max_energy_error: float = 1000.0
+
+    def resolved(self, dim: int) -> Options:
+        """With a metric for ``dim`` dimensions in place of "auto"."""
+        return self if self.metric != "auto" else attrs.evolve(self, metric="dense" if 1 < dim <= MOST_DENSE else "diagonal")
 
     @property
     def is_dense(self) -> bool:

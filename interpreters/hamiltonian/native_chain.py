@@ -7,15 +7,25 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from interpreters import adaptation
-from interpreters.hamiltonian import integrator, jit, machine, native_adaptation, native_tree, philox, turning
+from interpreters.hamiltonian import (
+    integrator,
+    jit,
+    machine,
+    native_adaptation,
+    native_metric,
+    native_tree,
+    philox,
+    symmetric,
+    turning,
+)
 from interpreters.hamiltonian.integrator import GRADIENT, POSITION, copy, kinetic, leapfrog
 from interpreters.hamiltonian.jit import entry, jitable
 from interpreters.hamiltonian.machine import DRAW, LOG_STEP, Settings
 from interpreters.hamiltonian.native_adaptation import adapt
-from interpreters.hamiltonian.native_tree import Transition, Work, refresh, transition
+from interpreters.hamiltonian.native_tree import Transition, Work, refresh, rows, transition
 from interpreters.hamiltonian.philox import MERGE, uniform
 
-_PARTS: Final = (adaptation, integrator, jit, machine, native_adaptation, native_tree, philox, turning)
+_PARTS: Final = (adaptation, integrator, jit, machine, native_adaptation, native_metric, native_tree, philox, symmetric, turning)
 
 
 @jitable
@@ -23,11 +33,11 @@ def fixed_transition(density: Any, chain: Any, me: int, work: Work, settings: Se
     """One draw of plain HMC (Neal 2011, figure 2): as many leapfrogs as asked for, forwards, then accept or stay."""
     start = refresh(chain, me, work, settings)
     point, value, num_steps = work.ends[1], chain.log_density[0], 0
-    step = math.exp(chain.averaging[LOG_STEP])
+    step, dense = math.exp(chain.averaging[LOG_STEP]), chain.dense[: rows(chain)]
     steps = settings.num_steps if settings.length == 0.0 else max(1, min(1 << settings.max_depth, int(settings.length / step)))
     error = 0.0
     while num_steps < steps and -math.inf < error <= settings.max_error:
-        value = leapfrog(density, chain.scale, chain.dense, point, work.value, step)
+        value = leapfrog(density, chain.scale, dense, point, work.value, step)
         error = kinetic(point) - value - start
         num_steps += 1
     diverging = not -math.inf < error <= settings.max_error
@@ -60,7 +70,7 @@ def _made(fingerprint: str) -> Callable[..., int]:
             copy(work.chosen[0, POSITION], chain.position)
             copy(work.chosen[0, GRADIENT], chain.gradient)
             chain.log_density[0] = made.log_density
-            adapt(chain, settings, made.acceptance, made.place, made.diverging)
+            adapt(chain, work.room, settings, made.acceptance, made.place, made.diverging)
             chain.counts[DRAW] += 1
             copy(chain.position, positions[done])
             row = statistics[done]

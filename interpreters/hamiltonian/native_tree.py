@@ -21,7 +21,7 @@ import numpy as np
 
 from interpreters.hamiltonian.integrator import GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, to_momentum, to_velocity
 from interpreters.hamiltonian.jit import jitable
-from interpreters.hamiltonian.machine import DRAW, LOG_STEP, Settings
+from interpreters.hamiltonian.machine import DRAW, KEPT, LOG_STEP, Settings
 from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normals, uniform
 from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
 from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_V, RHO, turns, turns_somewhere
@@ -37,6 +37,7 @@ class Work(NamedTuple):
     chosen:  [2, 2, dim], position and gradient of the sample, and of the new half's.
     value:   [1], where the density writes.
     extent:  [2], how many leaves the trajectory has on either side of its start.
+    room:    [3, dim, dim] for the dense metric, or [3, 0, 0].
     """
 
     ends: Any
@@ -46,11 +47,12 @@ class Work(NamedTuple):
     chosen: Any
     value: Any
     extent: Any
+    room: Any
 
     @classmethod
-    def empty(cls, dim: int, max_depth: int) -> Work:
+    def empty(cls, dim: int, max_depth: int, dense: bool) -> Work:
         shapes = (2, 4, dim), (2, dim), (max_depth + 1, 5, dim), (2, dim), (2, 2, dim), (1,)
-        return cls._make([*map(np.zeros, shapes), np.zeros(2, np.int64)])
+        return cls._make([*map(np.zeros, shapes), np.zeros(2, np.int64), np.zeros((3, dim, dim) if dense else (3, 0, 0))])
 
 
 class Transition(NamedTuple):
@@ -79,14 +81,20 @@ class Half(NamedTuple):
 
 
 @jitable
+def rows(chain: Any) -> int:
+    """How many rows of the dense metric are in use: none where ``scale`` says it all."""
+    return len(chain.dense) if chain.counts[KEPT] > 0 else 0
+
+
+@jitable
 def refresh(chain: Any, me: int, work: Work, settings: Settings) -> float:
     """A new momentum at both ends of the trajectory, which is a point; its energy."""
     point = work.ends[0]
     copy(chain.position, point[POSITION])
     copy(chain.gradient, point[GRADIENT])
     normals(settings.seed, me, chain.counts[DRAW], FOR_MOMENTUM, point[MOMENTUM])
-    to_momentum(chain.scale, chain.factor, point[MOMENTUM])
-    to_velocity(chain.scale, chain.dense, point[MOMENTUM], point[VELOCITY])
+    to_momentum(chain.scale, chain.factor[: rows(chain)], point[MOMENTUM])
+    to_velocity(chain.scale, chain.dense[: rows(chain)], point[MOMENTUM], point[VELOCITY])
     for row in range(len(point)):
         copy(point[row], work.ends[1, row])
     return kinetic(point) - chain.log_density[0]  # type: ignore[no-any-return]
@@ -134,11 +142,11 @@ def transition(density: Any, chain: Any, me: int, work: Work, settings: Settings
 def extend(density: Any, chain: Any, me: int, work: Work, settings: Settings, forwards: int, depth: int, start: float, before: int) -> Half:
     """Builds the new half of 2 ** ``depth`` leaves, as far as it goes without turning or diverging."""
     point = work.ends[forwards]
-    step = math.exp(chain.averaging[LOG_STEP]) * (2 * forwards - 1)
+    step, dense = math.exp(chain.averaging[LOG_STEP]) * (2 * forwards - 1), chain.dense[: rows(chain)]
     log_weight, acceptance = -math.inf, 0.0
     log_density, energy, chosen = 0.0, 0.0, 0
     for leaf in range(1 << depth):
-        value = leapfrog(density, chain.scale, chain.dense, point, work.value, step)
+        value = leapfrog(density, chain.scale, dense, point, work.value, step)
         here = kinetic(point) - value
         error = here - start
         if not -math.inf < error <= settings.max_error:  # nan, too

@@ -47,7 +47,7 @@ class NativeRun:
         self.plan, self.period, self.settings = plan, period, plan.options.settings(plan.seed, plan.num_warmup)
         self.machine = chains.machine
         self._kernel = kernel
-        self._work = [Work.empty(kernel.dim, plan.options.max_depth) for _ in range(plan.num_chains)]
+        self._work = [Work.empty(kernel.dim, plan.options.max_depth, plan.options.is_dense) for _ in range(plan.num_chains)]
         self._stop = np.zeros(1, np.int64)
         self._ready: list[deque[Part]] = [deque() for _ in range(plan.num_chains)]
         self._left = [plan.total - int(count) for count in self.machine.counts[:, DRAW]]  # not yet handed over

@@ -58,6 +58,7 @@ def sampled(
     The remaining arguments are told in ``nuts.nuts``. Raises ``NoStart``.
     """
     target = Target.of(target)
+    options = options.resolved(target.dim)
     seed = int((yield Sample("seed", Seeds())))
     size = max(1, min(1000, _NUMBERS // max(1, target.dim))) if chunk is None else chunk
     plan = Plan(seed, num_chains, num_warmup, num_draws, options, size, keep)

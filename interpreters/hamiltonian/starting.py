@@ -27,13 +27,14 @@ def started(
     """A machine before its first draw. Raises ``NoStart``.
 
     Positions are uniform on (-2, 2), and tried until the density and its gradient are finite, as Stan does it. The metric is
-    the identity or, as in nuts-rs, of coordinate i the inverse of the gradient's size; the step size is that of ``first_step``.
+    as in nuts-rs, of coordinate i the inverse of the gradient's size; the step size is that of ``first_step``.
     """
     machine = Machine.empty(chains, dim, options.is_dense).tensors(torch.device(device))
     position, value, gradient = find_positions(density, chains, dim, seed, names, device)
     machine.position[:], machine.log_density[:, 0], machine.gradient[:] = position, value, gradient
-    if not options.is_dense:
-        machine.scale[:] = gradient.abs().clamp(LOWEST, HIGHEST).reciprocal()
+    machine.scale[:] = gradient.abs().clamp(LOWEST, HIGHEST).reciprocal()
+    if options.is_dense:
+        machine.dense[:], machine.factor[:] = torch.diag_embed(machine.scale), torch.diag_embed(machine.scale.sqrt())
     step = torch.full((chains,), options.step_size or math.nan, dtype=torch.float64)
     log_step = first_step(density, machine, seed, options.target_accept).log() if options.step_size is None else step.log()
     machine.averaging[:, LOG_STEP] = machine.averaging[:, LOG_AVERAGE] = log_step

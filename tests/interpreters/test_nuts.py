@@ -32,7 +32,7 @@ def native_draw(kernel: CKernel, machine: Machine, settings: Settings) -> tuple[
     chains, dim = machine.position.shape
     positions, statistics = np.zeros((chains, 1, dim)), np.zeros((chains, 1, len(STATISTICS)))
     for c in range(chains):
-        work, go = Work.empty(dim, settings.max_depth), np.zeros(1, np.int64)
+        work, go = Work.empty(dim, settings.max_depth, machine.dense.shape[-1] > 0), np.zeros(1, np.int64)
         assert sample((kernel.address, kernel.user), machine.of(c), c, work, settings, go, positions[c], statistics[c]) == 1
     return positions[:, 0], statistics[:, 0]
 

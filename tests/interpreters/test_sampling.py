@@ -20,7 +20,7 @@ from interpreters.hamiltonian.machine import Machine, Options
 from interpreters.hamiltonian.notices import Chunk, NoticePoutine, Progress
 from interpreters.hamiltonian.philox import INITIAL, uniform
 from interpreters.hamiltonian.sampling import Seeds, resumed
-from interpreters.hamiltonian.starting import started
+from interpreters.hamiltonian.starting import first_step, started
 from interpreters.hamiltonian.targets import Target, differentiated
 from interpreters.hmc import hmc
 from interpreters.nuts import nuts
@@ -202,8 +202,9 @@ def test_no_start_says_what_was_not_finite():
 
 
 def test_the_first_step_size_is_right_to_a_factor_of_two():
-    machine = started(NORMAL.batched, 4, NORMAL.dim, 0, Options(metric="dense"))
-    steps = torch.tensor(machine.averaging[:, 0]).exp()
+    machine = started(NORMAL.batched, 4, NORMAL.dim, 0, Options()).tensors(torch.device("cpu"))
+    machine.scale[:] = 1.0
+    steps = first_step(NORMAL.batched, machine, 0, 0.8)
     assert bool((steps > 0.002).all() and (steps < 0.04).all())  # the smallest scale is 0.01, and 2 of it are unstable
 
 
