@@ -31,7 +31,7 @@ format: $(VENV)/installed ## Orders imports and lays out the code.
 deep: $(VENV)/installed ## Puts the laws to thousands of random programs each, others in each run.
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/laws
 
-bench: $(VENV)/benchmarks ## Prints the tables of speed, side by side with Pyro and NumPyro.
+bench: $(VENV)/benchmarks ## Prints the tables of speed, side by side with Pyro, NumPyro, nutpie and Stan.
 	$(BIN)/python -m tests.benchmarks.tracing
 	$(BIN)/python -m tests.benchmarks.kernels
 	$(BIN)/python -m tests.benchmarks.nuts

@@ -1,96 +1,130 @@
-"""Microseconds a leapfrog, and effective draws a second, of the native sampler. Run: python -m tests.benchmarks.nuts
+"""NUTS side by side with Stan, NumPyro and nutpie: effective draws a second, and microseconds a leapfrog, on nine posteriors.
 
-Each density is a C function called by its address. A leapfrog's time is that of a long run after warmup, on one chain, by the
-clock of the process; the density's own is measured by the same kind of call. ESS/s counts warmup, and not compilation: the
-smallest bulk ESS of all coordinates and their squares.
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.nuts [--models radon,arK] [--peers stan] [--chains 1,4] [--seeds 5] [--clock cpu]``
+
+ESS/s: the smallest bulk ESS of all parameters over the time of sampling, warmup included and compilation not; the median over
+seeds. 1000 draws after 1000 of warmup, target acceptance 0.8, all else each sampler's default; double precision. Four chains
+run on as many threads as there are processors. Where a sampler draws in unconstrained space (this one, nutpie) its draws are
+constrained after the clock has stopped. ``ratio`` is the ESS/s of this library over the peer's.
+
+us/leapfrog: the clock of the process over all leapfrogs of a run with all that belongs to draws, the best seed's. ``own``: the
+density with its gradient called by its address. ``compile``: on this machine now; what is on disk from an earlier run is read.
+
+Of a peer that is not installed a line says so. "nutpie, kernel" is no peer but its sampler on our compiled density: it tells
+what of the ratio is the sampler's. Pyro takes minutes for a chain that takes others milliseconds: name it to have it in.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+import argparse
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Final
 
-import numpy as np
-import torch
+from tests.benchmarks.racing import setting
+from tests.benchmarks.samplers.contestants import Make, NoModel
+from tests.benchmarks.samplers.problems import PROBLEMS
+from tests.benchmarks.samplers.race import Compiled, Score, race
 
-from interpreters.compiled import compile_density
-from interpreters.density import density
-from interpreters.examples.eight_schools import model
-from interpreters.hamiltonian.jit import call_density, entry
-from interpreters.hamiltonian.targets import NativeKernel as Kernel
-from interpreters.nuts import nuts
-from interpreters.results.extras import extra
-from poutine import Program, run
-from tests.interpreters.gaussians import CORRELATED, FUNNEL, NORMAL
-
-CALLS: Final = 1_000_000
-
-
-@entry
-def call_often(address, user, calls, position, gradient, value):
-    for _ in range(calls):
-        call_density(address, len(position), position.ctypes.data, gradient.ctypes.data, value.ctypes.data, user)
+OURS: Final = "poutine"
+REFERENCE: Final = "nutpie, kernel"
+CONTESTANTS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        OURS: ("with_poutine", "WithPoutine"),
+        "stan": ("with_stan", "WithStan"),
+        "numpyro": ("with_numpyro", "WithNumpyro"),
+        "nutpie": ("with_nutpie", "with_stan_density"),
+        REFERENCE: ("with_nutpie", "with_our_density"),
+        "pyro": ("with_pyro", "WithPyro"),
+    }
+)
+USUAL: Final = ("stan", "numpyro", "nutpie", REFERENCE)
 
 
-@contextmanager
-def timed(seconds: list[float], clock=time.perf_counter) -> Iterator[None]:
-    begun = clock()
-    yield
-    seconds.append(clock() - begun)
+def makers(peers: Sequence[str]) -> dict[str, Make]:
+    """Of those that are installed, how each is made for a posterior."""
+    found = {}
+    for name in (OURS, *peers):
+        module, maker = CONTESTANTS[name]
+        try:
+            found[name] = getattr(import_module(f"tests.benchmarks.samplers.{module}"), maker)
+        except ImportError as error:
+            print(f"{name} is left out: {error}")
+    return found
 
 
-def density_time(kernel: Kernel) -> float:
-    """Microseconds of one call."""
-    vectors = np.full(kernel.dim, 0.1), np.zeros(kernel.dim), np.zeros(1)
-    call_often(kernel.address, kernel.user, 1, *vectors)
-    seconds: list[float] = []
-    for _ in range(3):
-        with timed(seconds, time.process_time):
-            call_often(kernel.address, kernel.user, CALLS, *vectors)
-    return min(seconds) / CALLS * 1e6
+def entered(made: Mapping[str, Make], problem: str) -> dict[str, Compiled]:
+    """Those that have a model of the posterior, compiled."""
+    compiled = {}
+    for name, make in made.items():
+        with suppress(NoModel):
+            compiled[name] = Compiled.of(make, problem)
+    return compiled
 
 
-def leapfrog_time(kernel: Kernel, num_draws: int = 50_000) -> float:
-    """Microseconds of one leapfrog with all that belongs to a draw."""
-    seconds: list[float] = []
-    for _ in range(3):
-        with timed(seconds, time.process_time):
-            chains = run(Program(nuts, kernel, num_chains=1, num_warmup=300, num_draws=num_draws, threads=1), seed=1)
-    return min(seconds) / float(chains.statistics["n_steps"].sum()) * 1e6
+def lines(problem: str, num_chains: int, compiled: Mapping[str, Compiled], scores: Mapping[str, Score], clock: str) -> Iterator[str]:
+    ours = scores[OURS].per_second(clock)
+    for name, score in scores.items():
+        own, rate = compiled[name].sampler.own, score.per_second(clock)
+        ratio = "" if name == OURS else f"{ours / rate:.2f}" if rate else "inf"
+        cells = f"{rate:,.0f}", ratio, f"{score.ess:,.0f}", f"{score.leapfrogs:,.0f}", f"{score.per_leapfrog:.2f}"
+        row = *cells, "-" if own is None else f"{own:.2f}", f"{compiled[name].seconds:.1f}"
+        yield f"{problem:18}{num_chains:>7}{name:>16}" + "".join(f"{cell:>12}" for cell in row)
 
 
-def smallest_ess(draws: torch.Tensor) -> float:
-    ess = extra("arviz").ess
-    return min(float(ess(x.numpy())) for column in draws.unbind(dim=-1) for x in (column, column**2))
+def best_peer(scores: Mapping[str, Score], clock: str) -> str:
+    """The fastest of the peers, and how many times faster this library is."""
+    rates = {name: score.per_second(clock) for name, score in scores.items() if name not in (OURS, REFERENCE)}
+    best = max(rates, key=lambda name: rates[name], default=None)
+    return "" if best is None else f"{scores[OURS].per_second(clock) / rates[best]:.2f} times {best}"
 
 
-def rate(kernel: Kernel, num_chains: int) -> float:
-    """ESS a second; the median of runs with different seeds, which take milliseconds each."""
-    rates = []
-    for seed in range(7):
-        seconds: list[float] = []
-        with timed(seconds):
-            chains = run(Program(nuts, kernel, num_chains=num_chains), seed=seed)
-        rates.append(smallest_ess(chains.positions) / seconds[0])
-    return statistics.median(rates)
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.nuts")
+    parser.add_argument("--models", type=_one_of(PROBLEMS), default=list(PROBLEMS), help="by default all")
+    parser.add_argument("--peers", type=_one_of(CONTESTANTS), default=list(USUAL), help=f"of {', '.join(list(CONTESTANTS)[1:])}")
+    parser.add_argument("--chains", type=lambda text: [int(number) for number in text.split(",")], default=[1, 4])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu where other programs are at work")
+    return parser.parse_args()
 
 
-def kernels() -> dict[str, Kernel]:
-    y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
-    sigma = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], dtype=torch.float64)
-    schools = compile_density(density(Program(model, y, sigma)))
-    return {"five normals": NORMAL, "two correlated": CORRELATED, "funnel of four": FUNNEL, "eight schools": schools}
+def _one_of(names: Iterable[str]) -> Callable[[str], list[str]]:
+    def parse(text: str) -> list[str]:
+        unknown = set(text.split(",")) - set(names)
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} is none of {', '.join(names)}")
+        return text.split(",")
+
+    return parse
 
 
 def main() -> None:
-    run(Program(nuts, CORRELATED, num_warmup=1, num_draws=1), seed=0)  # compiles, or reads from the disk
-    print(f"{'':20} {'us/call':>8} {'us/leapfrog':>12} {'overhead':>9} {'ESS/s, 1 chain':>15} {'ESS/s, 4 chains':>16}")
-    for name, kernel in kernels().items():
-        own, whole = density_time(kernel), leapfrog_time(kernel)
-        print(f"{name:20} {own:8.3f} {whole:12.3f} {whole - own:9.3f} {rate(kernel, 1):15,.0f} {rate(kernel, 4):16,.0f}", flush=True)
+    options = arguments()
+    warnings.filterwarnings("ignore")  # the peers' own; ours are errors in the tests
+    made = makers([peer for peer in options.peers if peer != OURS])
+    print(setting("torch", *(name for name in ("numpyro", "nutpie", "httpstan", "pyro-ppl") if _is_installed(name))))
+    heads = "ESS/s", "ratio", "ESS", "leapfrogs", "us/leapfrog", "own", "compile, s"
+    print(f"{options.clock + ' clock':18}{'chains':>7}{'':>16}" + "".join(f"{head:>12}" for head in heads), flush=True)
+    verdicts = []
+    for problem in options.models:
+        compiled = entered(made, problem)
+        for num_chains in options.chains:
+            scores = race({name: one.sampler for name, one in compiled.items()}, range(options.seeds), num_chains)
+            print("\n".join(lines(problem, num_chains, compiled, scores, options.clock)), flush=True)
+            verdicts.append(f"{problem:18}{num_chains:>7}   {best_peer(scores, options.clock)}")
+    print("", "ESS/s against the best peer", *verdicts, sep="\n")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 if __name__ == "__main__":

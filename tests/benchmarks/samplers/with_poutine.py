@@ -1,0 +1,48 @@
+"""This library: the compiled density, and NUTS by its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from interpreters.compiled import Kernel, compile_density
+from interpreters.density import Density, density
+from interpreters.hamiltonian.machine import STATISTICS
+from interpreters.hamiltonian.notices import NoticePoutine
+from interpreters.nuts import nuts
+from poutine import Program, run
+from tests.benchmarks.samplers.by_address import time_of
+from tests.benchmarks.samplers.contestants import DRAWS, TARGET, WARMUP, Drawn, columns
+from tests.benchmarks.samplers.in_poutine import MODELS
+from tests.benchmarks.samplers.problems import PROBLEMS, Data, model_of
+
+
+def density_of(problem: str) -> Density:
+    return density(Program(MODELS[model_of(problem)], **tensors(PROBLEMS[problem]())))
+
+
+def tensors(data: Data) -> dict[str, Any]:
+    return {name: torch.as_tensor(value) if isinstance(value, np.ndarray) else value for name, value in data.items()}
+
+
+def constrained(density: Density, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The samples, each [chains, draws, *shape]."""
+    values = torch.func.vmap(torch.func.vmap(density.constrain))(positions)
+    return {name: values[name] for name in density.sites}
+
+
+class WithPoutine:
+    def __init__(self, problem: str) -> None:
+        self.density = density_of(problem)
+        self.kernel: Kernel = compile_density(self.density)
+        self.own = time_of(self.kernel.address, self.kernel.user, self.kernel.dim)
+        self.run(0, 1)  # the loop, which is the same for all models, is compiled or read from the disk
+
+    def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
+        steps: list[float] = []
+        counted = NoticePoutine(nuts, chunk=lambda chunk: steps.append(float(chunk.part.statistics[:, STATISTICS.index("n_steps")].sum())))
+        chains = run(counted(self.kernel, num_chains, WARMUP, DRAWS, target_accept=TARGET), seed=seed)
+        return lambda: Drawn(columns(constrained(self.density, chains.positions).values()), int(sum(steps)))
