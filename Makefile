@@ -36,6 +36,7 @@ bench: $(VENV)/benchmarks ## Prints the tables of speed, side by side with Pyro,
 	$(BIN)/python -m tests.benchmarks.kernels
 	$(BIN)/python -m tests.benchmarks.nuts
 	$(BIN)/python -m tests.benchmarks.lockstep
+	$(BIN)/python -m tests.benchmarks.enumeration
 
 $(VENV)/installed: setup.cfg pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)

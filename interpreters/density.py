@@ -5,7 +5,9 @@
    site's support is built when the site is reached, so that bounds may depend on other sites; its log Jacobian is added.
 3. The structure (names, order, shapes) is found by one run at the origin of unconstrained space. A later run that departs
    from it is refused, by site.
-4. Arguments of distributions are validated in that first run only: far out, where a sampler tries, the log density is
+4. Discrete sites with finitely many values are summed out: exactly, in the same run (see ``elimination``), so that the density is of
+   the continuous ones alone. ``discrete`` gives them back.
+5. Arguments of distributions are validated in that first run only: far out, where a sampler tries, the log density is
    nan or -inf, and no error.
 """
 
@@ -17,19 +19,30 @@ from typing import Any
 import attrs
 import torch
 
+from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
 from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained
+from interpreters.factor_graph.checking import check
+from interpreters.factor_graph.collecting import Collector, collected
+from interpreters.factor_graph.eliminating import log_evidence
+from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.validation import SkipValidation
 from poutine import ParamStore, Program, answer, as_program
 
 
 @attrs.frozen(eq=False)
 class Density:
-    """The log density of ``program``, in nats. Make it with ``density(program)``."""
+    """The log density of ``program``, in nats. Make it with ``density(program)``.
+
+    sites:   the continuous ones, which it is a function of.
+    summed:  the names of the discrete ones, in a plain run. ``rank`` is the number of batch dimensions that the program has.
+    """
 
     program: Program[Any]
     sites: Mapping[str, Coordinates]
     params: ParamStore
+    summed: tuple[str, ...] = ()
+    rank: int = 0
 
     @property
     def dim(self) -> int:
@@ -38,7 +51,7 @@ class Density:
 
     def __call__(self, position: torch.Tensor) -> torch.Tensor:
         """The log density at an unconstrained ``position`` of shape [dim], log Jacobian included: a scalar."""
-        evaluation = Unconstrained(self.sites, position)
+        evaluation = Unconstrained(self.sites, position, self._collector())
         self._run(evaluation)
         return evaluation.log_density
 
@@ -48,7 +61,7 @@ class Density:
 
     def log_prob(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The log density at constrained values by name, without Jacobian. **Law**: at the values of a trace, its ``log_pdf``."""
-        evaluation = Constrained(self.sites, values)
+        evaluation = Constrained(self.sites, values, self._collector())
         self._run(evaluation)
         return evaluation.log_density
 
@@ -67,27 +80,42 @@ class Density:
         return product
 
     def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The values of the samples and Deterministic sites at an unconstrained position."""
-        evaluation = Unconstrained(self.sites, position)
+        """The values of the samples and Deterministic sites at an unconstrained position, but of those that depend on what is summed out."""
+        evaluation = Unconstrained(self.sites, position, self._collector())
         self._run(evaluation)
         return evaluation.named
 
     def log_likelihood(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The log densities of the observations at an unconstrained position, by name, each of its site's batch shape."""
-        evaluation = Unconstrained(self.sites, position)
+        """The log densities of the observations at an unconstrained position, by name, each of its site's batch shape.
+
+        Those that depend on what is summed out have none of their own.
+        """
+        evaluation = Unconstrained(self.sites, position, self._collector())
         self._run(evaluation)
         return evaluation.likelihoods
 
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The position of constrained values. **Law**: ``unconstrain(constrain(u)) = u``."""
-        evaluation = Constrained(self.sites, values)
+        evaluation = Constrained(self.sites, values, self._collector())
         self._run(evaluation)
         parts = [evaluation.positions[name].reshape(-1) for name in self.sites]
         return torch.cat(parts) if parts else torch.zeros(0)
 
+    def discrete(self, position: torch.Tensor) -> Elimination:
+        """The exact posterior of the discrete sites, given that the continuous ones are at ``position``."""
+        evaluation = Unconstrained(self.sites, position, self._collector())
+        self._run(evaluation)
+        graph = evaluation.collector.graph() if evaluation.collector else None
+        if graph is None:
+            raise ValueError("the program has no discrete sites")
+        return Elimination(graph, log_evidence(graph))
+
     def at(self, program: Program[Any]) -> Density:
         """The same structure over other data: ``program`` must have the same latent sites and shapes."""
         return attrs.evolve(self, program=program)
+
+    def _collector(self) -> Collector | None:
+        return Collector(self.rank, asks=False) if self.summed else None
 
     def _run(self, evaluation: Evaluation) -> None:
         with SkipValidation():
@@ -98,11 +126,26 @@ class Density:
 
 
 def density(program: Program[Any], params: ParamStore | None = None) -> Density:
-    """Finds the latent sites of ``program`` and returns its log density as a function.
+    """Finds the latent sites of ``program`` and returns its log density as a function of the continuous ones.
 
-    Raises ``NotContinuous`` at a site that is discrete, subsampled or has no distribution, and what the program raises.
+    Where discrete ones are summed out, each site's log density is compared, once, with that of a run at single values.
+    Raises ``NotContinuous`` at a site that has infinitely many values, is subsampled or has no distribution, ``NotVectorizable`` where
+    discrete sites cannot be summed out, and what the program raises.
     """
     store = ParamStore() if params is None else params
     discovery = Discovery()
     answer(as_program(program), discovery.answers(store))
-    return Density(as_program(program), discovery.sites, store)
+    found = Density(as_program(program), discovery.sites, store, tuple(discovery.summed), discovery.rank)
+    return _compared(found, discovery) if found.summed else found
+
+
+def _compared(found: Density, discovery: Discovery) -> Density:
+    """``found``, whose program has been run for all values of its discrete sites, with as many dimensions as that took."""
+    collector = Collector(found.rank)
+    evaluation = Unconstrained(found.sites, torch.zeros(found.dim, dtype=torch.float64), collector)
+    try:
+        graph = collected(found.program, evaluation.answers(found.params), collector)
+    except TooFewDimensions as plates:
+        return _compared(attrs.evolve(found, rank=plates.needed), discovery)
+    check(graph, discovery.values, discovery.densities)
+    return found

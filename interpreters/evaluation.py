@@ -11,7 +11,10 @@ import torch
 from torch.distributions.transforms import Transform
 
 from interpreters.errors import NotContinuous, StructureChanged
-from poutine import Choice, Deterministic, Message, Observe, ParamStore, Runtime, Sample, batch_log_density, bijection_to
+from interpreters.factor_graph.collecting import Collector
+from interpreters.factor_graph.eliminating import log_evidence
+from interpreters.factor_graph.supports import is_finite, some_value
+from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, ParamStore, Runtime, Sample, batch_log_density, bijection_to
 
 WAY_OUT: Final = (
     "which sites there are must not depend on their values: make the branch a mask or a mixture, or use a method for such programs"
@@ -36,12 +39,21 @@ class Coordinates:
 
 
 class Evaluation:
-    """Adds up the log density of a run; a subclass says where each latent value comes from."""
+    """Adds up the log density of a run; a subclass says where each latent value comes from.
 
-    def __init__(self) -> None:
-        self.log_density = torch.zeros(())
+    collector:  for a program with discrete sites, which it sums out; None without.
+    named:      the values of continuous samples and of Deterministic sites; not those that depend on what is summed out.
+    """
+
+    def __init__(self, collector: Collector | None = None) -> None:
+        self.collector = collector
         self.named: dict[str, torch.Tensor] = {}
         self.likelihoods: dict[str, torch.Tensor] = {}
+        self._sum = torch.zeros(())
+
+    @property
+    def log_density(self) -> torch.Tensor:
+        return self._sum if self.collector is None else self._sum + log_evidence(self.collector.graph())
 
     def answers(self, params: ParamStore) -> Runtime:
         """What answers the messages of the run; parameters come from ``params``."""
@@ -49,15 +61,25 @@ class Evaluation:
         answers[Sample] = self._latent
         answers[Observe] = self._observe
         answers[Deterministic] = self._note
+        if self.collector is not None:
+            answers[EnterMarkov] = self.collector.enter
         return answers
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         """The value of a latent site with this bijection onto its support."""
         raise NotImplementedError
 
+    def discrete(self, site: Sample) -> Message:
+        """A latent site with finitely many values."""
+        if self.collector is None:
+            raise StructureChanged(f"site {site.name!r} was not discrete before; {WAY_OUT}")
+        return self.collector.enumerate(site)
+
     def _latent(self, site: Sample) -> Message:
         if site.is_decided:
             return self._score(site)
+        if is_finite(site):
+            return self.discrete(site)
         if site.name in self.named:
             raise StructureChanged(f"site {site.name!r} is sampled twice in one run; give every site its own name")
         site = site.evolve(value=self.locate(site, _bijection_of(site)))
@@ -69,26 +91,63 @@ class Evaluation:
         return site
 
     def _observe(self, site: Observe) -> Message:
-        self.likelihoods[site.name] = self._add(site)
+        density = self._add(site)
+        if not self._depends(density):
+            self.likelihoods[site.name] = density
         return site
 
     def _add(self, site: Choice) -> torch.Tensor:
+        if self.collector is not None:
+            return self.collector.add(site)
         density = batch_log_density(site)
-        self.log_density = self.log_density + density.sum()
+        self._sum = self._sum + density.sum()
         return density
 
+    def _known(self, sites: Mapping[str, Coordinates], site: Sample) -> Coordinates:
+        known = sites.get(site.name)
+        if known is None:
+            raise StructureChanged(f"site {site.name!r} was not there before; {WAY_OUT}")
+        shape = _shape_of(site) if self.collector is None else self.collector.plain_shape(site, len(known.shape))
+        if shape != known.shape:
+            raise StructureChanged(f"site {site.name!r} has shape {tuple(shape)} and had {tuple(known.shape)}; {WAY_OUT}")
+        return known
+
     def _note(self, site: Deterministic) -> Message:
-        self.named[site.name] = torch.as_tensor(site.value)
+        value = torch.as_tensor(site.value)
+        if not self._depends(value):
+            self.named[site.name] = value
         return site
+
+    def _depends(self, value: torch.Tensor) -> bool:
+        return self.collector is not None and self.collector.depends(value)
 
 
 class Discovery(Evaluation):
-    """Finds the latent sites, at the origin of unconstrained space; draws nothing."""
+    """Finds the latent sites, at the origin of unconstrained space; draws nothing.
+
+    values, densities:  of all sites, by name; each discrete site has some value or other, different ones along a batch.
+    summed, rank:       the names of those, and how many batch dimensions the program has.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.sites: dict[str, Coordinates] = {}
+        self.values: dict[str, torch.Tensor] = {}
+        self.densities: dict[str, torch.Tensor] = {}
+        self.summed: list[str] = []
         self._next = 0
+
+    @property
+    def rank(self) -> int:
+        return max([value.dim() for value in (*self.densities.values(), *self.named.values())], default=0)
+
+    def discrete(self, site: Sample) -> Message:
+        self.summed.append(site.name)
+        return self._score(site.evolve(value=some_value(site)))
+
+    def _add(self, site: Choice) -> torch.Tensor:
+        self.values[site.name], self.densities[site.name] = site.value, super()._add(site)
+        return self.densities[site.name]
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         shape = _shape_of(site)
@@ -102,23 +161,25 @@ class Discovery(Evaluation):
 class Unconstrained(Evaluation):
     """Reads each latent site from a flat unconstrained vector, and adds the log Jacobians."""
 
-    def __init__(self, sites: Mapping[str, Coordinates], position: torch.Tensor) -> None:
-        super().__init__()
+    def __init__(self, sites: Mapping[str, Coordinates], position: torch.Tensor, collector: Collector | None = None) -> None:
+        super().__init__(collector)
         self.sites, self.position = sites, position
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
-        x = _known(self.sites, site).of(self.position)
+        known = self._known(self.sites, site)
+        x = known.of(self.position)
         value: torch.Tensor = bijection(x)
+        _check_shape(site, value, known)
         jacobian: torch.Tensor = bijection.log_abs_det_jacobian(x, value)  # type: ignore[no-untyped-call]  # torch's own
-        self.log_density = self.log_density + jacobian.sum()
+        self._sum = self._sum + jacobian.sum()
         return value
 
 
 class Constrained(Evaluation):
     """Reads each latent site from values by name; notes their unconstrained ``positions``."""
 
-    def __init__(self, sites: Mapping[str, Coordinates], given: Mapping[str, torch.Tensor]) -> None:
-        super().__init__()
+    def __init__(self, sites: Mapping[str, Coordinates], given: Mapping[str, torch.Tensor], collector: Collector | None = None) -> None:
+        super().__init__(collector)
         missing = sites.keys() - given.keys()
         if missing:
             raise KeyError(f"no value for {', '.join(sorted(missing))}; the latent sites are {', '.join(sites)}")
@@ -126,7 +187,7 @@ class Constrained(Evaluation):
         self.positions: dict[str, torch.Tensor] = {}
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
-        expected = _known(self.sites, site).shape
+        expected = self._known(self.sites, site).shape
         value = torch.as_tensor(self.given[site.name])
         if value.shape != expected:
             raise ValueError(f"site {site.name!r}: expected a value of shape {tuple(expected)}, got {tuple(value.shape)}")
@@ -134,14 +195,10 @@ class Constrained(Evaluation):
         return value
 
 
-def _known(sites: Mapping[str, Coordinates], site: Sample) -> Coordinates:
-    known = sites.get(site.name)
-    if known is None:
-        raise StructureChanged(f"site {site.name!r} was not there before; {WAY_OUT}")
-    shape = _shape_of(site)
-    if shape != known.shape:
-        raise StructureChanged(f"site {site.name!r} has shape {tuple(shape)} and had {tuple(known.shape)}; {WAY_OUT}")
-    return known
+def _check_shape(site: Sample, value: torch.Tensor, known: Coordinates) -> None:
+    """One value, whatever the discrete sites are: what its support is must not depend on them."""
+    if value.shape != known.shape:
+        raise StructureChanged(f"site {site.name!r} has a support that depends on discrete sites that are summed out; {WAY_OUT}")
 
 
 def _shape_of(site: Sample) -> torch.Size:
@@ -156,7 +213,10 @@ def _bijection_of(site: Sample) -> Transform:
             site.name, f"{site.fn!r} tells no support, which a density over unconstrained space needs; condition it, or subsample outside"
         )
     if support.is_discrete:
-        raise NotContinuous(site.name, f"{site.fn!r} is discrete: sum it out (a mixture), condition it, or use a method for discrete sites")
+        raise NotContinuous(
+            site.name,
+            f"{site.fn!r} has infinitely many values, which cannot be summed out; condition it, or use a method for discrete sites",
+        )
     try:
         return bijection_to(support)
     except NotImplementedError as error:

@@ -69,12 +69,15 @@ from poutine.handlers.substitute import SubstitutePoutine
 from poutine.handlers.trace import TracePoutine
 from poutine.handlers.uncondition import UnconditionPoutine
 from poutine.improper import ImproperUniform
+from poutine.markov import MarkovPoutine, markov
 from poutine.messages import (
     UNDECIDED,
     Choice,
     CondIndepStackFrame,
     Deterministic,
+    EnterMarkov,
     EnterPlate,
+    MarkovEntry,
     Message,
     Observe,
     Param,
@@ -108,6 +111,7 @@ __all__ = [
     "DistributionError",
     "DoPoutine",
     "DuplicateSite",
+    "EnterMarkov",
     "EnterPlate",
     "EscapePoutine",
     "Explanation",
@@ -119,6 +123,8 @@ __all__ = [
     "Input",
     "Keyed",
     "LiftPoutine",
+    "MarkovEntry",
+    "MarkovPoutine",
     "MaskPoutine",
     "Message",
     "NoDensity",
@@ -179,6 +185,7 @@ __all__ = [
     "infer_config",
     "lift",
     "log_density",
+    "markov",
     "mask",
     "ordered",
     "plate",

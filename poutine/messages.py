@@ -337,6 +337,37 @@ class EnterPlate(Message):
         self.__dict__.update(name=name)
 
 
+@attrs.frozen
+class MarkovEntry:
+    """The answer to ``EnterMarkov``: the steps to run now, from ``start`` to before ``stop``, and the state that they start from.
+
+    More than one step at once is for a runtime that takes all states together; ``loop`` then marks the frame of its sites.
+    """
+
+    start: int
+    stop: int
+    state: Any
+    loop: object = None
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class EnterMarkov(Message):
+    """A ``markov`` loop of ``size`` steps has come to step ``start`` with ``state``; it ends at ``size``. Its value is a ``MarkovEntry``.
+
+    ``vectorized``: the steps after the first may be run at once. Plates around the loop add their frames on the way up.
+    """
+
+    type: ClassVar[str] = "enter_markov"
+    start: int = attrs.field(init=False)
+    size: int = attrs.field(init=False)
+    state: Any = attrs.field(init=False)
+    vectorized: bool = attrs.field(init=False)
+    cond_indep_stack: tuple[CondIndepStackFrame, ...] = attrs.field(init=False)
+
+    def __init__(self, name: str, start: int, size: int, state: Any, vectorized: bool) -> None:
+        self.__dict__.update(name=name, start=start, size=size, state=state, vectorized=vectorized)
+
+
 def _check_deferred(name: str, fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """A distribution that is built already takes no arguments: ``Sample("x", Normal(0.0, 1.0), obs=y)`` must not pass unnoticed."""
     if not isinstance(fn, type) and is_distribution(fn):

@@ -8,7 +8,20 @@ from typing import Any, TypeVar
 
 from poutine.driver.engine import answer
 from poutine.errors import DistributionError, UnhandledMessage
-from poutine.messages import UNDECIDED, Deterministic, EnterPlate, Message, Observe, Param, PlateEntry, Sample, Sealed, is_distribution
+from poutine.messages import (
+    UNDECIDED,
+    Deterministic,
+    EnterMarkov,
+    EnterPlate,
+    MarkovEntry,
+    Message,
+    Observe,
+    Param,
+    PlateEntry,
+    Sample,
+    Sealed,
+    is_distribution,
+)
 from poutine.params import ParamStore
 from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt
@@ -44,6 +57,7 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
         self[Param] = _reading(params)
         self[Deterministic] = _as_it_is
         self[EnterPlate] = _numbering()
+        self[EnterMarkov] = _next_step
 
     def __missing__(self, kind: type[Message]) -> Callable[[Any], Message]:
         if kind is Sealed:
@@ -98,6 +112,11 @@ def _numbering() -> Callable[[EnterPlate], Message]:
         return entry.evolve(value=PlateEntry(entries[entry.name], entry.cond_indep_stack))
 
     return enter
+
+
+def _next_step(entry: EnterMarkov) -> Message:
+    """One step after the other."""
+    return entry.evolve(value=MarkovEntry(entry.start, entry.start + 1, entry.state))
 
 
 def draw_site(site: Sample, key: Key) -> Any:

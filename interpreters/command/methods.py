@@ -41,10 +41,15 @@ def importance_method(program: Program[Any], guide: Program[Any] | None, options
 
 
 def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> SampledPosterior:
-    """NUTS, compiled where it can be. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there."""
+    """NUTS, compiled where it can be; finite discrete sites are summed out. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there."""
     if guide is not None:
         raise InputError("--guide is for --method importance: nuts needs none")
     target = density(program)
+    if not target.dim:
+        raise InputError(
+            f"all latent sites are discrete ({', '.join(target.summed) or 'there is none'}), and --method nuts draws continuous ones; use --method "
+            "importance, or interpreters.elimination for the exact posterior"
+        )
     kernel = compile_density(target)
     checkpoint = Checkpoint.of(options.checkpoint, target, options)
     begun = checkpoint.load()

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from poutine.errors import PlateError
-from poutine.messages import CondIndepStackFrame, EnterPlate, Message, PlateEntry, Site
+from poutine.messages import CondIndepStackFrame, EnterMarkov, EnterPlate, Message, PlateEntry, Site
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
 
@@ -49,10 +49,10 @@ class IndepPoutine(Poutine):
 
         def mark(message: Any) -> Message:
             inside: tuple[CondIndepStackFrame, ...] = message.cond_indep_stack
-            return message.evolve(cond_indep_stack=alone + inside if inside else alone)  # type: ignore[no-any-return]  # a Site or EnterPlate
+            return message.evolve(cond_indep_stack=alone + inside if inside else alone)  # type: ignore[no-any-return]  # a Site, EnterPlate or EnterMarkov
 
         rule = Rule(up=mark)
-        return (yield Handling(program, {Site: rule, EnterPlate: rule}))
+        return (yield Handling(program, {Site: rule, EnterPlate: rule, EnterMarkov: rule}))
 
     def _dimension(self, entry: PlateEntry) -> int | None:
         if any(frame.name == self.name for frame in entry.around):

@@ -37,6 +37,22 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+MIXTURE = """
+import torch
+from torch.distributions import Categorical, Normal
+from poutine import Observe, Sample, plate
+
+def model(y):
+    gap = yield Sample("gap", Normal, 3.0, 1.0)
+
+    @plate("rows", len(y))
+    def rows(i):
+        z = yield Sample("z", Categorical, torch.tensor([0.25, 0.75]))
+        yield Observe("y", Normal, y[i], gap * z, 1.0)
+
+    yield from rows()
+"""
+
 NUTS = ["--data", "d.json", "--method", "nuts", "--chains", "2", "--warmup", "200"]
 
 
@@ -62,7 +78,7 @@ def test_a_posterior_its_file_and_the_way_on_from_a_checkpoint(folder: Path, cap
 
 @pytest.mark.parametrize(("options", "problem"), [
     (["m.py", "--guide", "discrete"], "nuts needs none"),
-    (["m.py:discrete"], "site 'k'"),
+    (["m.py:discrete"], "all latent sites are discrete (k)"),
     (["m.py", "--checkpoint", "nowhere/c.pickle"], "there is no directory"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str):
@@ -93,3 +109,14 @@ def test_other_threads_get_no_signals():
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.slow
+def test_discrete_sites_are_summed_out(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "mixture.py").write_text(MIXTURE)
+    (folder / "d.json").write_text(json.dumps({"y": [0.1, -0.5, 4.0, 3.9, 4.2, 3.6, 4.4]}))
+    assert main(["infer", "mixture.py", *NUTS, "--draws", "500"]) == 0
+    out = capsys.readouterr().out
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("gap")]
+    assert 3.5 < float(row[1]) < 4.5
+    assert "z" not in out.split()

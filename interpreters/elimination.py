@@ -1,0 +1,172 @@
+"""Exact enumeration in one run: all values of the discrete sites at once, summed out of a program's log density.
+
+1. A discrete site with finitely many values gets all of them, along a tensor dimension of its own, left of all batch dimensions of
+   the program; whatever is computed from it has that dimension, too. So the program must broadcast, and must not ask which value it is.
+2. The log densities are factors over those dimensions; variables are summed out of their product two factors at a time, in an order
+   that ``opt_einsum`` finds, those inside a plate in all of its elements at once.
+3. Steps of ``markov`` use their dimensions again, and take time linear in their number. A vectorised loop runs its first step and
+   then all others at once; its states are summed out by halves, along the dimension that time has.
+4. Backwards, the same steps give the most probable values, or draws from the posterior. Draws are messages.
+
+Not to be confused with ``enumeration``: that runs a program once for each trace, and needs nothing of the program but finite choices.
+
+Sources: Obermeyer et al., "Tensor variable elimination for plated factor graphs" (2019); Darwiche, "A differential approach to
+inference in Bayesian networks", JACM 50 (2003): marginals are derivatives of the log evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+import torch
+
+from interpreters.factor_graph.checking import check
+from interpreters.factor_graph.collecting import Collector, FactorGraph, collected, unvalidated
+from interpreters.factor_graph.contraction import log_sum, maximum
+from interpreters.factor_graph.decoding import best, decoded, drawn
+from interpreters.factor_graph.eliminating import SUMS, Algebra, eliminated, log_evidence
+from interpreters.factor_graph.factors import Factor, Indices, Plate, Step, Variable, by_step, loops, ordered, step_names, value_of
+from interpreters.factor_graph.layout import TooFewDimensions
+from interpreters.factor_graph.scans import fast_product, product
+from poutine import Coroutine, ParamStore, Program, TracePoutine, as_program, run
+
+_FAST_SUMS: Final = Algebra(log_sum, fast_product)
+_MAXIMA: Final = Algebra(maximum, lambda matrices: product(matrices, maximum))
+
+
+@attrs.frozen(eq=False)
+class Elimination:
+    """The exact posterior of a program's discrete sites. Make it with ``eliminate(program)``.
+
+    Sites are called what they are in a plain run, also those of vectorised loops: "x_3". Together, as "x_1:500", these have the
+    dimension of the steps.
+    log_evidence:  of the normaliser, in nats: a scalar, differentiable in parameters, data and what else the program reads.
+    """
+
+    graph: FactorGraph = attrs.field(repr=False)
+    log_evidence: torch.Tensor
+
+    def marginal(self, *names: str, differentiable: bool = False) -> torch.Tensor:
+        """The posterior probabilities of a site's values (``values(name)``), or of several sites' jointly.
+
+        Of shape [*sizes of plates, *numbers of values]. Several sites must be in the same plates. ``differentiable`` ones take longer.
+        """
+        variables, step = self._together(names)
+        plates = ordered(variables[0].plates)
+        sizes = [*(plate.size for plate in plates), *(variable.size for variable in variables)]
+        probe = torch.zeros(sizes, dtype=self.log_evidence.dtype, requires_grad=True)
+        with torch.enable_grad():
+            total, _ = eliminated(
+                (*self.graph.factors, Factor(probe, (*plates, *variables))), self.graph.chains, SUMS if differentiable else _FAST_SUMS
+            )
+            (probability,) = torch.autograd.grad(total, probe, create_graph=differentiable)
+        return _at_step(probability, plates, step)
+
+    def values(self, name: str) -> torch.Tensor:
+        """The values of a site: [values, *event_shape], or with its batch shape in between where that is no plate's."""
+        (variable,), _ = self._together((name,))
+        rank = len(variable.batch)
+        joint = any(size > 1 for size in variable.values.shape[1 : 1 + rank])
+        return variable.values if joint else variable.values.reshape(variable.size, *variable.values.shape[1 + rank :])
+
+    def expectation(self, of: Callable[..., Any], *names: str) -> torch.Tensor:
+        """The posterior expectation of ``of(*values)`` of sites in the same plates: [*sizes of plates].
+
+        ``of`` is given tensors that broadcast to [values of the first site, of the second, ...], and returns one of that shape.
+        """
+        probability = self.marginal(*names)
+        count = len(names)
+        values = [self.values(name).reshape([-1 if i == place else 1 for i in range(count)]) for place, name in enumerate(names)]
+        product: torch.Tensor = probability * torch.as_tensor(of(*values)).to(probability.dtype)
+        return product.sum(list(range(-count, 0)))
+
+    def most_probable(self) -> dict[str, torch.Tensor]:
+        """The values that are most probable together (one of the best, if several are), by name of site."""
+        _, steps = eliminated(self.graph.factors, self.graph.chains, _MAXIMA)
+        indices: Indices = run(Program(decoded, steps, best, maximum))
+        return {name: values[0] for name, values in self._named(indices).items()}
+
+    def sample(self, num_draws: int = 1) -> Coroutine[dict[str, torch.Tensor]]:
+        """Draws from the posterior, by name of site, each [num_draws, *shape]: a program, ``run(Program(posterior.sample, 100))``."""
+        _, steps = eliminated(self.graph.factors, self.graph.chains, SUMS)
+        indices = yield from decoded(steps, drawn, log_sum, num_draws)
+        return self._named(indices)
+
+    def _together(self, names: tuple[str, ...]) -> tuple[list[Variable], Step]:
+        """The variables of sites, and the step at which all of them are meant."""
+        known: dict[str, tuple[Variable, Step]] = {}
+        for variable in self.graph.variables:
+            known[variable.name] = variable, ()
+            known |= {name: (variable, step) for step, name in step_names(variable.name, variable.plates).items()}
+        missing = [name for name in names if name not in known]
+        if missing or not names:
+            raise KeyError(
+                f"no site {', '.join(missing) or '(none)'} among those summed out: {', '.join(v.name for v in self.graph.variables)}"
+            )
+        if len({(known[name][0].plates, known[name][1]) for name in names}) > 1:
+            raise ValueError(f"sites {', '.join(names)} are not in the same plates, or steps; ask for each by itself")
+        return [known[name][0] for name in names], known[names[0]][1]
+
+    def _named(self, indices: Indices) -> dict[str, torch.Tensor]:
+        named: dict[str, torch.Tensor] = {}
+        for variable in self.graph.variables:
+            sizes = [plate.size for plate in ordered(variable.plates)]
+            draws = max((len(index) for index in indices.values()), default=1)
+            index = indices.get(variable, torch.zeros(draws, *sizes, dtype=torch.int64))  # a single value is in no factor
+            named |= by_step(variable, value_of(variable, index))
+        return named
+
+
+def eliminate(
+    program: Program[Any] | Callable[..., Any], params: ParamStore | None = None, *, max_plate_nesting: int | None = None
+) -> Elimination:
+    """Sums all discrete sites out of ``program``, which is run once for all of their values.
+
+    ::
+
+        posterior = eliminate(Program(model, y))
+        posterior.log_evidence                             # a scalar; .backward() goes on into parameters
+        posterior.marginal("x")                            # [values]
+        run(Program(posterior.sample, 100), seed=0)        # {"x": [100], ...}
+
+    max_plate_nesting:  how many batch dimensions the program has by itself. Without it, the program is run plainly once more, to find
+                        out, and at the values of that run the log density of each site is compared. A loop that trains a model
+                        needs that once.
+
+    **Law**: agrees with ``enumeration.exact``, and so does what it draws.
+    Raises ``NotFinite`` at a site that is undecided and continuous, or whose support is infinite; ``NotVectorizable`` where the program
+    asks for a value (``if x:``), where it does not broadcast, where a scaled site is local to a plate, and where exact sums are too many.
+    """
+    whole = as_program(program)
+    if max_plate_nesting is None:
+        values, densities, rank = _plain(whole, params)
+        graph = _collected(whole, params, Collector(rank))
+        check(graph, values, densities)
+    else:
+        graph = _collected(whole, params, Collector(max_plate_nesting, unvalidated))
+    return Elimination(graph, log_evidence(graph, _FAST_SUMS))
+
+
+def _plain(program: Program[Any], params: ParamStore | None) -> tuple[dict[str, Any], dict[str, torch.Tensor], int]:
+    """The values and log densities of a plain run by name of site, and how many batch dimensions there are in it."""
+    trace = run(TracePoutine(program.fn).traced(*program.args, **program.kwargs), params=params)
+    densities = trace.compute_batch_log_pdf()
+    values = {name: trace[name].value for name in densities}
+    return values, densities, max((density.dim() for density in densities.values()), default=0)
+
+
+def _collected(program: Program[Any], params: ParamStore | None, collector: Collector) -> FactorGraph:
+    try:
+        return collected(program, collector.answers(params), collector)
+    except TooFewDimensions as plates:
+        return _collected(program, params, collector.wider(plates.needed))
+
+
+def _at_step(probability: torch.Tensor, plates: list[Plate], step: Step) -> torch.Tensor:
+    """The part of a marginal that is of one step of its loops."""
+    for plate, element in zip(loops(plates), step, strict=False):
+        probability = probability.select(plates.index(plate), element)
+        plates = [other for other in plates if other != plate]
+    return probability

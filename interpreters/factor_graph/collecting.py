@@ -1,0 +1,218 @@
+"""Answers that run a program once for all values of its discrete sites, and collect what its log density is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import attrs
+import torch
+from torch.distributions import Distribution
+
+from interpreters.errors import NotVectorizable
+from interpreters.factor_graph.factors import Factor, Plate, Variable
+from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
+from interpreters.factor_graph.loops import Chain, Loops
+from interpreters.factor_graph.supports import enumerated_density, support
+from poutine import (
+    Choice,
+    Deterministic,
+    EnterMarkov,
+    EnterPlate,
+    Message,
+    Observe,
+    ParamStore,
+    PoutineError,
+    Program,
+    Runtime,
+    Sample,
+    answer,
+    batch_log_density,
+)
+from poutine.trace_graph import is_subsample
+
+
+@attrs.frozen(eq=False)
+class FactorGraph:
+    """A log density: the sum of ``constant`` (a scalar) and of all factors, over all elements of their plates.
+
+    names:  of the site that each factor is of.
+    terms:  what else the constant is made of, by name of site.
+    """
+
+    constant: torch.Tensor
+    factors: tuple[Factor, ...]
+    names: tuple[str, ...]
+    variables: tuple[Variable, ...]
+    chains: tuple[Chain, ...]
+    terms: dict[str, torch.Tensor]
+
+
+def _as_it_is(site: Any) -> Any:
+    return site
+
+
+def unvalidated(site: Any) -> Any:
+    """A site whose distribution, if it is one of torch's and not built yet, will not validate its arguments and values."""
+    fn = site.fn
+    if isinstance(fn, type) and issubclass(fn, Distribution) and "validate_args" not in site.kwargs:
+        return site.evolve(kwargs={**site.kwargs, "validate_args": False})
+    return site
+
+
+class Collector:
+    """Collects the factors of one run.
+
+    rank:   how many batch dimensions the program has by itself.
+    build:  what is done to a site whose distribution is not built yet.
+    asks:   whether states of loops are compared; a tracer cannot.
+    """
+
+    def __init__(self, rank: int, build: Callable[[Any], Any] = _as_it_is, asks: bool = True) -> None:
+        self._build = build
+        self._layout = Layout(rank)
+        self._loops = Loops(self._layout, asks)
+        self._factors: list[tuple[str, Factor]] = []
+        self._variables: dict[str, Variable] = {}
+        self._terms: dict[str, torch.Tensor] = {}
+
+    def wider(self, rank: int) -> Collector:
+        """Another one, which has collected nothing, for a program of so many batch dimensions."""
+        return Collector(rank, self._build)
+
+    def answers(self, params: ParamStore | None) -> Runtime:
+        """What answers the messages of a run whose samples are all to be summed out."""
+        answers = Runtime(params=params)
+        answers[Sample] = self._sample
+        answers[Observe] = self._observe
+        answers[Deterministic] = _as_it_is
+        answers[EnterMarkov] = self.enter
+        answers[EnterPlate] = self._roomy(answers[EnterPlate])
+        return answers
+
+    @property
+    def variables(self) -> Collection[str]:
+        """The names of the sites that are enumerated so far."""
+        return self._variables
+
+    def graph(self) -> FactorGraph:
+        constant = sum(self._terms.values(), start=torch.zeros(()))
+        names, factors = tuple(name for name, _ in self._factors), tuple(factor for _, factor in self._factors)
+        variables = tuple(self._variables.values())
+        return FactorGraph(constant, factors, names, variables, tuple(self._loops.chains), self._terms)
+
+    def enumerate(self, site: Sample) -> Message:
+        """All values of an undecided site, along a dimension of its own. Raises ``NotFinite``, ``NotVectorizable``."""
+        if site.name in self._variables:
+            raise NotVectorizable(f"site {site.name!r} is sampled twice in one run; give every site its own name")
+        if is_subsample(site):
+            raise NotVectorizable(
+                f"site {site.name!r} draws the index of a subsampled plate; give the plate its subsample, or condition it"
+            )
+        plates, site = self._plates(site), self._build(site)
+        variable, event_dim = _variable(site, plates, self._layout.rank)
+        _check_scale(site, variable)
+        self._variables[site.name] = variable
+        value = self._layout.place(variable, event_dim, site.cond_indep_stack)
+        self._loops.note(variable)
+        site = site.evolve(value=value)
+        self._collect(site, enumerated_density(site))
+        return site
+
+    def add(self, site: Choice) -> torch.Tensor:
+        """Collects the log density of a site that has a value; returns it, of the site's batch shape."""
+        self._plates(site)
+        density = batch_log_density(self._build(site))
+        self._collect(site, density)
+        return density
+
+    def depends(self, value: torch.Tensor, event_dim: int = 0) -> bool:
+        """Whether ``value`` is another one for other values of what is enumerated."""
+        return bool(self._layout.seen_in(value, event_dim))
+
+    def plain_shape(self, site: Sample, rank: int) -> torch.Size:
+        """The shape of a site's value in a plain run, where it has ``rank`` dimensions: without those of what it depends on."""
+        dist: Any = site.dist
+        shape = dist.batch_shape[max(0, len(dist.batch_shape) - self._layout.rank) :] + dist.event_shape
+        extra = len(shape) - rank
+        return torch.Size(shape[extra:]) if extra > 0 and all(size == 1 for size in shape[:extra]) else torch.Size(shape)
+
+    def enter(self, entry: EnterMarkov) -> Message:
+        """The next steps of a markov loop."""
+        return entry.evolve(value=self._loops.enter(entry))
+
+    def _roomy(self, enter: Callable[[Any], Message]) -> Callable[[Any], Message]:
+        """Answers plates like ``enter``, if there is a dimension for each: what is broadcast inside would collide with a variable."""
+
+        def entered(entry: EnterPlate) -> Message:
+            needed = 1 + sum(frame.dim is not None for frame in getattr(entry, "cond_indep_stack", ()))
+            if needed > self._layout.rank:
+                raise TooFewDimensions(needed)
+            return enter(entry)
+
+        return entered
+
+    def _sample(self, site: Sample) -> Message:
+        if not site.is_decided:
+            return self.enumerate(site)
+        self.add(site)
+        return site
+
+    def _observe(self, site: Observe) -> Message:
+        self.add(site)
+        return site
+
+    def _collect(self, site: Choice, density: torch.Tensor) -> None:
+        factor = self._layout.named(site.name, density, site.cond_indep_stack) if density.dim() else Factor(density)
+        if factor.variables or any(plate.loop is not None for plate in factor.plates):
+            self._factors.append((site.name, attrs.evolve(factor, tensor=floored(factor.tensor))))
+        else:
+            total = density.sum()
+            self._terms[site.name] = self._terms[site.name] + total if site.name in self._terms else total
+
+    def _plates(self, site: Choice) -> frozenset[Plate]:
+        needed = max((-frame.dim for frame in site.cond_indep_stack if frame.vectorized and frame.dim is not None), default=0)
+        if needed > self._layout.rank:
+            raise TooFewDimensions(needed)
+        return plates_of(site.cond_indep_stack)
+
+
+def collected(program: Program[Any], answers: Runtime, collector: Collector) -> FactorGraph:
+    """What ``collector`` collects of ``program``, run by its ``answers``. Raises ``NotVectorizable``, ``TooFewDimensions``."""
+    try:
+        answer(program, answers)
+    except (PoutineError, TooFewDimensions):
+        raise
+    except Exception as error:
+        if not collector.variables:
+            raise
+        raise NotVectorizable(
+            f"with all values at once of {', '.join(collector.variables)}, the program raises {type(error).__name__}: {error}; what it does "
+            "must not depend on which value it is (if x:, int(x), xs[i]): make the branch a torch.where, a mask or an index into a tensor, "
+            "or use interpreters.enumeration.exact, which runs it once for each value"
+        ) from error
+    return collector.graph()
+
+
+def _variable(site: Sample, plates: frozenset[Plate], program_rank: int) -> tuple[Variable, int]:
+    dist: Any = site.dist
+    values = support(site, frozenset(plate.dim for plate in plates), program_rank)
+    dims = {plate.dim: plate.size for plate in plates}
+    batch = values.shape[1 : values.dim() - len(dist.event_shape)]
+    event = values.shape[1 + len(batch) :]
+    rank = max([-frame.dim for frame in site.cond_indep_stack if frame.vectorized and frame.dim is not None], default=0)
+    filled = len(dist.batch_shape) > program_rank  # by what it depends on: a plain run does not have dimensions of size 1 in between
+    batch = batch[next((i for i in range(len(batch)) if not filled or batch[i] > 1 or len(batch) - i <= rank), len(batch)) :]
+    batch = torch.Size([1] * (rank - len(batch)) + list(batch))
+    shape = torch.Size(dims.get(dim - len(batch), size) for dim, size in enumerate(batch))
+    return Variable(site.name, values.reshape(len(values), *batch, *event), plates, shape), len(event)
+
+
+def _check_scale(site: Sample, variable: Variable) -> None:
+    plain = isinstance(site.scale, (int, float)) and site.scale == 1
+    if variable.plates and not plain:
+        raise NotVectorizable(
+            f"site {site.name!r} is local to plate {next(iter(variable.plates)).name!r} and scaled by {site.scale!r}: the sum of powers is not "
+            "the power of the sum that a subsample stands for; take the whole plate, scale outside of it, or take the scaled density at its "
+            "word with interpreters.enumeration.exact"
+        )

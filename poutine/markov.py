@@ -1,0 +1,96 @@
+"""markov: a part of a program that is run step after step, each of which depends on the one before through its state alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+
+from poutine.errors import PlateError
+from poutine.handlers.indep import IndepPoutine
+from poutine.messages import Choice, Deterministic, EnterMarkov, MarkovEntry, Message
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Program, Rule, Rules
+
+
+def markov(name: str, size: int, *, vectorized: bool = False) -> Callable[[Callable[..., Any]], MarkovPoutine]:
+    """Makes a generator function of a step's number and a state into a chain of ``size`` steps; run the result with ``yield from``.
+
+    ::
+
+        @markov("weeks", len(y))
+        def week(t, x):                                     # t = 0, 1, ...; x is None at first
+            x = yield Sample("x", Categorical(initial if x is None else transition[x]))     # "x_0", "x_1", ...
+            yield Observe("y", Normal(location[x], 1.0), y[t])
+            return x                                        # the next step's x
+
+        last = yield from week()                            # or week(x0), to begin with another state than None
+
+    What a step uses of earlier ones is its state: a value, or a tuple of values (two of them make a chain of second order). A
+    runtime that sums out discrete sites relies on that, and forgets the rest.
+
+    size:        the number of steps.
+    vectorized:  the same chain; but where a runtime takes all states of a discrete one together (``interpreters.elimination``), it
+                 runs the first step, and then all others at once: there ``t`` is ``torch.arange(1, size)``, along a new
+                 batch dimension, as in a plate, and sites are called "x_1:500". So the steps may not differ but by ``t``, and a
+                 state is made of discrete sites of its own step. ``run`` goes step by step all the same.
+
+    Sites have their step's number behind their names; a ``Param`` is one for all steps. The chain's value is the last state.
+    **Law**: the log density is the same, whether ``vectorized`` or not.
+    Raises ``PlateError`` (a ``ValueError``) without a positive size.
+    """
+    return lambda fn: MarkovPoutine(fn, name, size, vectorized)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class MarkovPoutine(Poutine):
+    """What ``markov`` makes: calls ``fn(t, state, *args, **kwargs)`` for each step."""
+
+    name: str
+    size: int
+    vectorized: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.size < 1:
+            raise PlateError(self.name, f"expected a positive number of steps, got {self.size}")
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        state, *args = program.args or (None,)
+        entry = yield from self._enter(0, state)
+        while entry.start < self.size:
+            state = yield from self._steps(entry)(*args, **program.kwargs)
+            entry = yield from self._enter(entry.stop, state)
+        return entry.state
+
+    def _enter(self, start: int, state: Any) -> Coroutine[MarkovEntry]:
+        entry: MarkovEntry = yield EnterMarkov(self.name, start, self.size, state, self.vectorized)
+        return entry
+
+    def _steps(self, entry: MarkovEntry) -> Callable[..., Any]:
+        """The steps of ``entry``, as a function of the remaining arguments."""
+        count = entry.stop - entry.start
+        index = entry.start if count == 1 else torch.arange(entry.start, entry.stop)
+        body = _NumberedPoutine(self.fn, f"_{entry.start}" if count == 1 else f"_{entry.start}:{entry.stop}")
+        marked = body if count == 1 else IndepPoutine(body, self.name, True, size=count, loop=entry.loop)
+        return lambda *args, **kwargs: marked(index, entry.state, *args, **kwargs)
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class _NumberedPoutine(Poutine):
+    """Puts ``suffix`` behind the names of samples, observations and computed values."""
+
+    suffix: str
+
+    def rules(self) -> Rules:
+        suffix = self.suffix
+
+        def enter(site: Any) -> Message:
+            return site.renamed(site.name + suffix)  # type: ignore[no-any-return]  # a Choice or Deterministic
+
+        def leave(site: Message) -> Message:
+            return site.renamed(site.name.removesuffix(suffix))
+
+        rule = Rule(up=enter, down=leave)
+        return {Choice: rule, Deterministic: rule}

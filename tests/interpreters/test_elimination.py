@@ -1,0 +1,591 @@
+"""Exact enumeration in one run: against the sequential enumerator, a forward algorithm, and unrolled programs."""
+
+from __future__ import annotations
+
+import math
+from itertools import product as combinations
+
+import pytest
+import torch
+import torch.distributions as td
+from hypothesis import HealthCheck, assume, given, settings
+from torch.overrides import TorchFunctionMode
+
+from interpreters.elimination import Elimination, eliminate
+from interpreters.enumeration import exact
+from interpreters.errors import NotFinite, NotVectorizable
+from poutine import (
+    Deterministic,
+    Observe,
+    Param,
+    ParamStore,
+    Poutine,
+    Program,
+    Rule,
+    Sample,
+    bijection_to,
+    condition,
+    factor,
+    markov,
+    mask,
+    plate,
+    run,
+    scale,
+    substitute,
+    trace,
+)
+from poutine.laws import programs
+from tests.interpreters.enumeration import runs
+
+F64 = torch.float64
+GENERATOR = torch.Generator().manual_seed(0)
+
+
+def rand(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, dtype=F64, generator=GENERATOR)
+
+
+def simplex(*shape: int) -> torch.Tensor:
+    rows = rand(*shape)
+    return rows / rows.sum(-1, keepdim=True)
+
+
+P2, P3, W, T2, T3, LOC = simplex(2), simplex(3), simplex(2, 3), simplex(2, 2), simplex(3, 3), 3 * rand(2, 3)
+Y = 3 * rand(6, 2) - 1
+
+
+def normal(loc):
+    return td.Normal(torch.as_tensor(loc).to(F64), 1.0)
+
+
+def mixture():
+    a = yield Sample("a", td.Categorical(P2))
+
+    @plate("rows", 3)
+    def rows(i):
+        z = yield Sample("z", td.Categorical(W[a]))
+        yield Observe("y", normal(LOC[a, z]), Y[i, 0])
+
+    yield from rows()
+
+
+def nested():
+    a = yield Sample("a", td.Categorical(P2))
+
+    @plate("rows", 2)
+    def rows(i):
+        b = yield Sample("b", td.Categorical(T2[a]))
+
+        @plate("columns", 2)
+        def columns(j):
+            c = yield Sample("c", td.Categorical(T2[b]))
+            yield Observe("y", normal(b + 2 * c), Y[:2])
+
+        yield from columns()
+
+    yield from rows()
+
+
+def sequential_plate():
+    a = yield Sample("a", td.Categorical(P2))
+
+    @plate("rows", 3, vectorized=False)
+    def rows(i):
+        b = yield Sample(f"b{i}", td.Categorical(W[a]))
+        yield Observe(f"y{i}", normal(a + b), Y[i, 0])
+
+    yield from rows()
+
+
+def joint_batch():
+    z = yield Sample("z", td.Categorical(W.T[:, :2]))
+    yield Observe("y", normal(z), Y[:3, 0])
+    yield factor("f", 0.1 * z.sum(-1, keepdim=True))
+
+
+def one_hot():
+    z = yield Sample("z", td.OneHotCategorical(P3))
+    yield Observe("y", normal(z @ LOC[0]), Y[0, 0])
+
+
+def submodel(x):
+    return (yield Sample("s", td.Categorical(W[x])))
+
+
+def composed():
+    """Handlers, a submodel, a factor, a computed value and what is switched off."""
+    x = yield Sample("x", td.Binomial(2, torch.tensor(0.25, dtype=F64)))
+    yield factor("f", 0.5 * x)
+    s = yield from scale(submodel, scale=2.0)((x > 0).long())
+    t = yield from mask(lambda: submodel_named("t", x), mask=False)()
+    yield Deterministic("sum", s + t)
+    yield Observe("y", normal(s + t), Y[0, 0])
+
+
+def submodel_named(name, x):
+    return (yield Sample(name, td.Bernoulli(0.2 + 0.3 * x)))
+
+
+def chain_in_plate(vectorized):
+    k = yield Sample("k", td.Categorical(P2))
+
+    @plate("series", 2)
+    def series(j):
+        @markov("time", 3, vectorized=vectorized)
+        def step(t, x):
+            x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+            yield Observe("y", normal(x + 2 * k), Y[t])
+            return x
+
+        return (yield from step())
+
+    x = yield from series()
+    del x
+
+
+def plate_in_chain(vectorized):
+    @markov("time", 3, vectorized=vectorized)
+    def step(t, x):
+        x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+
+        @plate("features", 2, dim=-2)
+        def features(j):
+            u = yield Sample("u", td.Categorical(T2[x]))
+            yield Observe("y", normal(u + x), Y[:2, 0].unsqueeze(-1) + 0.1 * torch.as_tensor(t, dtype=F64))
+
+        yield from features()
+        return x
+
+    yield from step()
+
+
+def two_states(vectorized):
+    @markov("time", 3, vectorized=vectorized)
+    def step(t, state):
+        x, w = state or (None, None)
+        x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+        w = yield Sample("w", td.Categorical(P3 if w is None else T3[w]))
+        yield Observe("y", normal(x + w), Y[t, 0])
+        return x, w
+
+    x, w = yield from step()
+    yield Observe("end", normal(x * w), Y[0, 1])
+
+
+def from_outside(vectorized):
+    start = yield Sample("start", td.Categorical(P3))
+
+    @markov("time", 4, vectorized=vectorized)
+    def step(t, x):
+        x = yield Sample("x", td.Categorical(T3[x]))
+        yield Observe("y", normal(LOC[0, x]), Y[t, 0])
+        return x
+
+    yield from step(start)
+    yield Observe("again", normal(start), Y[0, 1])
+
+
+def second_order():
+    @markov("time", 4)
+    def step(t, state):
+        a, b = state
+        x = yield Sample("x", td.Categorical(torch.stack([T2, T2.flip(0)])[a, b]))
+        yield Observe("y", normal(x), Y[t, 0])
+        return x, a
+
+    yield from step((torch.tensor(0), torch.tensor(1)))
+
+
+def chain_of_chains():
+    @markov("outer", 2)
+    def outer(s, x):
+        @markov("inner", 3)
+        def inner(t, x):
+            x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+            yield Observe("y", normal(x), Y[t, s])
+            return x
+
+        return (yield from inner(x))
+
+    yield from outer()
+
+
+MODELS = {
+    **{
+        model.__name__: model
+        for model in (mixture, nested, sequential_plate, joint_batch, one_hot, composed, second_order, chain_of_chains)
+    },
+    **{
+        f"{model.__name__}, {how}": Program(model, how == "vectorized")
+        for model in (chain_in_plate, plate_in_chain, two_states, from_outside)
+        for how in ("vectorized", "step by step")
+    },
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param]
+
+
+def test_evidence_marginals_and_the_best_are_those_of_the_sequential_enumerator(model):
+    theirs, ours = exact(model), eliminate(model)
+    assert ours.log_evidence.item() == pytest.approx(theirs.log_evidence.item(), rel=1e-12, abs=1e-12)
+    best = ours.most_probable()
+    assert set(best) == {name for name in theirs.traces[0].stochastic_nodes}
+    (top,) = [t.log_pdf() for t in theirs.traces if all(torch.equal(t[name].value, best[name]) for name in best)]
+    assert top.item() == pytest.approx(float(theirs.log_densities.max()), rel=1e-12)
+    for name, value in best.items():
+        mean = theirs.expectation(lambda t, name=name: t[name].value.to(F64))
+        assert mean_of(ours, name).shape == value.shape
+        assert torch.allclose(mean_of(ours, name), mean, rtol=1e-12, atol=1e-12), name
+
+
+def mean_of(posterior: Elimination, name: str, power: int = 1) -> torch.Tensor:
+    probability, values = posterior.marginal(name), posterior.values(name).to(F64) ** power
+    mean = torch.tensordot(probability, values, 1)
+    shape = posterior.most_probable()[name].shape
+    return mean.reshape(shape)
+
+
+def test_draws_have_the_posterior_distribution(model):
+    posterior = eliminate(model)
+    draws = run(Program(posterior.sample, 4000), seed=1)
+    for name, value in posterior.most_probable().items():
+        assert draws[name].shape == (4000, *value.shape)
+        mean, square = mean_of(posterior, name), mean_of(posterior, name, 2)
+        error = (square - mean**2).clamp(min=0).sqrt() / 4000**0.5
+        assert ((draws[name].to(F64).mean(0) - mean).abs() <= 4.5 * error + 1e-9).all(), name
+
+
+@pytest.mark.parametrize("name", ["mixture", "one_hot", "from_outside, vectorized", "from_outside, step by step"])
+def test_the_sampler_enumerated_draws_from_the_posterior_exactly(name):
+    """An algorithm is a program: over all of its draws its output has the posterior's probabilities, with no statistical tolerance."""
+    theirs = exact(MODELS[name])
+    weight: dict = {}
+    for draws, probability in runs(Program(eliminate(MODELS[name]).sample)):
+        key = tuple((site, tuple(value.flatten().tolist())) for site, value in sorted(draws.items()))
+        weight[key] = weight.get(key, 0.0) + probability
+    for t, probability in zip(theirs.traces, theirs.probabilities.tolist(), strict=True):
+        key = tuple((site, tuple(t[site].value.flatten().tolist())) for site in sorted(t.stochastic_nodes))
+        assert weight.get(key, 0.0) == pytest.approx(probability, rel=1e-9, abs=1e-12)
+
+
+# Random programs
+
+
+class Double(TorchFunctionMode):
+    """Random programs in double precision."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        return made.double() if func is torch.tensor and made.dtype == torch.float32 else made
+
+
+class Decided(Poutine):
+    """What cannot be enumerated is observed, at a value of its support."""
+
+    def rules(self):
+        def decide(site):
+            dist = site.dist
+            if site.is_decided or getattr(dist, "has_enumerate_support", True):
+                return site
+            shape = dist.batch_shape + dist.event_shape
+            if dist.support.is_discrete:
+                return site.observed(torch.ones(shape, dtype=F64))
+            bijection = bijection_to(dist.support)
+            return site.observed(bijection(torch.full(bijection.inverse_shape(shape), 0.3, dtype=F64)))
+
+        return {Sample: Rule(up=decide)}
+
+
+@pytest.mark.slow
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
+@given(programs(asks=False))
+def test_random_programs(model):
+    with Double():
+        program = Decided(model)()
+        try:
+            ours = eliminate(program)
+        except (NotVectorizable, NotFinite):  # a branch on a value, a subsample that is drawn
+            assume(False)
+        sizes = [variable.size ** math.prod(each.size for each in variable.plates) for variable in ours.graph.variables]
+        assume(math.prod(sizes) <= 40)
+        theirs = exact(program)
+    assert ours.log_evidence.item() == pytest.approx(theirs.log_evidence.item(), rel=1e-12, abs=1e-12)
+
+
+def test_brute_force_and_a_plate_is_its_elements():
+    def unrolled():
+        a = yield Sample("a", td.Categorical(P2))
+        for i in range(3):
+            z = yield Sample(f"z{i}", td.Categorical(W[a]))
+            yield Observe(f"y{i}", normal(LOC[a, z]), Y[i, 0])
+
+    total = 0.0
+    for a, *z in combinations(range(2), *[range(3)] * 3):
+        each = [W[a, k] * normal(LOC[a, k]).log_prob(Y[i, 0]).exp() for i, k in enumerate(z)]
+        total += float(P2[a] * math.prod(each))
+    for model in (mixture, unrolled):
+        assert eliminate(model).log_evidence.item() == pytest.approx(math.log(total), rel=1e-12)
+
+
+# Hidden Markov models
+
+
+def hmm(logits, loc, y, vectorized):
+    @markov("time", len(y), vectorized=vectorized)
+    def step(t, x):
+        x = yield Sample("x", td.Categorical, logits=torch.zeros(len(loc), dtype=F64) if x is None else logits[x])
+        yield Observe("y", td.Normal, y[t], loc[x], 0.5)
+        return x
+
+    yield from step()
+
+
+def forward(logits, loc, y):
+    """The textbook's forward algorithm, in logs."""
+    emission = td.Normal(loc, 0.5).log_prob(y[:, None])
+    alpha = torch.full_like(loc, -math.log(len(loc))) + emission[0]
+    for each in emission[1:]:
+        alpha = (alpha[:, None] + logits.log_softmax(-1)).logsumexp(0) + each
+    return alpha.logsumexp(0)
+
+
+def setting(states: int, steps: int):
+    generator = torch.Generator().manual_seed(3)
+    logits, loc, y = (torch.randn(*shape, dtype=F64, generator=generator) for shape in ((states, states), (states,), (steps,)))
+    return logits.requires_grad_(), loc.requires_grad_(), y.requires_grad_()
+
+
+@pytest.mark.parametrize("vectorized", [True, False])
+@pytest.mark.parametrize(("states", "steps"), [(16, 1), (16, 2), (5, 70)])
+def test_a_hidden_markov_model_and_its_gradient(states, steps, vectorized):
+    arguments = setting(states, steps)
+    ours = eliminate(Program(hmm, *arguments, vectorized), max_plate_nesting=1).log_evidence
+    theirs = forward(*arguments)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    pairs = [torch.autograd.grad(value, arguments, allow_unused=steps == 1) for value in (ours, theirs)]
+    for a, b in zip(*pairs, strict=True):
+        assert (a is None) == (b is None) or steps == 1
+        assert a is None or b is None or torch.allclose(a, b, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_five_hundred_steps_of_sixteen_states(vectorized):
+    arguments = setting(16, 500)
+    ours = eliminate(Program(hmm, *arguments, vectorized), max_plate_nesting=1).log_evidence
+    assert ours.item() == pytest.approx(forward(*arguments).item(), rel=1e-12)
+
+
+def test_gradients_are_those_of_finite_differences():
+    arguments = setting(3, 5)
+    assert torch.autograd.gradcheck(lambda *given: eliminate(Program(hmm, *given, True), max_plate_nesting=1).log_evidence, arguments)
+    assert torch.autograd.gradcheck(lambda w: eliminate(condition(lambda: weighted(w), data={})(), max_plate_nesting=1).log_evidence, (
+        torch.tensor(0.3, dtype=F64, requires_grad=True),
+    ))  # fmt: skip
+
+
+def weighted(w):
+    a = yield Sample("a", td.Bernoulli(logits=w))
+
+    @plate("rows", 3)
+    def rows(i):
+        z = yield Sample("z", td.Categorical(logits=w * W[a.long()]))
+        yield Observe("y", normal(w * LOC[0, z]), Y[i, 0])
+
+    yield from rows()
+
+
+def test_steps_that_numbers_cannot_multiply_and_steps_that_cannot_happen():
+    """An outlier of a thousand nats, and a chain that only goes up: both exactly as the forward algorithm."""
+    logits, loc, y = (tensor.detach() for tensor in setting(4, 20))
+    up = torch.ones(4, 4, dtype=F64).triu().log()
+    for transition, location in ((logits - 2000 * torch.eye(4, dtype=F64), 40 * loc), (up, loc), (up, 60 * loc)):
+        location = location.clone().requires_grad_()
+        ours = eliminate(Program(hmm, transition, location, y, True), max_plate_nesting=1).log_evidence
+        theirs = forward(transition, location, y)
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+        (a,), (b,) = (torch.autograd.grad(value, location) for value in (ours, theirs))
+        assert torch.allclose(a, b, rtol=1e-8)
+
+
+def test_marginals_are_differentiable():
+    arguments = setting(3, 5)
+
+    def marginal(*given):
+        return eliminate(Program(hmm, *given, True), max_plate_nesting=1).marginal("x_2", differentiable=True)
+
+    assert torch.autograd.gradcheck(marginal, arguments)
+
+
+def test_joint_marginals_and_expectations():
+    theirs, ours = exact(Program(two_states, True)), eliminate(Program(two_states, True))
+    joint = ours.marginal("x_1", "w_1")
+    assert joint.shape == (2, 3)
+    both = theirs.expectation(lambda t: (t["x_1"].value == 1) & (t["w_1"].value == 2))
+    assert joint[1, 2].item() == pytest.approx(both.item(), rel=1e-12)
+    product = ours.expectation(lambda x, w: x * w, "x_1", "w_1")
+    assert product.item() == pytest.approx(theirs.expectation(lambda t: t["x_1"].value * t["w_1"].value).item(), rel=1e-12)
+    with pytest.raises(ValueError, match="not in the same plates, or steps"):
+        ours.marginal("x_1", "w_2")
+    with pytest.raises(KeyError, match="no site q among those summed out: x_0"):
+        ours.marginal("q")
+
+
+def test_what_is_given_is_not_summed():
+    given = {"a": torch.tensor(1), "z": torch.tensor([0, 2, 1])}
+    assert eliminate(condition(mixture, data=given)()).log_evidence.item() == pytest.approx(
+        run(trace(condition(mixture, data=given)).traced()).log_pdf().item(), rel=1e-12
+    )
+    theirs = exact(substitute(mixture, data={"a": torch.tensor(0)})())
+    assert eliminate(substitute(mixture, data={"a": torch.tensor(0)})()).log_evidence.item() == pytest.approx(theirs.log_evidence.item())
+
+
+def test_params_are_learned():
+    def model():
+        w = yield Param("w", torch.tensor(0.0, dtype=F64))
+        z = yield Sample("z", td.Bernoulli(logits=w))
+        yield Observe("y", normal(3 * z), Y[0, 0] * 0 + 3.0)
+
+    store = ParamStore()
+    eliminate(model, store).log_evidence.backward()
+    (gradient,) = [parameter.grad for parameter in store.parameters()]
+    assert gradient > 0
+
+
+def test_the_best_values_in_a_plain_run_have_the_density_that_they_are_said_to_have():
+    arguments = [tensor.detach() for tensor in setting(4, 9)]
+    best = eliminate(Program(hmm, *arguments, True)).most_probable()
+    t = run(trace(substitute(hmm, data=best)).traced(*arguments, False))
+    step_by_step = eliminate(Program(hmm, *arguments, False)).most_probable()
+    assert {name: int(value) for name, value in best.items()} == {name: int(value) for name, value in step_by_step.items()}
+    assert t.log_pdf() > run(trace(hmm).traced(*arguments, False)).log_pdf()
+
+
+def test_one_run():
+    started = []
+
+    def counted():
+        started.append(1)
+        yield from mixture()
+
+    eliminate(counted, max_plate_nesting=1)
+    assert len(started) == 1
+    assert eliminate(counted, max_plate_nesting=0).log_evidence.isfinite()  # the plate has a dimension more: once again
+    assert len(started) == 3
+
+
+def test_a_hundred_sites_of_a_sequential_plate_use_dimensions_again():
+    def many():
+        @plate("rows", 100, vectorized=False)
+        def rows(i):
+            z = yield Sample(f"z{i}", td.Bernoulli(P2[0]))
+            yield Observe(f"y{i}", normal(z), Y[0, 0])
+
+        yield from rows()
+
+    one = sum(float(p * normal(z).log_prob(Y[0, 0]).exp()) for z, p in enumerate((1 - P2[0], P2[0])))
+    assert eliminate(many).log_evidence.item() == pytest.approx(100 * math.log(one), rel=1e-12)
+
+
+# What is refused
+
+
+def sites(*made):
+    def model():
+        yield from made
+
+    return model
+
+
+def branching():
+    x = yield Sample("x", td.Bernoulli(P2[0]))
+    if x:
+        yield Sample("z", td.Bernoulli(0.5))
+
+
+def summing():
+    x = yield Sample("x", td.Categorical(P3))
+    yield Observe("y", normal(x.sum()), Y[0, 0])
+
+
+def leaving_its_plate():
+    @plate("rows", 3)
+    def rows(i):
+        return (yield Sample("z", td.Categorical(P2)))
+
+    z = yield from rows()
+    yield Observe("y", normal(z), Y[:3, 0])
+
+
+def crossing():
+    @plate("rows", 2)
+    def rows(i):
+        return (yield Sample("r", td.Categorical(P2)))
+
+    @plate("columns", 2, dim=-2)
+    def columns(j):
+        return (yield Sample("c", td.Categorical(P2)))
+
+    r = yield from rows()
+    c = yield from columns()
+
+    @plate("columns", 2, dim=-2)
+    def both(j):
+        @plate("rows", 2, dim=-1)
+        def cells(i):
+            yield Observe("y", normal(r + c), Y[:2])
+
+        yield from cells()
+
+    yield from both()
+
+
+def scaled_in_a_plate():
+    @plate("rows", 6, subsample=torch.tensor([0, 1]))
+    def rows(i):
+        yield Sample("z", td.Categorical(P2))
+
+    yield from rows()
+
+
+def computed_state():
+    @markov("time", 4, vectorized=True)
+    def step(t, x):
+        u = yield Sample("u", td.Bernoulli(P2[0]))
+        return u if x is None else (x + u) % 2
+
+    yield from step()
+
+
+def too_many():
+    for i in range(70):
+        yield Sample(f"z{i}", td.Bernoulli(P2[0]))
+
+
+@pytest.mark.parametrize(("model", "error", "problem"), [
+    (sites(Sample("x", td.Normal(0.0, 1.0))), NotFinite, "site 'x'.*is continuous"),
+    (sites(Sample("x", td.Poisson(1.0))), NotFinite, "site 'x'.*infinitely many values"),
+    (sites(Sample("x", td.Bernoulli(torch.full((40,), 0.5)))), NotFinite, "site 'x'.*values, more than 100000; put it into a plate"),
+    (branching, NotVectorizable, "all values at once of x.*Boolean value.*torch.where.*enumeration.exact"),
+    (summing, NotVectorizable, "site 'y': its log density at values of a plain run.*does the program broadcast"),
+    (leaving_its_plate, NotVectorizable, "site 'y' is outside of plate 'rows' and depends on 'z'"),
+    (crossing, NotVectorizable, "sites 'c', 'r' of different plates.*exponential"),
+    (scaled_in_a_plate, NotVectorizable, "site 'z' is local to plate 'rows' and scaled by 3.0"),
+    (computed_state, NotVectorizable, "markov loop 'time': its steps cannot be taken at once"),
+    (too_many, NotVectorizable, "site 'z5.'.*torch has 64 dimensions.*markov"),
+])  # fmt: skip
+def test_what_cannot_be_batched_is_refused_by_name(model, error, problem):
+    with pytest.raises(error, match=problem):
+        eliminate(model)
+
+
+def test_errors_of_the_program_come_through():
+    def failing():
+        yield Sample("x", td.Bernoulli(0.5))
+        raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        eliminate(failing)
