@@ -68,17 +68,26 @@ def normals(seed: int, chain: int, draw: int, purpose: int, out: Any) -> None:
 
 def uniform_tensor(seed: int, chain: torch.Tensor, draw: Any, purpose: int, index: Any) -> torch.Tensor:
     """``uniform`` for int64 tensors that broadcast: float64 on the device of ``chain``."""
-    first, _ = bits(seed, chain, draw, purpose, index)
+    first, _ = _bits_tensor(seed, chain, draw, purpose, index)
     return _to_unit(first)
 
 
 def normal_tensor(seed: int, chain: torch.Tensor, draw: Any, purpose: int, dim: int) -> torch.Tensor:
     """``normals`` for chains of shape [chains] and their draws: [chains, dim]."""
     pairs = torch.arange((dim + 1) // 2, device=chain.device)
-    a, b = bits(seed, chain.unsqueeze(-1), draw.unsqueeze(-1), purpose, pairs)
+    a, b = _bits_tensor(seed, chain.unsqueeze(-1), draw.unsqueeze(-1), purpose, pairs)
     radius, angle = (-2.0 * _to_unit(a).log()).sqrt(), 2.0 * math.pi * _to_unit(b)
     both = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
     return both.flatten(start_dim=-2)[..., :dim]
+
+
+def _bits_tensor(seed: int, chain: torch.Tensor, draw: Any, purpose: int, index: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """On the CPU through numpy, which takes a third of the time for the two hundred operations on few numbers."""
+    if chain.device.type != "cpu":
+        return bits(seed, chain, draw, purpose, index)  # type: ignore[no-any-return]
+    name: list[Any] = [part.numpy() if isinstance(part, torch.Tensor) else part for part in (chain, draw, index)]
+    first, second = bits(seed, name[0], name[1], purpose, name[2])
+    return torch.from_numpy(first), torch.from_numpy(second)
 
 
 def _to_unit(integers: torch.Tensor) -> torch.Tensor:
