@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
@@ -22,7 +22,7 @@ import torch
 from torch.distributions import constraints
 
 from poutine.equality import same_fields
-from poutine.errors import DistributionError, NoDensity
+from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.randomness import Key, call_keyed
 
 
@@ -113,11 +113,20 @@ class Message(_Defaults):
         return isinstance(self, Observe)
 
     def evolve(self: Self, **changes: Any) -> Self:
-        """A copy with ``changes``; the receiver stays as it is."""
+        """A copy with ``changes``; the receiver stays as it is. Raises ``TypeError`` for what is no field."""
         # Not attrs.evolve, which takes five times as long: a handler does this at every site.
+        fields = self.__dict__ | changes
+        if len(fields) > len(self.__dict__):
+            self._check_known(changes)
         new = _new(self.__class__)
-        _set_fields(new, self.__dict__ | changes)
+        _set_fields(new, fields)
         return new
+
+    def _check_known(self, names: Iterable[str]) -> None:
+        cls = self.__class__
+        for name in names:
+            if name not in self.__dict__ and not hasattr(cls, name):
+                raise TypeError(f"{cls.__name__} has no field {name!r}; it has {', '.join(f.name for f in attrs.fields(cls))}")
 
     def renamed(self: Self, name: str) -> Self:
         """``evolve(name=name)``, in two thirds of the time: scope does it twice at every site."""
@@ -208,6 +217,8 @@ class Choice(Site):
         else:
             try:
                 built = call_keyed(self.fn, self.args, self.kwargs, key)
+            except PoutineError:
+                raise
             except Exception as error:
                 raise DistributionError(self.name, f"cannot call {_call(self.fn, self.args, self.kwargs)}: {error}") from error
         if is_distribution(built):
@@ -278,11 +289,13 @@ class Param(Site):
     """``w = yield Param("w", torch.zeros(3), constraint=constraints.real)``: a learnable, constrained value.
 
     ``init`` is the constrained value that it starts from, or a callable that returns it; None if it must exist already.
+    ``key`` is that of a choice: what a callable draws by.
     """
 
     type: ClassVar[str] = "param"
     init: Any = attrs.field(init=False)
     constraint: constraints.Constraint = attrs.field(init=False)
+    key: Key | None = attrs.field(init=False, eq=False)
 
     def __init__(
         self,

@@ -45,6 +45,8 @@ class ParamStore(torch.nn.Module):
         unconstrained = self._parameters[key]
         assert unconstrained is not None
         value: torch.Tensor = transform_to(site.constraint)(unconstrained)
+        if value is unconstrained:
+            value = value.clone()  # which an optimiser's step in place does not change: a trace holds what was
         if isinstance(site.init, torch.Tensor) and site.init.shape != value.shape:
             raise ParamError(site.name, f"the store holds shape {tuple(value.shape)}, and the initial value has {tuple(site.init.shape)}")
         return value
@@ -77,7 +79,7 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
         raise ParamError(site.name, "it has no initial value and the store does not hold it; write Param(name, init)")
     init = site.init
     if isinstance(init, Callable):  # type: ignore[arg-type]  # mypy: abstract; the check is what is wanted
-        init = call_keyed(init, (), {}, (0, site.name, 0))
+        init = call_keyed(init, (), {}, site.key or (0, site.name, 0))
     value = torch.as_tensor(init, dtype=None if isinstance(init, torch.Tensor) else torch.get_default_dtype()).detach()
     if not value.is_floating_point():
         raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")

@@ -3,7 +3,8 @@
 1. A draw depends on its key alone, never on what was drawn before: conditioning, inserting or removing a site moves no
    other draw.
 2. Keys are hashed with BLAKE2b: the same on every machine, process and Python.
-3. The global generators of torch, numpy and ``random`` are neither read nor changed.
+3. The global generators of torch, numpy and ``random`` are neither read nor changed. (What a callable of the user's own asks of numpy
+   or ``random``, it asks of them: nobody can hand these a generator from outside.)
 
 torch's distributions take no generator. ``Keyed`` is a ``TorchFunctionMode`` (thread-local, active only while one draw is made)
 that hands one to each random function they call. The CPU generator of torch (mt19937) uses the low 32 bits of its seed:
@@ -17,7 +18,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 import torch
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -34,8 +35,8 @@ _METHODS: Final = (
 _RANDOM: Final = frozenset([getattr(torch, name) for name in _FUNCTIONS] + [getattr(torch.Tensor, name) for name in _METHODS])
 
 
-# torch's own distributions draw nothing when they are built.
-_DRAWLESS: Final = frozenset(thing for thing in vars(torch.distributions).values() if isinstance(thing, type))
+# torch's own distributions draw nothing when they are built, and by torch's random functions when they are asked to.
+_TORCHS: Final = frozenset(thing for thing in vars(torch.distributions).values() if isinstance(thing, type))
 
 # A tensor of these times a number is the same as times the number as such a tensor. Half precision rounds the second.
 _EXACT: Final = frozenset((torch.float32, torch.float64))
@@ -85,10 +86,15 @@ class _KeyedInside(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         options = dict(kwargs or {})
-        if torch.Tag.nondeterministic_seeded in func.tags and options.get("generator") is None:
+        if torch.Tag.nondeterministic_seeded in func.tags and not _has_generator(args, options):
             func = _with_generator(func)
             options["generator"] = self._keyed.generator(_device_of(args, options))
         return func(*args, **options)
+
+
+def _has_generator(args: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    """Whether a random operation was given one: ``Keyed``'s may come by position."""
+    return options.get("generator") is not None or any(isinstance(value, torch.Generator) for value in args)
 
 
 def _with_generator(func: Any) -> Any:
@@ -117,10 +123,15 @@ def _device_of(args: tuple[Any, ...], options: Mapping[str, Any]) -> torch.devic
 
 def call_keyed(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Key) -> Any:
     """``fn(*args, **kwargs)``; what it draws, if anything, comes from the stream of ``key``."""
-    if isinstance(fn, type) and fn in _DRAWLESS:
+    if draws_nothing(fn):
         return fn(*args, **kwargs)  # without the mode, which would slow down every call of torch in the constructor
     with (keyed := Keyed(key)), _KeyedInside(keyed):
         return fn(*args, **kwargs)
+
+
+def draws_nothing(fn: Any) -> bool:
+    """Whether making a distribution of ``fn`` surely draws nothing: it is one already, or a class of torch's."""
+    return isinstance(fn, Distribution) or (isinstance(fn, type) and fn in _TORCHS)
 
 
 def is_reparameterized(dist: Any) -> bool:
@@ -135,8 +146,16 @@ def draw(dist: Any, key: Key) -> Any:
         drawn = drawn.base_dist  # what it draws is what its base draws
     if type(drawn) is Normal and drawn.loc.is_cpu:
         return _normal(drawn.loc, drawn.scale, torch.empty_like(drawn.loc, memory_format=torch.contiguous_format), key)
+    sample = dist.rsample if is_reparameterized(dist) else dist.sample
+    if not _is_torchs(dist):
+        return call_keyed(sample, (), {}, key)
     with Keyed(key):
-        return dist.rsample() if is_reparameterized(dist) else dist.sample()
+        return sample()
+
+
+def _is_torchs(dist: Any) -> bool:
+    """Whether a distribution, with all that it is made of, is torch's own."""
+    return type(dist) in _TORCHS and all(_is_torchs(part) for part in vars(dist).values() if hasattr(part, "log_prob"))
 
 
 def draw_unbuilt(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Key) -> torch.Tensor | None:

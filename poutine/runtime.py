@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from poutine.driver.engine import answer
-from poutine.errors import DistributionError, UnhandledMessage
+from poutine.errors import DistributionError, PoutineError, UnhandledMessage
 from poutine.messages import (
     UNDECIDED,
     Deterministic,
@@ -24,7 +24,7 @@ from poutine.messages import (
 )
 from poutine.params import ParamStore
 from poutine.program import Program, as_program
-from poutine.randomness import Key, draw, draw_unbuilt
+from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
         super().__init__()
         self[Sample] = draws.sample
         self[Observe] = draws.observe
-        self[Param] = _reading(params)
+        self[Param] = _reading(params, seed)
         self[Deterministic] = _as_it_is
         self[EnterPlate] = _numbering()
         self[EnterMarkov] = _next_step
@@ -82,23 +82,29 @@ class _Draws:
         name = site.name
         self.visits[name] += 1
         if site.value is not UNDECIDED:
-            return site
+            return self._keyed(site)
         return site.evolve(value=draw_site(site, site.key or (self.seed, name, self.visits[name])))
 
     def observe(self, site: Observe) -> Message:
         # Counted like a draw, so that observing one visit to a name moves no other draw.
         self.visits[site.name] += 1
-        return site
+        return self._keyed(site)
+
+    def _keyed(self, site: Any) -> Message:
+        """A decided site. If its distribution is yet to be made by a callable that may draw, then under the key of this visit."""
+        if draws_nothing(site.fn) or site.key is not None or not site.is_deferred:
+            return site  # type: ignore[no-any-return]  # it is a Choice
+        return site.evolve(key=(self.seed, site.name, self.visits[site.name]))  # type: ignore[no-any-return]
 
 
-def _reading(params: ParamStore | None) -> Callable[[Param], Message]:
-    """Answers parameters from ``params`` or, without it, from a store of its own."""
+def _reading(params: ParamStore | None, seed: int) -> Callable[[Param], Message]:
+    """Answers parameters from ``params`` or, without it, from a store of its own. An initial value that is drawn is keyed by ``seed``."""
 
     def read(site: Param) -> Message:
         nonlocal params
         if params is None:
             params = ParamStore()  # made when it is needed: it takes as long as some ten sites
-        return params.answer(site)
+        return params.answer(site if site.key is not None or not callable(site.init) else site.evolve(key=(seed, site.name, 0)))
 
     return read
 
@@ -131,7 +137,7 @@ def draw_site(site: Sample, key: Key) -> Any:
             if not is_distribution(dist):
                 return dist
         return draw(dist, key)
-    except DistributionError:
+    except PoutineError:
         raise
     except Exception as error:
         raise DistributionError(site.name, f"cannot draw from {dist!r}: {error}") from error

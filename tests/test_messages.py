@@ -52,6 +52,11 @@ def test_messages_are_frozen_values(message: Message):
         hash(message)
 
 
+def test_evolving_what_is_no_field_is_an_error():
+    with pytest.raises(TypeError, match=r"Sample has no field 'sacle'; it has name, .*scale"):
+        Sample("x", D).evolve(sacle=3.0)
+
+
 def test_evolving_leaves_the_original():
     before = Sample("x", D)
     after = before.evolve(value=3.0, scale=2.0)

@@ -164,3 +164,18 @@ def test_initial_values_must_be_floating_and_keep_their_shape():
     run(lambda: fit(torch.zeros(2)), params=store)
     with pytest.raises(ParamError, match=r"holds shape \(2,\), and the initial value has \(3,\)"):
         run(lambda: fit(torch.zeros(3)), params=store)
+
+
+def test_a_trace_holds_the_value_that_was_read_and_not_the_one_after_a_step():
+    def model():
+        w = yield Param("w", torch.tensor(0.0))
+        yield Observe("y", Normal(w, 1.0), torch.tensor(3.0))
+
+    store = ParamStore()
+    t = run(trace(model).traced(), params=store)
+    before = t.log_pdf()
+    (-before).backward()
+    torch.optim.SGD(store.parameters(), lr=1.0).step()
+    assert (t["w"].value.item(), store["w"].item()) == (0.0, 3.0)
+    assert torch.equal(t.copy().log_pdf(), before)
+    assert run(trace(model).traced(), params=store).log_pdf() > before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -240,3 +241,36 @@ def test_discrete_and_event_distributions_expand():
     t = trace(body).get_trace()
     assert t["k"].value.shape == (4,)
     assert t.compute_batch_log_pdf()["v"].shape == (4,)
+
+
+@pytest.mark.parametrize("make", [partial(Normal, 0.0), lambda scale: Normal(0.0, scale)], ids=["partial", "lambda"])
+def test_a_distribution_that_a_callable_makes_is_broadcast_too(make):
+    @plate("p", 3)
+    def body(index):
+        return (yield Sample("x", make, 1.0))
+
+    t = trace(body).get_trace()
+    assert t["_RETURN"].value.shape == (3,) and t["x"].dist.batch_shape == (3,)
+    assert len(t["_RETURN"].value.unique()) == 3
+    assert same(t, trace(body).get_trace())
+    with pytest.raises(PlateError, match="has size 3 at dimension -1"):
+        run(plate("p", 3)(lambda index: one("x", lambda: Normal(torch.zeros(2), 1.0))))
+
+
+def one(name, *what):
+    return (yield Sample(name, *what))
+
+
+def test_the_value_of_a_bare_callable_stays_as_it_is_in_a_plate():
+    assert run(plate("p", 3)(lambda index: one("x", lambda: torch.rand(2)))).shape == (2,)
+    assert isinstance(run(plate("p", 3)(lambda index: one("x", lambda: Die()))), int)
+
+
+class Die:
+    """A distribution of the user's own, without shapes."""
+
+    def sample(self):
+        return 4
+
+    def log_prob(self, value):
+        return torch.tensor(6.0).log().neg()

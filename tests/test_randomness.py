@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.distributions as td
 
-from poutine import DistributionError, Keyed, Observe, Param, Program, Sample, condition, run, same, seed, trace
+from poutine import DistributionError, Keyed, Observe, Param, Program, Sample, block, condition, replay, run, same, seed, trace
 from poutine.randomness import draw, stream_seed
 
 # torch's Wishart warns of a singular sample where it means a regular one; the sample is right, and its support is checked here.
@@ -225,6 +225,7 @@ def test_draws_have_the_mean_and_spread_of_their_distribution():
     lambda: torch.nn.functional.rrelu(-torch.ones(3), training=True),
     lambda: torch.nn.init.normal_(torch.empty(3)),
     lambda: torch.randperm(9) + torch.randint(0, 5, (9,)),
+    *(lambda d=d: d.sample() for d in EXAMPLES.values()),
 ])  # fmt: skip
 def test_callables_that_draw_inside_of_torchs_functions_draw_under_their_key(fn):
     def sampling():
@@ -240,7 +241,7 @@ def test_callables_that_draw_inside_of_torchs_functions_draw_under_their_key(fn)
         with torch.random.fork_rng():
             torch.manual_seed(123)
             assert same(run(program), first)
-    assert not same(run(sampling), run(sampling, seed=1))
+    assert any(not same(run(sampling), run(sampling, seed=n)) for n in range(1, 9))  # of two flipped coins, some are alike
 
 
 class OnlyReparameterized:
@@ -269,3 +270,53 @@ def test_an_operation_that_can_only_draw_from_the_global_generator_is_refused():
     with pytest.raises(DistributionError, match=r"site 'x'.*native_dropout.*draws from torch's global generator"):
         run(model)
     assert all(map(_equal_states, before, global_states()))
+
+
+@pytest.mark.parametrize("sample", [
+    lambda: torch.nn.functional.gumbel_softmax(torch.zeros(3)),
+    lambda: torch.nn.functional.dropout(torch.ones(20)),
+    lambda: td.Gamma(1.0, 1.0).sample(),
+    lambda: torch.nn.init.normal_(torch.empty(3)),
+], ids=["gumbel_softmax", "dropout", "Gamma", "init"])  # fmt: skip
+@pytest.mark.parametrize("within", [lambda d: d, lambda d: td.TransformedDistribution(d, [td.ExpTransform()])], ids=["itself", "as a base"])
+def test_a_distribution_of_the_users_own_draws_under_its_key(sample, within):
+    class Own(td.Distribution):
+        arg_constraints, support = {}, td.constraints.real_vector
+
+        def sample(self, sample_shape=()):
+            return sample()
+
+        def log_prob(self, value):
+            return torch.zeros(())
+
+    def model():
+        return (yield Sample("x", within(Own(validate_args=False))))
+
+    before = global_states()
+    first = run(model)
+    assert all(map(_equal_states, before, global_states()))
+    assert same(run(model), first) and not same(run(model, seed=1), first)
+
+
+@pytest.mark.parametrize("around", [lambda m: m, lambda m: lambda: block(m)()], ids=["seen", "hidden"])
+def test_an_initial_value_that_is_drawn_has_its_key(around):
+    def model():
+        return (yield Param("w", lambda: torch.randn(3)))
+
+    seen = around(model)
+    assert same(run(seen, seed=1), run(seen, seed=1)) and not same(run(seen, seed=1), run(seen, seed=2))
+    assert same(run(seed(seen, 9), seed=1), run(seen, seed=9))
+    assert same(run(seed(seed(seen, 9), 1)), run(seen, seed=9))
+
+
+def test_a_distribution_whose_parameters_are_drawn_is_the_same_when_it_is_replayed():
+    def model():
+        x = yield Sample("x", lambda: td.Normal(torch.randn(()), 1.0))
+        yield Observe("y", lambda: td.Normal(torch.randn(()), 1.0), torch.tensor(0.5))
+        return x
+
+    for number in (0, 1):
+        t = run(trace(model).traced(), seed=number)
+        assert torch.equal(run(trace(replay(model, t)).traced(), seed=number).log_pdf(), t.log_pdf())
+    other = run(trace(model).traced(), seed=2)
+    assert not torch.equal(other["y"].dist.loc, t["y"].dist.loc)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import attrs
 
-from poutine.messages import Choice, Message, Sealed
+from poutine.messages import Choice, Message, Param, Sealed
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -15,6 +16,7 @@ from poutine.program import Rule, Rules
 class SeedPoutine(Poutine):
     """Every draw of the program is keyed by ``seed``, its site's name and the number of the visit inside this poutine.
 
+    So is what the initial value of a parameter draws, the first time that it is read.
     It reaches hidden sites, too: what a draw is keyed by is no part of what a block hides.
 
     ::
@@ -35,7 +37,13 @@ class SeedPoutine(Poutine):
             visits[site.name] += 1  # for an observation, too: observing one visit moves no other draw
             return site if site.key is not None else site.evolve(key=(self.seed, site.name, visits[site.name]))
 
-        def reach(sealed: Sealed) -> Message:
-            return Sealed(key(sealed.message)) if isinstance(sealed.message, Choice) else sealed
+        def begin(param: Param) -> Param:
+            return param if param.key is not None else param.evolve(key=(self.seed, param.name, 0))
 
-        return {Choice: Rule(up=key), Sealed: Rule(up=reach)}
+        acts = {Choice: key, Param: begin}
+
+        def reach(sealed: Sealed) -> Message:
+            act: Any = next((acts[kind] for kind in acts if isinstance(sealed.message, kind)), None)
+            return sealed if act is None else Sealed(act(sealed.message))
+
+        return {Choice: Rule(up=key), Param: Rule(up=begin), Sealed: Rule(up=reach)}

@@ -62,7 +62,9 @@ class _Toolchain:
         common = self.made("driver.o", driver.read_text(), make=lambda path: self.compile(driver, path))
 
         def translate(path: Path) -> None:
-            path.write_text(self._run(str(self.home / "stanc"), "--O1", "--name", f"{model}_model", "--print-cpp", "--o", os.devnull, str(stan)))
+            path.write_text(
+                self._run(str(self.home / "stanc"), "--O1", "--name", f"{model}_model", "--print-cpp", "--o", os.devnull, str(stan))
+            )
 
         cpp = self.made(f"{model}.cpp", stan.read_text(), make=translate)
         own = self.made(f"{model}.o", stan.read_text(), make=lambda path: self.compile(cpp, path))
