@@ -8,8 +8,8 @@ STYLE := --config 'line-length = 140' --config 'target-version = "py311"' --conf
 
 .PHONY: demo test quick lint format bench deep clean
 
-demo: $(VENV)/installed ## Runs the main job on the eight schools data.
-	$(BIN)/poutine infer interpreters/examples/eight_schools.py --data interpreters/examples/eight_schools.json --num-samples 100000
+demo: $(VENV)/installed ## Runs the main job, NUTS, on the eight schools data.
+	$(BIN)/poutine infer interpreters/examples/eight_schools.py --data interpreters/examples/eight_schools.json
 
 test: lint ## Passes all of the tests, the slow ones too.
 	$(BIN)/python -m pytest --cov=poutine --cov=interpreters --cov-branch --cov-report=term-missing:skip-covered

@@ -1,7 +1,7 @@
 """The command line: ``poutine infer`` and ``poutine step``, each with ``MODEL.py[:NAME] --data data.json``.
 
 Results go to stdout, progress and complaints to stderr. Exit codes: 0; 1 where a command of a script failed; 2 for bad input, with one
-line that tells what to put right; 130 after Ctrl-C.
+line that tells what to put right; 3 for a result with a warning, where --strict asks for it; 130 after Ctrl-C.
 """
 
 from __future__ import annotations

@@ -38,6 +38,9 @@ from interpreters.kernels.recording import record
 from interpreters.kernels.unrolled import unrolled
 from poutine.program import name_of
 
+_SECONDS: Final = 2.5  # that it takes to compile a small graph,
+_SECONDS_AN_OPERATION: Final = 1 / 300  # and what each operation adds; both roughly, on the machines that it was measured on
+
 ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 TIERS: Final = ("native", "callable", "eager")
@@ -47,6 +50,10 @@ _SCALES: Final = (0.1, 0.5, 0.5, 1.0)  # of the points, in unconstrained space
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
 _log: Final = logging.getLogger(__name__)
+
+
+class NotWorthIt(Exception):
+    """To compile would take longer than to do without."""
 
 
 @attrs.frozen(eq=False)
@@ -67,15 +74,18 @@ class Kernel:
     _alive: Any = attrs.field(default=None, repr=False)
 
 
-def compile_density(density: Density, *, tier: str | None = None, cache_dir: str | Path | None = None) -> Kernel:
+def compile_density(density: Density, *, tier: str | None = None, cache_dir: str | Path | None = None, worth: float = math.inf) -> Kernel:
     """Compiles ``density`` as far as it goes; ``tier`` is the first to try. One log line says which it was, and why no better.
+
+    ``worth`` is how many seconds all the work takes on the eager tier: what is expected to compile for longer is not compiled.
+    A library that is on disk already is always taken.
 
     Warns (``RuntimeWarning``) where compiled code disagreed with autograd, and takes the next tier.
     """
     if tier not in (None, *TIERS):
         raise ValueError(f"expected a tier of {', '.join(TIERS)}, got {tier!r}")
     tiers = TIERS[TIERS.index(tier or "native") :]
-    compiler = _Compiler(density, default_directory() if cache_dir is None else Path(cache_dir))
+    compiler = _Compiler(density, default_directory() if cache_dir is None else Path(cache_dir), worth)
     reasons = []
     name = name_of(density.program.fn)
     for attempt in tiers:
@@ -95,8 +105,8 @@ def compile_density(density: Density, *, tier: str | None = None, cache_dir: str
 class _Compiler:
     """One compilation; what tiers share is made once."""
 
-    def __init__(self, density: Density, directory: Path) -> None:
-        self.density, self.directory = density, directory
+    def __init__(self, density: Density, directory: Path, worth: float) -> None:
+        self.density, self.directory, self.worth = density, directory, worth
         self.points = _points(density.dim)
         self._made: dict[str, Captured | Exception] = {}
         self._known: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -135,6 +145,7 @@ class _Compiler:
 
     def _build(self, lowered: Captured, path: Path) -> None:
         """Our own C++ takes a second to make; Inductor's takes several, and has better loops."""
+        self._check_worth(lowered)
         cpp = path.with_suffix(".cpp")
         must = lowered.has_loops or lowered.size > MOST_OPERATIONS
         if must or (lowered.is_double and lowered.widest <= NARROW):
@@ -155,8 +166,14 @@ class _Compiler:
         lowered = self._straight()
         graph: Callable[[torch.Tensor], Any] = lowered
         if lowered.size <= MOST_OPERATIONS and not lowered.has_loops:
+            self._check_worth(lowered)
             graph = inductor.call(lowered, self.points[0])
         return Kernel(self.density.dim, "callable", _swapped(graph))
+
+    def _check_worth(self, lowered: Captured) -> None:
+        seconds = _SECONDS + lowered.size * _SECONDS_AN_OPERATION
+        if seconds > self.worth:
+            raise NotWorthIt(f"compiling {lowered.size} operations takes about {seconds:.0f} s, the eager tier {self.worth:.1f} s in all")
 
     def _straight(self) -> Captured:
         return self._once("lowered", lambda: grad_and_value(self._recorded(), self.points[0], inductor.decompositions()))

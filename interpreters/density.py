@@ -81,18 +81,20 @@ class Density:
 
     def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The values of the samples and Deterministic sites at an unconstrained position, but of those that depend on what is summed out."""
-        evaluation = Unconstrained(self.sites, position, self._collector())
-        self._run(evaluation)
-        return evaluation.named
+        return self.constrain_and_score(position)[0]
 
     def log_likelihood(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The log densities of the observations at an unconstrained position, by name, each of its site's batch shape.
 
         Those that depend on what is summed out have none of their own.
         """
+        return self.constrain_and_score(position)[1]
+
+    def constrain_and_score(self, position: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """``constrain`` and ``log_likelihood``, in one run."""
         evaluation = Unconstrained(self.sites, position, self._collector())
         self._run(evaluation)
-        return evaluation.likelihoods
+        return evaluation.named, evaluation.likelihoods
 
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The position of constrained values. **Law**: ``unconstrain(constrain(u)) = u``."""

@@ -14,12 +14,43 @@ Sources: Hoffman and Gelman, "The No-U-Turn Sampler", JMLR 15 (2014); Betancourt
 
 from __future__ import annotations
 
-from interpreters.density import Density
+from collections.abc import Callable
+from typing import Any
+
+from interpreters.density import Density, density
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.machine import Options
 from interpreters.hamiltonian.sampling import sampled
 from interpreters.hamiltonian.targets import Kernel, Target
-from poutine import Coroutine
+from interpreters.hamiltonian.worth import worthwhile
+from interpreters.results.inference_data import Coords
+from interpreters.sampled_posterior import SampledPosterior
+from poutine import Coroutine, ParamStore, Program, as_program, run
+
+
+def infer(
+    program: Program[Any] | Callable[..., Any],
+    num_chains: int = 4,
+    num_warmup: int = 1000,
+    num_draws: int = 1000,
+    *,
+    seed: int = 0,
+    params: ParamStore | None = None,
+    coords: Coords | None = None,
+    **options: Any,
+) -> SampledPosterior:
+    """The posterior of ``program``, compiled where that pays; ``options`` are those of ``nuts``.
+
+    ::
+
+        posterior = infer(Program(model, y, sigma), seed=0, coords={"school": names})
+        print(posterior.summary())
+
+    ``coords`` has labels for the members of plates, by name of plate. Raises ``NotContinuous``, ``NoStart``, and what the program raises.
+    """
+    target = density(as_program(program), params)
+    fast = worthwhile(target, num_chains, num_warmup + num_draws)
+    return SampledPosterior.of(target, run(Program(nuts, fast, num_chains, num_warmup, num_draws, **options), seed), coords)
 
 
 def nuts(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
+from pathlib import Path
 from typing import Any, Final
 
 import attrs
 import torch
 
-from interpreters.results.inference_data import inference_data, write
+from interpreters.results.inference_data import inference_data
 from interpreters.results.observed import observed_values, plate_dims
 from interpreters.results.picture import draw_histograms
+from interpreters.results.stored import write
 from interpreters.results.summary import Summary, summarize
 from interpreters.weighted import weights
 from poutine import Trace
@@ -68,6 +70,10 @@ class Posterior:
             "Do not trust these figures, nor their errors; use more samples, a guide nearer to the posterior, or another method."
         )
 
+    def problems(self, summary: Summary | None = None) -> list[str]:
+        """``problem``, in a list, if there is one."""
+        return [] if self.problem is None else [self.problem]
+
     def resampled(self) -> dict[str, torch.Tensor]:
         """Equally weighted draws by name of site, each [num_resampled, *shape]."""
         return {name: values[self.ancestors] for name, values in self.draws.items()}
@@ -93,11 +99,11 @@ class Posterior:
             "num_particles": len(self.log_weights),
         }
         one_chain = {name: values.unsqueeze(0) for name, values in self.resampled().items()}
-        return inference_data(one_chain, self.observed, self.dims, attributes)
+        return inference_data({"posterior": one_chain, "observed_data": self.observed}, self.dims, attributes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``."""
-        write(self.to_arviz(), path)
+        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so."""
+        write(self.to_arviz(), Path(path))
 
     def plot(self, path: str | PathLike[str]) -> None:
         """Writes a picture with the weighted histogram of each number; the ending of ``path`` says in which format."""

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Protocol
 
 import attrs
 import torch
 
 from interpreters.density import Density
-from interpreters.hamiltonian.chains import Chains
-from interpreters.results.extras import extra
-from interpreters.results.inference_data import inference_data, write
-from interpreters.results.observed import observed_values, plate_dims
-from interpreters.results.picture import draw_histograms
-from interpreters.results.summary import PROBABILITIES, Row, Summary, labels
+from interpreters.results.chain_rows import chain_rows, columns
+from interpreters.results.inference_data import Coords, inference_data
+from interpreters.results.observed import constant_values, observed_values, plate_dims
+from interpreters.results.picture import draw_panels, trace_figure
+from interpreters.results.problems import bfmi, problems
+from interpreters.results.stored import data_of, dims_of, stored, write
+from interpreters.results.summary import Summary
 from poutine import SubstitutePoutine, Trace, TracePoutine, run
 
-# The thresholds of Vehtari, Gelman, Simpson, Carpenter and Bürkner, "Rank-normalization, folding, and localization: an improved
-# R-hat" (2021), and, for the energy, of Betancourt, "A conceptual introduction to Hamiltonian Monte Carlo" (2017), section 6.1.
-_HIGHEST_R_HAT: Final = 1.01
-_FEWEST_PER_CHAIN: Final = 100
-_LOWEST_BFMI: Final = 0.3
+Values = Mapping[str, torch.Tensor]
+
+
+class Positions(Protocol):
+    """What ``SampledPosterior.of`` asks of the chains: see ``hamiltonian.chains.Chains``."""
+
+    @property
+    def positions(self) -> torch.Tensor: ...
+    @property
+    def statistics(self) -> dict[str, torch.Tensor]: ...
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -34,31 +41,54 @@ class SampledPosterior:
     observed:    the observations by name of site.
     likelihood:  the pointwise log likelihood in nats, by name of site, each [num_chains, num_draws, *batch_shape].
     dims:        by name of site, for each dimension of a single value the plate that it is of, or None.
+    coords:      by name of plate, the labels of its members.
+    constant:    the tensors that the model was given as arguments, but for the observations.
+    predictive, prior, prior_predictive:  like ``draws``, of the observations given each draw; of the samples before the data were
+                 seen; and of observations given those. Empty unless they were asked for: see ``predictive``.
     """
 
-    draws: Mapping[str, torch.Tensor]
-    statistics: Mapping[str, torch.Tensor]
-    observed: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
-    likelihood: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
+    draws: Values
+    statistics: Values
+    observed: Values = attrs.field(factory=dict)
+    likelihood: Values = attrs.field(factory=dict)
     dims: Mapping[str, tuple[str | None, ...]] = attrs.field(factory=dict)
+    coords: Coords = attrs.field(factory=dict)
+    constant: Values = attrs.field(factory=dict)
+    predictive: Values = attrs.field(factory=dict)
+    prior: Values = attrs.field(factory=dict)
+    prior_predictive: Values = attrs.field(factory=dict)
 
     @classmethod
-    def of(cls, density: Density, chains: Chains) -> SampledPosterior:
-        """The draws of ``chains``, which sampled ``density``, constrained and by name. Raises ``ValueError`` if there are none."""
+    def of(cls, density: Density, chains: Positions, coords: Coords | None = None) -> SampledPosterior:
+        """The draws of ``chains``, which sampled ``density``, constrained and by name. Raises ``ValueError`` if there are none.
+
+        ``coords`` has labels for the members of plates, by name of plate.
+        """
         positions = chains.positions
         if not positions.shape[1]:
             raise ValueError("there are no draws yet: the chains were stopped in warmup; resume them")
-        draws = _at_each(density.constrain, positions)
+        draws, likelihoods = _at_each(density.constrain_and_score, positions)
         trace = _trace_at(density, positions[0, 0])
         observed = observed_values(trace)
         shapes = {name: values.shape[2:] for name, values in draws.items()} | {name: value.shape for name, value in observed.items()}
-        likelihood = {name: values for name, values in _at_each(density.log_likelihood, positions).items() if name in observed}
-        return cls(draws, chains.statistics, observed, likelihood, plate_dims(trace, shapes))
+        likelihood = {name: values for name, values in likelihoods.items() if name in observed}
+        constant = constant_values(density.program, shapes)
+        return cls(draws, chains.statistics, observed, likelihood, plate_dims(trace, shapes), coords or {}, constant)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> SampledPosterior:
+        """What ``save`` wrote. Draws are read from the file site by site whenever they are asked for, so it may be larger than memory."""
+        path = Path(path)
+        dims, coords = dims_of(path)
+        fields = {"draws": "posterior", "statistics": "sample_stats", "likelihood": "log_likelihood", "predictive": "posterior_predictive"}
+        lazy: dict[str, Any] = {field: stored(path, group) for field, group in fields.items()}
+        lazy |= {group: stored(path, group) for group in ("prior", "prior_predictive")}
+        return cls(**lazy, observed=data_of(path, "observed_data"), constant=data_of(path, "constant_data"), dims=dims, coords=coords)
 
     @property
     def num_draws(self) -> tuple[int, int]:
         """Chains, and draws of each."""
-        chains, draws = next(iter(self.statistics.values())).shape
+        chains, draws = self.statistics["diverging"].shape
         return chains, draws
 
     @property
@@ -68,102 +98,81 @@ class SampledPosterior:
     @property
     def bfmi(self) -> list[float]:
         """The Bayesian fraction of missing information of each chain."""
-        energy = self.statistics["energy"]
-        return (energy.diff(dim=1).square().mean(1) / energy.var(1)).tolist() if self.num_draws[1] > 1 else []
+        return bfmi(self.statistics["energy"])
 
     def problems(self, summary: Summary | None = None) -> list[str]:
         """Why the result is not to be trusted, in words; empty if nothing is known against it."""
-        rows = list((summary or self._table()).rows.values())
-        chains, draws = self.num_draws
-        return [problem for problem in (self._divergent(), _mixing(rows), _few(rows, chains, draws), self._low_energy()) if problem]
+        return problems(list((summary or self._table()).rows.values()), self.statistics)
 
     def summary(self) -> Summary:
-        """Mean, sd, quantiles, mcse, ess and r_hat of every number. Its ``str`` is a table. Needs the extra ``infer``."""
+        """Mean, sd, quantiles, mcse, ess and r_hat of every number. Its ``str`` is a table."""
         table = self._table()
         chains, draws = self.num_draws
         notes = [f"{chains} chains of {draws} draws, {self.divergences} divergences"]
         return attrs.evolve(table, notes=(*notes, *(f"warning: {problem}" for problem in self.problems(table))))
 
     def to_arviz(self) -> Any:
-        """An ``arviz.InferenceData``: posterior, sample_stats, observed_data, log_likelihood; plates are dimensions."""
-        statistics = {name: values.bool() if name == "diverging" else values for name, values in self.statistics.items()}
-        return inference_data(
-            self.draws, self.observed, self.dims, {"inference_library": "poutine"}, statistics=statistics, log_likelihood=self.likelihood
-        )
+        """An ``arviz.InferenceData``: posterior, sample_stats, observed_data, log_likelihood, ...; plates are dimensions."""
+        groups = {
+            "posterior": self.draws,
+            "log_likelihood": self.likelihood,
+            "posterior_predictive": self.predictive,
+            "prior": self.prior,
+            "prior_predictive": self.prior_predictive,
+            "observed_data": self.observed,
+            "constant_data": self.constant,
+        }
+        statistics = {
+            name: values.bool() if name in ("diverging", "reached_max_treedepth") else values for name, values in self.statistics.items()
+        }
+        return inference_data(groups, self.dims, {"inference_library": "poutine"}, statistics, self.coords)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``."""
-        write(self.to_arviz(), path)
+        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so; ``load`` reads both."""
+        write(self.to_arviz(), Path(path))
 
     def plot(self, path: str | PathLike[str]) -> None:
         """Writes a picture with the histogram of each number; the ending of ``path`` says in which format."""
-        flat = {name: values.flatten(0, 1) for name, values in self.draws.items()}
-        draw_histograms(flat, torch.zeros(self.num_draws[0] * self.num_draws[1], dtype=torch.float64), path)
+        panels = (
+            (label, column)
+            for names, slab in columns(self.draws)
+            for label, column in zip(names, slab.flatten(0, 1).unbind(1), strict=True)
+        )
+        draw_panels(panels, torch.zeros(self.num_draws[0] * self.num_draws[1], dtype=torch.float64), path)
+
+    def plot_trace(self, path: str | PathLike[str] | None = None, names: Sequence[str] | None = None) -> Any:
+        """Densities and traces, by ``arviz.plot_trace``, as a ``matplotlib.figure.Figure``; written to ``path``, if there is one."""
+        figure = trace_figure(self.to_arviz(), names)
+        if path is not None:
+            figure.savefig(path)
+        return figure
 
     def __repr__(self) -> str:
         chains, draws = self.num_draws
         return f"<SampledPosterior: {chains} chains of {draws} draws of {', '.join(self.draws) or 'nothing'}>"
 
     def _table(self) -> Summary:
-        return Summary({row.name: row for name, values in self.draws.items() for row in _rows(name, values.double())})
-
-    def _divergent(self) -> str | None:
-        if not self.divergences:
-            return None
-        return (
-            f"{self.divergences} transitions diverged: the sampler cannot follow the curvature there, and misses what lies behind. "
-            "Reparameterise (non-centred, say), or raise the target acceptance."
-        )
-
-    def _low_energy(self) -> str | None:
-        if all(value >= _LOWEST_BFMI for value in self.bfmi):
-            return None
-        return (
-            f"the energy moves too little from draw to draw (E-BFMI {min(self.bfmi):.2f}, expected above {_LOWEST_BFMI}): "
-            "heavy tails are hardly visited; reparameterise."
-        )
+        return Summary({row.name: row for row in chain_rows(self.draws)})
 
 
-def _mixing(rows: list[Row]) -> str | None:
-    worst = max(rows, key=lambda row: row.r_hat or 0.0, default=None)
-    if worst is None or not (worst.r_hat or 0.0) > _HIGHEST_R_HAT:
-        return None
-    return f"the chains have not mixed: r_hat of {worst.name} is {worst.r_hat:.3f}, expected below {_HIGHEST_R_HAT}; run longer or reparameterise."
+Pair = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]
 
 
-def _few(rows: list[Row], chains: int, draws: int) -> str | None:
-    least = min(rows, key=lambda row: min(row.ess, row.ess_tail or row.ess), default=None)
-    if least is None or not min(least.ess, least.ess_tail or least.ess) < _FEWEST_PER_CHAIN * chains:
-        return None
-    return (
-        f"the effective sample size of {least.name} is only {min(least.ess, least.ess_tail or least.ess):.0f} of {chains * draws} draws, expected "
-        f"at least {_FEWEST_PER_CHAIN} for each chain; run longer."
-    )
-
-
-def _rows(name: str, values: torch.Tensor) -> Iterator[Row]:
-    arviz: Any = extra("arviz")
-    flat = values.reshape(*values.shape[:2], -1)
-    for label, column in zip(labels(name, values.shape[2:]), flat.unbind(-1), strict=True):
-        x = column.cpu().numpy()
-        quantiles = torch.quantile(column.flatten(), torch.tensor(PROBABILITIES, dtype=column.dtype, device=column.device)).tolist()
-        constant = bool((column == column[0, 0]).all())  # nothing can be told from one value
-        found = [arviz.mcse(x), arviz.ess(x), arviz.ess(x, method="tail"), arviz.rhat(x)] if not constant else [0.0, *[float("nan")] * 3]
-        mcse, bulk, tail, r_hat = (float(torch.as_tensor(figure)) for figure in found)
-        levels = dict(zip(PROBABILITIES, quantiles, strict=True))
-        yield Row(label, column.mean().item(), column.std().item(), levels, mcse, bulk, tail, r_hat)
-
-
-def _at_each(function: Callable[[torch.Tensor], dict[str, torch.Tensor]], positions: torch.Tensor) -> dict[str, torch.Tensor]:
+def _at_each(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor) -> Pair:
     """``function`` at each of [chains, draws, dim] positions: at once where it can be, else one by one."""
     flat = positions.flatten(0, 1)
     with torch.no_grad():
         try:
-            values: dict[str, torch.Tensor] = torch.func.vmap(function)(flat)
+            values: Pair = torch.func.vmap(function)(flat)
         except RuntimeError:  # a model that asks for the value of a tensor has an answer for one draw at a time only
             each = [function(position) for position in flat]
-            values = {name: torch.stack([one[name] for one in each]) for name in each[0]}
-    return {name: value.reshape(*positions.shape[:2], *value.shape[1:]) for name, value in values.items()}
+            values = _stacked([first for first, _ in each]), _stacked([second for _, second in each])
+    first, second = ({name: value.reshape(*positions.shape[:2], *value.shape[1:]) for name, value in part.items()} for part in values)
+    return first, second
+
+
+def _stacked(each: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
 def _trace_at(density: Density, position: torch.Tensor) -> Trace:

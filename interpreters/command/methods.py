@@ -3,45 +3,70 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from interpreters.command.checkpoint import Checkpoint
+import attrs
+
+from interpreters.command.checkpoint import Checkpoint, Saved
 from interpreters.command.interruption import interruptible
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
-from interpreters.compiled import compile_density
-from interpreters.density import density
+from interpreters.density import Density, density
 from interpreters.errors import InputError
-from interpreters.hamiltonian.notices import NoticePoutine, Progress
+from interpreters.hamiltonian.chains import Chains
+from interpreters.hamiltonian.notices import Chunk, NoticePoutine, Progress
 from interpreters.hamiltonian.sampling import resumed
+from interpreters.hamiltonian.worth import compiled, eager, worthwhile
 from interpreters.importance import importance_resampling, vectorization_of
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
+from interpreters.results.summary import Summary
 from interpreters.sampled_posterior import SampledPosterior
+from interpreters.streaming import write_out
 from poutine import Program, run
+
+NUM_SAMPLES: Final = 10_000
 
 
 class Result(Protocol):
     """What a method returns."""
 
-    def summary(self) -> Any: ...
+    def summary(self) -> Summary: ...
+    def problems(self, summary: Summary | None = None, /) -> list[str]: ...
     def save(self, path: str | PathLike[str], /) -> None: ...
     def plot(self, path: str | PathLike[str], /) -> None: ...
 
 
-def importance_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Posterior:
+@attrs.frozen
+class Outcome:
+    """A result, whether Ctrl-C cut it short, and the files that it was written to already."""
+
+    result: Result
+    is_interrupted: bool = False
+    written: Collection[Path] = ()
+
+
+def importance_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
     """Importance sampling, vectorised where the model allows it, and in lockstep where not."""
+    if options.checkpoint is not None:
+        raise InputError("--checkpoint is for --method nuts: importance sampling keeps none")
+    number = options.num_samples or NUM_SAMPLES
     vectorization = vectorization_of(program, guide, seed=options.seed)
-    with progress_bar(len(vectorization.batches(options.num_samples)), "batch") as step:
+    with progress_bar(len(vectorization.batches(number)), "batch") as step:
         watched = WatchPoutine(importance_resampling, step)
-        result: Posterior = run(watched(program, options.num_samples, guide, vectorization, options.num_draws), options.seed)
-    return result
+        result: Posterior = run(watched(program, number, guide, vectorization, options.num_draws), options.seed)
+    return Outcome(result)
 
 
-def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> SampledPosterior:
-    """NUTS, compiled where it can be; finite discrete sites are summed out. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there."""
+def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
+    """NUTS, compiled where that pays; finite discrete sites are summed out. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there.
+
+    With a file to write to, or a checkpoint, draws go to the disk as they come, and memory stays flat in their number.
+    """
     if guide is not None:
         raise InputError("--guide is for --method importance: nuts needs none")
     target = density(program)
@@ -50,27 +75,60 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
             f"all latent sites are discrete ({', '.join(target.summed) or 'there is none'}), and --method nuts draws continuous ones; use --method "
             "importance, or interpreters.elimination for the exact posterior"
         )
-    kernel = compile_density(target)
-    checkpoint = Checkpoint.of(options.checkpoint, target, options)
-    begun = checkpoint.load()
+    if options.out is None and options.checkpoint is None:
+        chains, is_interrupted = _sampled(target, options, None)
+        return Outcome(SampledPosterior.of(target, chains), is_interrupted)
+    with Checkpoint.open(options.checkpoint, target, options) as checkpoint:
+        _, is_interrupted = _sampled(target, options, checkpoint)
+        if options.out is not None:
+            return Outcome(write_out(target, checkpoint.log, options.out), is_interrupted, {options.out})
+        return Outcome(SampledPosterior.of(target, checkpoint.log.block(0, min(checkpoint.log.lengths))), is_interrupted)
+
+
+def _sampled(target: Density, options: argparse.Namespace, checkpoint: Checkpoint | None) -> tuple[Chains, bool]:
+    """The chains, and whether they were interrupted. Draws are kept in the log of the ``checkpoint``, if there is one."""
+    begun = checkpoint.load() if checkpoint else None
+    if begun is None:
+        fast = worthwhile(target, options.chains, options.warmup + options.draws)
+        size = (options.chains, options.warmup, options.draws)
+        sampler: Program[Chains] = Program(nuts, fast, *size, keep=checkpoint is None)
+    else:
+        fast = eager(target, options.chains)
+        fast = compiled(target, fast) if begun.is_compiled else fast
+        sampler = Program(resumed, fast, begun.chains, options.draws)
+    is_compiled = fast.kernel is not None
+    save = checkpoint.now_and_then() if checkpoint else None
     with interruptible() as interrupted, progress_bars(options.chains, options.warmup + options.draws) as show:
 
         def progress(news: Progress) -> bool:
             show(news)
+            if save:
+                save(Saved(news.so_far, is_compiled))
             return not interrupted()
 
-        if begun is None:
-            sampler = NoticePoutine(nuts, progress=progress)(kernel, options.chains, options.warmup, options.draws)
-        else:
-            sampler = NoticePoutine(resumed, progress=progress)(kernel, begun, options.draws)
-        chains = run(sampler, options.seed)
-        stopped = interrupted()
-    checkpoint.save(chains)
-    if stopped and not chains.num_draws:
+        def chunk(news: Chunk) -> None:
+            if checkpoint:
+                checkpoint.log.add(news.part.after(options.warmup))
+
+        noticing = NoticePoutine(sampler.fn, progress=progress, chunk=chunk)
+        chains: Chains = run(noticing(*sampler.args, **sampler.kwargs), options.seed)
+        is_interrupted = interrupted()
+    if checkpoint:
+        checkpoint.save(Saved(chains, is_compiled))
+    _tell(chains.num_draws if checkpoint is None else min(checkpoint.log.lengths), is_interrupted, options)
+    return chains, is_interrupted
+
+
+def _tell(draws: int, is_interrupted: bool, options: argparse.Namespace) -> None:
+    """What an interrupt left. Raises ``KeyboardInterrupt`` if that is nothing."""
+    if not is_interrupted:
+        return
+    on = f"; the same command goes on from {options.checkpoint}" if options.checkpoint else ""
+    print(f"poutine: interrupted: kept the {draws} draws of each chain that there were{on}", file=sys.stderr)
+    if not draws:
         raise KeyboardInterrupt
-    return SampledPosterior.of(target, chains)
 
 
-METHODS: Final[Mapping[str, Callable[[Program[Any], Program[Any] | None, argparse.Namespace], Result]]] = MappingProxyType(
+METHODS: Final[Mapping[str, Callable[[Program[Any], Program[Any] | None, argparse.Namespace], Outcome]]] = MappingProxyType(
     {"importance": importance_method, "nuts": nuts_method}
 )

@@ -73,8 +73,9 @@ def progress_bars(num_chains: int, draws: int) -> Iterator[Callable[[Progress], 
 
     def show(news: Progress) -> None:
         for bar, done, step_size, divergences in zip(bars, news.draws, news.step_sizes, news.divergences, strict=True):
-            bar.set_postfix_str(f"step size {step_size:.3g}, {divergences} divergences", refresh=False)
-            bar.update(done - bar.n)
+            if done != bar.n:
+                bar.set_postfix_str(f"step size {step_size:.3g}, {divergences} divergences", refresh=False)
+                bar.update(done - bar.n)
 
     try:
         yield show

@@ -84,7 +84,7 @@ class Chains:
         """By name, each [chains, draws]."""
         empty = torch.zeros(0, len(STATISTICS), dtype=torch.float64)
         table = torch.stack([torch.cat([empty, *(part.statistics for part in parts)])[: self.num_draws] for parts in self.parts])
-        return dict(zip(STATISTICS, table.unbind(dim=-1), strict=True))
+        return self.plan.options.named(table)
 
     @property
     def machine(self) -> Machine:

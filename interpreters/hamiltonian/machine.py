@@ -132,3 +132,10 @@ class Options:
     def settings(self, seed: int, num_warmup: int) -> Settings:
         schedule = dense_schedule(num_warmup) if self.is_dense else diagonal_schedule(num_warmup)
         return Settings(seed, self.max_depth, self.num_steps, self.length, self.target_accept, self.max_energy_error, schedule)
+
+    def named(self, table: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A table [..., 8] of statistics by name, and of NUTS whether the tree was as deep as it may be."""
+        statistics = dict(zip(STATISTICS, table.unbind(dim=-1), strict=True))
+        if self.num_steps or self.length:
+            return statistics
+        return {**statistics, "reached_max_treedepth": (statistics["tree_depth"] >= self.max_depth).double()}

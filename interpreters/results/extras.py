@@ -15,4 +15,5 @@ def extra(name: str) -> Any:
             warnings.filterwarnings("ignore", "\\s*ArviZ is undergoing a major refactor", FutureWarning)
             return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"this needs {name}: pip install 'poutine[infer]' ({error})") from error
+        needed = "zarr" if name == "zarr" else "infer"
+        raise ImportError(f"this needs {name}: pip install 'poutine[{needed}]' ({error})") from error

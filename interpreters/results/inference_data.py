@@ -2,53 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
-from os import PathLike, fspath
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from interpreters.results.extras import extra
 
 Dims = Mapping[str, tuple[str | None, ...]]
+Values = Mapping[str, torch.Tensor]
+Coords = Mapping[str, Sequence[Any]]
+
+# The groups of ArviZ whose variables have no chains and draws.
+DATA: Final = ("observed_data", "constant_data")
 
 
 def inference_data(
-    draws: Mapping[str, torch.Tensor],
-    observed: Mapping[str, torch.Tensor],
-    dims: Dims,
-    attributes: Mapping[str, Any],
-    statistics: Mapping[str, torch.Tensor] | None = None,
-    log_likelihood: Mapping[str, torch.Tensor] | None = None,
+    groups: Mapping[str, Values], dims: Dims, attributes: Mapping[str, Any], statistics: Values | None = None, coords: Coords | None = None
 ) -> Any:
     """An ``arviz.InferenceData``.
 
-    draws:     by name of site, each [num_chains, num_draws, *shape]; observed: each [*shape].
-    statistics:      of the sampler, each [num_chains, num_draws].
-    log_likelihood:  of the observations, in nats, by name of site, each [num_chains, num_draws, *batch_shape].
-    dims:      by name of site, for each dimension of shape the name of its plate, or None.
-    A site or plate of no name becomes ``unnamed``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own
-    dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
+    groups:      by ArviZ's name of it (posterior, observed_data, ...), tensors by name of site. Each is [chains, draws, *shape], but
+                 for observed and constant data, [*shape]. Empty groups are left out.
+    statistics:  of the sampler, each [chains, draws].
+    dims:        by name of site, for each dimension of shape the name of its plate, or None.
+    coords:      by name of plate the label of each of its members; numbers from zero, where there are none.
+
+    A site or plate of no name becomes ``unnamed``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the
+    name of a site, or of ArviZ's own dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
+    Where a name had to change, the variable's attribute ``site`` is the old one.
     """
-    names = _unique({**draws, **observed})
-    shapes = {name: values.shape[2:] for name, values in draws.items()} | {name: values.shape for name, values in observed.items()}
+    arviz = extra("arviz")
+    everything = dict(groups) if statistics is None else {**groups, "sample_stats": statistics}
+    shapes = {(group, name): x.shape[0 if group in DATA else 2 :] for group, values in everything.items() for name, x in values.items()}
+    names = _unique(dict.fromkeys(name for _, name in shapes))
     axes = _axes(dims, shapes, {*names.values(), "chain", "draw"})
-    return extra("arviz").from_dict(
-        posterior={names[name]: values.cpu().numpy() for name, values in draws.items()},
-        sample_stats={name: values.cpu().numpy() for name, values in (statistics or {}).items()} or None,
-        log_likelihood={names[name]: values.cpu().numpy() for name, values in (log_likelihood or {}).items()} or None,
-        observed_data={names[name]: values.cpu().numpy() for name, values in observed.items()} or None,
-        dims={names[name]: axes[name] for name in shapes},
-        coords={axis: range(size) for name in shapes for axis, size in zip(axes[name], shapes[name], strict=True) if axis},
-        attrs=dict(attributes),
-        posterior_attrs=dict(attributes),
-    )
+
+    def dataset(group: str, values: Values) -> Any:
+        made = arviz.dict_to_dataset(
+            {names[name]: tensor.cpu().numpy() for name, tensor in values.items()},
+            dims={names[name]: [axis for axis, _ in axes[group, name]] for name in values},
+            coords={
+                axis: _labels(plate, size, coords or {})
+                for name in values
+                for (axis, plate), size in zip(axes[group, name], shapes[group, name], strict=True)
+                if axis
+            },
+            **({"default_dims": []} if group in DATA else {}),
+        )
+        for name in values:
+            if names[name] != name:
+                made[names[name]].attrs["site"] = name
+        made.attrs.update(attributes if group == "posterior" else {})
+        return made
+
+    datasets = {group: dataset(group, values) for group, values in everything.items() if values}
+    return arviz.InferenceData(**datasets, attrs=dict(attributes))
 
 
-def write(data: Any, path: str | PathLike[str]) -> None:
-    """Writes an ``InferenceData`` as NetCDF."""
-    data.to_netcdf(fspath(path), engine="h5netcdf")
+def _labels(plate: str | None, size: int, coords: Coords) -> Sequence[Any]:
+    labels = coords.get(plate or "")
+    if labels is None:
+        return range(size)
+    if len(labels) != size:
+        raise ValueError(f"plate {plate!r} has {size} members, but coords has {len(labels)} labels for it")
+    return list(labels)
 
 
 def _unique(names: Iterable[str]) -> dict[str, str]:
@@ -60,10 +79,15 @@ def _unique(names: Iterable[str]) -> dict[str, str]:
     return new
 
 
-def _axes(dims: Dims, shapes: Mapping[str, torch.Size], taken: set[str]) -> dict[str, list[str | None]]:
+Shapes = Mapping[tuple[str, str], torch.Size]  # by group and name
+
+
+def _axes(dims: Dims, shapes: Shapes, taken: set[str]) -> dict[tuple[str, str], list[tuple[str | None, str | None]]]:
+    """For each dimension of each site its name in ArviZ, and the plate that it is of. Those of plates come first."""
+    plates = {(group, name): (*dims.get(name, ()), *[None] * len(shape))[: len(shape)] for (group, name), shape in shapes.items()}
     sizes: dict[str, set[int]] = {}
-    for name, shape in shapes.items():
-        for plate, size in zip(dims[name], shape, strict=True):
+    for key, shape in shapes.items():
+        for plate, size in zip(plates[key], shape, strict=True):
             sizes.setdefault(plate or "", set()).add(size)
 
     def axis(plate: str | None, size: int) -> str | None:
@@ -73,4 +97,4 @@ def _axes(dims: Dims, shapes: Mapping[str, torch.Size], taken: set[str]) -> dict
         plain = f"{plain}_dim" if plain in taken else plain
         return plain if len(sizes[plate]) == 1 else f"{plain}_{size}"
 
-    return {name: [axis(plate, size) for plate, size in zip(dims[name], shape, strict=True)] for name, shape in shapes.items()}
+    return {key: [(axis(plate, size), plate) for plate, size in zip(plates[key], shape, strict=True)] for key, shape in shapes.items()}

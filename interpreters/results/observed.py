@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from inspect import signature
+from typing import Any
 
 import torch
 
 from interpreters.weighted.vectorization import is_numeric
-from poutine import Choice, NoDensity, Observe, Site, Trace
+from poutine import Choice, NoDensity, Observe, Poutine, Program, Site, Trace
 
 
 def observed_values(trace: Trace) -> dict[str, torch.Tensor]:
@@ -15,6 +17,20 @@ def observed_values(trace: Trace) -> dict[str, torch.Tensor]:
     sites = (site for site in trace.nodes.values() if isinstance(site, Observe) and is_numeric(site.value))
     values = {site.name: torch.as_tensor(site.value).detach() for site in sites}
     return {name: value for name, value in values.items() if value.numel()}
+
+
+def constant_values(program: Program[Any], sites: Container[str]) -> dict[str, torch.Tensor]:
+    """The tensors among the arguments of ``program`` by name, but for those that a site of the same name has."""
+    fn: Any = program.fn
+    while isinstance(fn, Poutine):
+        fn = fn.fn
+    try:
+        given = signature(fn).bind(*program.args, **program.kwargs).arguments
+    except (TypeError, ValueError):  # nothing that has names
+        return {}
+    return {
+        name: value.detach() for name, value in given.items() if isinstance(value, torch.Tensor) and value.numel() and name not in sites
+    }
 
 
 def plate_dims(trace: Trace, shapes: Mapping[str, torch.Size]) -> dict[str, tuple[str | None, ...]]:

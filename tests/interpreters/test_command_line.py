@@ -159,14 +159,14 @@ def test_files_are_written(capsys: pytest.CaptureFixture[str]):
 
 
 def test_data_that_is_no_argument_is_observed(capsys: pytest.CaptureFixture[str]):
-    assert main(["infer", "m.py:latent", "--data", "d.json"]) == 0
+    assert main(["infer", "m.py:latent", "--data", "d.json", "--method", "importance"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["mean", "slope", "log", "effective"]
 
 
 def test_a_guide_takes_what_it_needs_of_the_data(capsys: pytest.CaptureFixture[str]):
     assert main(["infer", "m.py", "--data", "d.json", "--guide", "guide"]) == 0
     guided = re.search(r"effective sample size (\d+)", capsys.readouterr().out)
-    assert main(["infer", "m.py", "--data", "d.json"]) == 0
+    assert main(["infer", "m.py", "--data", "d.json", "--method", "importance"]) == 0
     plain = re.search(r"effective sample size (\d+)", capsys.readouterr().out)
     assert guided and plain and int(guided[1]) > 1.5 * int(plain[1])
 
@@ -188,7 +188,7 @@ def test_too_few_effective_samples_are_said_in_words(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("seed", range(5))  # of some, the first draw of theta is too small
 def test_data_that_one_draw_makes_impossible(capsys: pytest.CaptureFixture[str], seed: int):
     Path("d.json").write_text('{"y": [1.0, 2.0]}')
-    assert main(["infer", "m.py:bounded", "--data", "d.json", "--seed", str(seed)]) == 0
+    assert main(["infer", "m.py:bounded", "--data", "d.json", "--method", "importance", "--seed", str(seed)]) == 0
     out, err = capsys.readouterr()
     assert "theta" in out and "in lockstep" not in err
 
@@ -300,7 +300,7 @@ def test_bad_arguments(capsys: pytest.CaptureFixture[str], args: list[str], text
     ],
 )
 def test_what_fails_at_work_has_one_line_too(capsys: pytest.CaptureFixture[str], name: str, text: str):
-    assert main(["infer", f"m.py:{name}", "--data", "d.json"]) == 2
+    assert main(["infer", f"m.py:{name}", "--data", "d.json", "--method", "importance"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.rpartition("\r")[2].startswith(f"poutine: error: {text}")
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from interpreters.__main__ import main
+from interpreters.command import methods
 from interpreters.command.interruption import interruptible
+from interpreters.hamiltonian.notices import Progress
+from interpreters.hamiltonian.worth import eager
 from interpreters.results.extras import extra
 
+ROOT = Path(__file__).parents[2]
 MODEL = """
 from torch.distributions import Normal
 from poutine import Observe, Sample
@@ -25,6 +37,12 @@ def discrete(y):
     from torch.distributions import Bernoulli
     yield Sample("k", Bernoulli(0.5))
     yield Observe("y", Normal, y, 0.0, 1.0)
+
+def branching(y):
+    mu = yield Sample("mu", Normal, 0.0, 2.0)
+    if mu > 0:
+        yield Sample("extra", Normal, 0.0, 1.0)
+    yield Observe("y", Normal, y, mu, 1.0)
 """
 
 
@@ -53,33 +71,131 @@ def model(y):
     yield from rows()
 """
 
-NUTS = ["--data", "d.json", "--method", "nuts", "--chains", "2", "--warmup", "200"]
+NUTS = ["--data", "d.json", "--method", "nuts", "--chains", "2", "--warmup", "20"]
+
+
+def draws(path: Path) -> Any:
+    return extra("arviz").from_netcdf(path).posterior["mu"]
 
 
 @pytest.mark.slow
 def test_a_posterior_its_file_and_the_way_on_from_a_checkpoint(folder: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["infer", "m.py", *NUTS, "--draws", "300", "--out", "whole.nc"]) == 0
+    """Short jobs: they are not compiled."""
+    assert main(["infer", "m.py", *NUTS, "--draws", "30", "--out", "whole.nc"]) == 0
     table = capsys.readouterr().out
     assert "r_hat" in table
-    assert "2 chains of 300 draws, 0 divergences" in table
-    for draws in ("100", "300"):
-        assert main(["infer", "m.py", *NUTS, "--draws", draws, "--checkpoint", "c.pickle", "--out", "parts.nc"]) == 0
-    whole, parts = (extra("arviz").from_netcdf(folder / f"{name}.nc").posterior["mu"] for name in ("whole", "parts"))
-    assert whole.shape == (2, 300)
+    assert "2 chains of 30 draws" in table
+    for number in ("10", "30"):
+        assert main(["infer", "m.py", *NUTS, "--draws", number, "--checkpoint", "c", "--out", "parts.nc"]) == 0
+    whole, parts = draws(folder / "whole.nc"), draws(folder / "parts.nc")
+    assert whole.shape == (2, 30)
     assert (whole == parts).all()
 
     capsys.readouterr()
-    assert main(["infer", "m.py", *NUTS, "--seed", "1", "--checkpoint", "c.pickle"]) == 2
+    assert main(["infer", "m.py", *NUTS, "--seed", "1", "--checkpoint", "c"]) == 2
     assert "was made with seed 0, not 1; use the same options" in capsys.readouterr().err
-    (folder / "c.pickle").write_text("no pickle")
-    assert main(["infer", "m.py", *NUTS, "--checkpoint", "c.pickle"]) == 2
-    assert "cannot read the checkpoint c.pickle" in capsys.readouterr().err
+    (folder / "c" / "chain_1.f64").write_bytes(b"")
+    assert main(["infer", "m.py", *NUTS, "--checkpoint", "c"]) == 2
+    assert "the checkpoint c is not whole: c/chain_1.f64 has 0 draws, expected 30" in capsys.readouterr().err
+    (folder / "c" / "state.pickle").write_text("no pickle")
+    assert main(["infer", "m.py", *NUTS, "--checkpoint", "c"]) == 2
+    assert "cannot read the checkpoint c/state.pickle" in capsys.readouterr().err
+
+
+def started(folder: Path, *args: str) -> subprocess.Popen[str]:
+    """A job, at work. What is compiled is kept in the folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder)}
+    command = [sys.executable, "-m", "interpreters", "infer", "m.py", *NUTS, *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
+
+
+def logged(folder: Path) -> Any:
+    """The first chain of a checkpoint: whole rows of position and statistics."""
+    numbers = np.fromfile(folder / "chain_0.f64")
+    return numbers[: len(numbers) // 9 * 9].reshape(-1, 9)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_bit_for_bit(folder: Path):
+    def more() -> bool:
+        return log.exists() and log.stat().st_size > before + 10_000
+
+    log, endless, before = folder / "c" / "chain_0.f64", ("--draws", str(10**9), "--checkpoint", "c"), 0
+    process = started(folder, *endless)
+    wait_for(lambda: more() and (folder / "c" / "state.pickle").exists(), process)
+    process.kill()
+    process.communicate()
+    before = log.stat().st_size
+
+    process = started(folder, *endless)
+    wait_for(more, process)
+    process.kill()
+    process.communicate()
+    kept = logged(folder / "c")
+
+    process = started(folder, "--draws", "3000", "--checkpoint", "d")
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    whole = logged(folder / "d")
+    assert len(whole) == 3000 < len(kept)
+    np.testing.assert_array_equal(whole, kept[:3000])
+
+
+def test_the_first_interrupt_keeps_what_was_drawn_and_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    """Interrupted after the first draws of the batched sampler."""
+    seen = []
+
+    @contextmanager
+    def bars(num_chains: int, total: int):
+        def show(news: Progress) -> None:
+            if min(news.draws) > 12 and not seen:
+                seen.append(news.draws)
+                signal.raise_signal(signal.SIGINT)
+
+        yield show
+
+    monkeypatch.setattr(methods, "progress_bars", bars)
+    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: eager(target, num_chains))
+    assert main(["infer", "m.py", "--data", "d.json", "--chains", "2", "--warmup", "5", "--draws", "40", "--out", "r.nc"]) == 130
+    out, err = capsys.readouterr()
+    number = draws(folder / "r.nc").sizes["draw"]
+    assert 7 < number < 40
+    assert f"interrupted: kept the {number} draws of each chain" in err
+    assert f"2 chains of {number} draws" in out and "wrote r.nc" in out
+
+
+def test_strict_tells_scripts_of_warnings(folder: Path, capsys: pytest.CaptureFixture[str]):
+    short = ["infer", "m.py", "--data", "d.json", "--chains", "2", "--warmup", "5", "--draws", "10"]
+    assert main(short) == 0
+    assert main([*short, "--strict"]) == 3
+    assert "warning: the effective sample size" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("model", "reason"), [
+    ("m.py:discrete", "poutine: importance sampling, not NUTS: the model has no continuous latent site"),
+    ("m.py:branching", "poutine: importance sampling, not NUTS: site 'extra' was not there before"),
+])  # fmt: skip
+def test_a_model_that_nuts_is_not_for_is_sampled_by_importance(folder: Path, capsys: pytest.CaptureFixture[str], model: str, reason: str):
+    assert main(["infer", model, "--data", "d.json"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(reason) and "log evidence" in out
 
 
 @pytest.mark.parametrize(("options", "problem"), [
     (["m.py", "--guide", "discrete"], "nuts needs none"),
     (["m.py:discrete"], "all latent sites are discrete (k)"),
-    (["m.py", "--checkpoint", "nowhere/c.pickle"], "there is no directory"),
+    (["m.py", "--checkpoint", "nowhere/c"], "there is no directory"),
+    (["m.py", "--checkpoint", "d.json"], "it is no directory"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str):
     assert main(["infer", *options, *NUTS]) == 2

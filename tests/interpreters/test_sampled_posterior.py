@@ -87,6 +87,24 @@ def test_a_picture_is_written(posterior, tmp_path: Path):
     assert path.stat().st_size > 1000
 
 
+def test_traces_are_drawn_without_the_global_state_of_pyplot(posterior, tmp_path: Path):
+    path = tmp_path / "trace.png"
+    figure = posterior.plot_trace(path, ["mu"])
+    assert path.stat().st_size > 1000 and len(figure.axes) == 2
+    assert extra("matplotlib.pyplot").get_fignums() == []
+
+
+def test_leave_one_out_finds_what_it_needs(posterior):
+    """elpd of y_i given the others is that of a normal, in closed form: to the Monte Carlo error of a few hundred draws."""
+    found = extra("arviz").loo(posterior.to_arviz())
+    exact = 0.0
+    for i in range(3):
+        others = torch.cat([Y[:i], Y[i + 1 :]])
+        precision = 2 + 1 / 4
+        exact += float(Normal(others.sum() / precision, (1 + 1 / precision) ** 0.5).log_prob(Y[i]))
+    assert abs(found.elpd_loo - exact) < 0.25
+
+
 def test_good_chains_give_no_warning():
     assert made(noise(4, 1000)).problems() == []
 
@@ -95,6 +113,7 @@ def test_good_chains_give_no_warning():
     (made(noise(4, 1000) + torch.arange(4.0).reshape(4, 1)), "have not mixed: r_hat of x is"),
     (made(noise(4, 1000).cumsum(1)), "the effective sample size of x is only"),
     (made(noise(4, 1000), diverging=torch.eye(4, 1000, dtype=F64)), "4 transitions diverged"),
+    (made(noise(4, 1000), reached_max_treedepth=torch.eye(4, 1000, dtype=F64)), "4 trajectories were cut at the greatest tree depth"),
     (made(noise(4, 1000), energy=noise(4, 1000).cumsum(1)), "E-BFMI"),
 ])  # fmt: skip
 def test_what_is_not_to_be_trusted_is_said_in_words(posterior, words):

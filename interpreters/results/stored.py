@@ -1,0 +1,144 @@
+"""Results on disk: appended in blocks of draws, and read site by site, so that memory need not hold them.
+
+NetCDF 4 (a file, by h5netcdf) or zarr (a folder, by zarr), as the ending of the path says; the groups are those of ArviZ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import numpy as np
+import torch
+
+from interpreters.results.extras import extra
+
+DRAW: Final = "draw"
+
+
+@attrs.frozen
+class Appended:
+    """A result at ``path`` that grows. ``add`` it one ``arviz.InferenceData`` after the other, in the order of their draws."""
+
+    path: Path
+
+    def add(self, data: Any, start: int) -> None:
+        """Draws ``start`` and on of all chains. The first block, at 0, replaces what is there, and makes the groups."""
+        if is_zarr(self.path):
+            self._add_to_zarr(data, start)
+        elif start == 0:
+            write(data, self.path)
+        else:
+            self._add_to_netcdf(data, start)
+
+    def _add_to_netcdf(self, data: Any, start: int) -> None:
+        with extra("h5netcdf").File(self.path, "r+") as file:
+            for name in data.groups():
+                group, dataset = file[name], data[name]
+                if DRAW in dataset.dims:
+                    stop = start + dataset.sizes[DRAW]
+                    group.resize_dimension(DRAW, stop)
+                    for variable, values in dataset.variables.items():
+                        if DRAW in values.dims:
+                            where = tuple(slice(start, stop) if dim == DRAW else slice(None) for dim in values.dims)
+                            group.variables[variable][where] = values.values + (start if variable == DRAW else 0)
+
+    def _add_to_zarr(self, data: Any, start: int) -> None:
+        for name in data.groups():
+            dataset = data[name]
+            if start == 0:
+                dataset.to_zarr(self.path, group=name, zarr_format=2, mode="a" if name != data.groups()[0] else "w")
+            elif DRAW in dataset.dims:
+                dataset.assign_coords({DRAW: np.arange(start, start + dataset.sizes[DRAW])}).to_zarr(self.path, group=name, append_dim=DRAW)
+
+
+def write(data: Any, path: Path) -> None:
+    """Writes an ``arviz.InferenceData``. Its draws can be added to."""
+    if is_zarr(path):
+        Appended(path).add(data, 0)
+        return
+    for i, name in enumerate(data.groups()):
+        growing = [DRAW] if DRAW in data[name].dims else []
+        data[name].to_netcdf(path, mode="a" if i else "w", group=name, engine="h5netcdf", unlimited_dims=growing)
+
+
+def is_zarr(path: Path) -> bool:
+    return path.suffix == ".zarr"
+
+
+@attrs.frozen(repr=False)
+class Stored(Mapping[str, torch.Tensor]):
+    """The variables of a group on disk by name, read whenever one is asked for. ``names`` are those on disk, by those of the sites."""
+
+    path: Path
+    group: str
+    names: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.part(name, slice(None))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def part(self, name: str, rows: slice) -> torch.Tensor:
+        """``self[name][:, :, rows]`` (all of it, for a number), of which no more is read."""
+        with opened(self.path, self.group) as dataset:
+            variable = dataset[self.names[name]]
+            return torch.from_numpy(np.ascontiguousarray(variable[:, :, rows].values if variable.ndim > 2 else variable.values))
+
+    def shape(self, name: str) -> torch.Size:
+        with opened(self.path, self.group) as dataset:
+            return torch.Size(dataset[self.names[name]].shape)
+
+
+def opened(path: Path, group: str) -> Any:
+    """The ``xarray.Dataset`` of a group, to be closed."""
+    return extra("xarray").open_dataset(path, group=group, engine="zarr" if is_zarr(path) else "h5netcdf")
+
+
+def stored(path: Path, group: str) -> Mapping[str, torch.Tensor]:
+    """The variables of ``group``, which are read when they are asked for; empty if there is no such group."""
+    return Stored(path, group, _names(path, group)) if group in groups_of(path) else {}
+
+
+def data_of(path: Path, group: str) -> dict[str, torch.Tensor]:
+    """The variables of a group without chains and draws, read now."""
+    if group not in groups_of(path):
+        return {}
+    with opened(path, group) as dataset:
+        return {site: torch.from_numpy(np.ascontiguousarray(dataset[name].values)) for site, name in _names(path, group).items()}
+
+
+def dims_of(path: Path) -> tuple[dict[str, tuple[str | None, ...]], dict[str, list[Any]]]:
+    """By name of site its dimensions, those that are nobody's as None; by name of dimension its labels."""
+    dims: dict[str, tuple[str | None, ...]] = {}
+    coords: dict[str, list[Any]] = {}
+    for group in [each for each in groups_of(path) if each != "sample_stats"]:
+        with opened(path, group) as dataset:
+            for site, name in _names(path, group).items():
+                own = [dim for dim in dataset[name].dims if dim not in ("chain", DRAW)]
+                if len(own) >= len(dims.get(site, ())):
+                    dims[site] = tuple(None if dim.startswith(f"{name}_dim_") else dim for dim in own)
+                coords.update({dim: dataset[dim].values.tolist() for dim in own if dim in dataset.coords})
+    return dims, coords
+
+
+def groups_of(path: Path) -> list[str]:
+    """The groups of a result. Raises ``FileNotFoundError``."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no result {path}")
+    if is_zarr(path):
+        return sorted(each.name for each in path.iterdir() if each.is_dir())
+    with extra("h5netcdf").File(path, "r") as file:
+        return list(file.groups)
+
+
+def _names(path: Path, group: str) -> dict[str, str]:
+    """The variables by the names of their sites."""
+    with opened(path, group) as dataset:
+        return {str(variable.attrs.get("site", name)): str(name) for name, variable in dataset.data_vars.items()}

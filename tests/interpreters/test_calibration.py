@@ -1,0 +1,57 @@
+"""Simulation-based calibration of NUTS, and that it notices what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Gamma, Normal
+
+from interpreters.calibration import ranks, uniformity
+from poutine import Observe, Program, Sample, plate
+
+F64 = torch.float64
+NOTHING = torch.zeros(5, dtype=F64)  # in the place of data
+PS = 1e-3  # below which ranks are not uniform; of the p-values of both models one in 150 runs would be; the seed is fixed
+
+
+def normal(y: torch.Tensor, spread: float = 1.0):
+    """Unknown mean and precision."""
+    mu = yield Sample("mu", Normal(torch.zeros((), dtype=F64), 2.0 * spread))
+    precision = yield Sample("precision", Gamma(torch.tensor(3.0, dtype=F64), 2.0))
+    yield Observe("y", Normal(mu, precision**-0.5), y)
+
+
+def hierarchical(y: torch.Tensor):
+    mu = yield Sample("mu", Normal(torch.zeros((), dtype=F64), 1.0))
+    tau = yield Sample("tau", Gamma(torch.tensor(3.0, dtype=F64), 3.0))
+
+    @plate("group", len(y))
+    def group(i):
+        z = yield Sample("z", Normal(torch.zeros((), dtype=F64), 1.0))
+        yield Observe("y", Normal(mu + tau * z, 0.5), y)
+
+    yield from group()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [normal, hierarchical])
+def test_ranks_are_uniform(model):
+    found = ranks(Program(model, NOTHING), 320)
+    for name, values in found.items():
+        for column in values.reshape(320, -1).unbind(1):
+            assert uniformity(column, 16) > PS, name
+
+
+@pytest.mark.slow
+def test_a_wrong_prior_is_noticed():
+    found = ranks(Program(normal, NOTHING), 320, fitted=Program(normal, NOTHING, 0.25))
+    assert uniformity(found["mu"], 16) < 1e-9
+
+
+def test_uniformity():
+    generator = torch.Generator().manual_seed(0)
+    values = [uniformity(torch.randint(0, 16, (320,), generator=generator), 16) for _ in range(200)]
+    assert min(values) > 1e-4 and abs(sum(values) / 200 - 0.5) < 4 * (1 / 12 / 200) ** 0.5
+    assert uniformity(torch.arange(320) % 8, 16) < 1e-9
+    with pytest.raises(ValueError, match="divides 16 ranks, got 5"):
+        uniformity(torch.zeros(3, dtype=torch.int64), 16, 5)

@@ -1,0 +1,119 @@
+"""Predictions: their distribution, their shapes, and that they do not depend on how many draws run at once."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import torch
+from torch.distributions import HalfNormal, MultivariateNormal, Normal, constraints
+
+from interpreters.density import density
+from interpreters.predictive import predict, predict_prior, predictions
+from interpreters.sampled_posterior import SampledPosterior
+from poutine import Deterministic, DistributionError, ImproperUniform, Observe, Program, Sample, factor, plate, run, trace
+
+F64 = torch.float64
+X = torch.tensor([0.0, 1.0, 5.0], dtype=F64)
+Y = torch.tensor([1.0, 2.0, 4.0], dtype=F64)
+
+
+@attrs.frozen
+class Somewhere:
+    """Positions that nobody sampled: what is predicted from them is known all the same."""
+
+    positions: torch.Tensor
+
+    @property
+    def statistics(self) -> dict[str, torch.Tensor]:
+        zeros = torch.zeros(self.positions.shape[:2], dtype=F64)
+        return {"diverging": zeros, "energy": zeros}
+
+
+def model(x: torch.Tensor = X, y: torch.Tensor = Y):
+    slope = yield Sample("slope", Normal, 0.0, 2.0)
+    sigma = yield Sample("sigma", HalfNormal, torch.tensor(1.0, dtype=F64))
+
+    @plate("rows", len(x))
+    def rows(i):
+        mean = yield Deterministic("mean", slope * x)
+        yield Observe("y", Normal, y, mean, sigma)
+
+    yield from rows()
+    yield Observe("many", Normal(slope, 1.0), Y)  # one distribution, three observations
+    yield factor("f", -(slope**2))
+
+
+def branching(x: torch.Tensor = X, y: torch.Tensor = Y):
+    slope = yield Sample("slope", Normal, 0.0, 2.0)
+    yield Observe("y", Normal, y, x if slope > 0 else -x, 1.0)
+
+
+def of_vectors():
+    loc = yield Sample("loc", Normal(torch.zeros(2, dtype=F64), 1.0))
+    yield Observe("y", MultivariateNormal(torch.zeros(2, dtype=F64) + loc.sum(), torch.eye(2, dtype=F64)), torch.zeros(3, 2, dtype=F64))
+
+
+def at(fn, draws: int = 500, spread: float = 0.5) -> tuple[Program, SampledPosterior]:
+    target = density(Program(fn))
+    noise = torch.randn(2, draws, target.dim, generator=torch.Generator().manual_seed(0), dtype=F64)
+    return target.program, SampledPosterior.of(target, Somewhere(spread * noise))
+
+
+def test_each_draw_predicts_by_its_own_values():
+    program, posterior = at(model)
+    predicted = predict(program, posterior, seed=1).predictive
+    assert {name: tuple(values.shape) for name, values in predicted.items()} == {"y": (2, 500, 3), "many": (2, 500, 3)}
+    sigma, slope = posterior.draws["sigma"].unsqueeze(-1), posterior.draws["slope"].unsqueeze(-1)
+    for scores in ((predicted["y"] - posterior.draws["mean"]) / sigma, predicted["many"] - slope):
+        n = scores.numel()
+        assert abs(float(scores.mean())) < 4 / n**0.5
+        assert abs(float(scores.var()) - 1) < 4 * (2 / n) ** 0.5
+        # no two observations or draws share their noise
+        assert abs(float(scores.flatten(0, 1).T.corrcoef()[0, 1])) < 4 / 1000**0.5
+        assert len(scores.unique()) == n
+
+
+def test_the_seed_governs_and_new_data_gives_new_predictions():
+    program, posterior = at(model, 50)
+    one, same, other = (predict(program, posterior, seed=seed).predictive["y"] for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    four = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=F64)
+    assert predict(Program(model, four, four), posterior).predictive["y"].shape == (2, 50, 4)
+    sites = run(trace(predictions).traced(program, posterior), seed=1)
+    assert [name for name in sites if not name.startswith("_")] == ["batch_0/y", "batch_0/many"]
+
+
+def test_a_model_that_does_not_broadcast_runs_one_by_one():
+    program, posterior = at(branching, 100)
+    predicted = predict(program, posterior).predictive["y"]
+    scores = predicted - torch.where(posterior.draws["slope"].unsqueeze(-1) > 0, X, -X)
+    assert abs(float(scores.mean())) < 4 / 600**0.5 and abs(float(scores.var()) - 1) < 4 * (2 / 600) ** 0.5
+    program, posterior = at(of_vectors, 100)  # silently wrong, if it ran at once: sum() is over all draws
+    scores = predict(program, posterior).predictive["y"] - posterior.draws["loc"].sum(-1)[..., None, None]
+    assert scores.shape == (2, 100, 3, 2)
+    assert abs(float(scores.var()) - 1) < 4 * (2 / 1200) ** 0.5
+
+
+def test_the_prior_and_what_it_predicts():
+    program, posterior = at(model, 10)
+    posterior = predict_prior(program, posterior, 2000, seed=3)
+    assert {name: tuple(values.shape) for name, values in posterior.prior.items()} == {
+        "slope": (1, 2000), "sigma": (1, 2000), "mean": (1, 2000, 3),
+    }  # fmt: skip
+    assert abs(float(posterior.prior["slope"].std()) / 2 - 1) < 4 / 4000**0.5
+    variance = posterior.prior_predictive["y"].var(dim=(0, 1))
+    assert torch.allclose(variance, 4 * X**2 + 1, rtol=4 * (6 / 2000) ** 0.5)
+    assert posterior.prior_predictive["many"].shape == (1, 2000, 3)
+    groups = predict(program, posterior).to_arviz().groups()
+    assert {"posterior_predictive", "prior", "prior_predictive"} <= set(groups)
+
+
+def test_an_improper_prior_cannot_be_drawn_from():
+    def flat():
+        x = yield Sample("x", ImproperUniform(constraints.real))
+        yield Observe("y", Normal(x, 1.0), Y)
+
+    program, posterior = at(flat, 10)
+    assert predict(program, posterior).predictive["y"].shape == (2, 10, 3)
+    with pytest.raises(DistributionError, match="site 'x'.* flat prior"):
+        predict_prior(program, posterior, 10)

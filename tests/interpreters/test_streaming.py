@@ -1,0 +1,152 @@
+"""Draws on disk: what is written in blocks is what is written at once, and memory does not grow with the draws."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from interpreters import streaming
+from interpreters.density import density
+from interpreters.hamiltonian.chains import Part
+from interpreters.hamiltonian.draw_log import DrawLog
+from interpreters.hamiltonian.machine import STATISTICS
+from interpreters.results.extras import extra
+from interpreters.sampled_posterior import SampledPosterior
+from interpreters.streaming import write_out
+from poutine import Deterministic, Observe, Program, Sample, plate
+
+F64 = torch.float64
+ROOT = Path(__file__).parents[2]
+Y = torch.tensor([1.0, 2.0, 4.0], dtype=F64)
+
+
+def model(x: torch.Tensor, y: torch.Tensor):
+    mu = yield Sample("a/mu", Normal(torch.zeros((), dtype=F64), 2.0))
+
+    @plate("rows", len(x))
+    def rows(i):
+        z = yield Sample("z", Normal(torch.zeros((), dtype=F64), 1.0))
+        yield Deterministic("table", torch.stack([z, x, mu.expand(3), x]))
+        yield Observe("y", Normal(mu + z * x, 1.0), y)
+
+    yield from rows()
+
+
+def part(chain: int, start: int, count: int) -> Part:
+    generator = torch.Generator().manual_seed(100 * chain + start)
+    positions, statistics = (torch.randn(count, width, generator=generator, dtype=F64) for width in (4, len(STATISTICS)))
+    statistics[:, STATISTICS.index("diverging")] = (positions[:, 0] > 1).double()
+    return Part(chain, start, positions, statistics, None)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> DrawLog:
+    """Two chains, the second of which is further."""
+    log = DrawLog(tmp_path, 2, 4)
+    for start in (0, 30):
+        log.add(part(0, start, 30))
+        log.add(part(1, start, 31 if start else 30))
+    return log
+
+
+def test_a_log_gives_back_its_draws_and_can_be_cut(log: DrawLog):
+    assert log.lengths == [60, 61]
+    block = log.block(20, 40)
+    both = torch.cat([part(1, 0, 30).positions, part(1, 30, 31).positions])
+    assert torch.equal(block.positions[1], both[20:40])
+    assert torch.equal(block.statistics["lp"][0], torch.cat([part(0, s, 30).statistics[:, 0] for s in (0, 30)])[20:40])
+    assert log.block(5, 5).positions.shape == (2, 0, 4)
+    log.cut([30, 0])
+    assert log.lengths == [30, 0]
+    with pytest.raises(ValueError, match="chain_1.f64 has 0 draws, expected 1"):
+        log.cut([30, 1])
+
+
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_blocks_are_the_whole(log: DrawLog, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch):
+    target, coords = density(Program(model, Y + 1, Y)), {"rows": ["p", "q", "r"]}
+    whole = SampledPosterior.of(target, log.block(0, 60), coords)
+    monkeypatch.setattr(streaming, "_NUMBERS", 500)  # blocks of a few draws
+    parts = write_out(target, log, tmp_path / f"r.{ending}", coords)
+    for field in ("draws", "statistics", "likelihood", "observed", "constant"):
+        ours, theirs = getattr(parts, field), getattr(whole, field)
+        assert ours.keys() == theirs.keys()
+        for name in theirs:
+            assert torch.equal(ours[name].double(), theirs[name].double()), (field, name)
+    assert {name: parts.dims[name] for name in whole.dims} == whole.dims and list(parts.coords["rows"]) == coords["rows"]
+    assert parts.num_draws == (2, 60)
+    assert sorted(map(str, parts.summary().rows.values())) == sorted(map(str, whole.summary().rows.values()))
+    parts.save(tmp_path / "again.nc")
+    assert (extra("arviz").from_netcdf(tmp_path / "again.nc").posterior["z"].values == whole.draws["z"].numpy()).all()
+    if ending == "nc":
+        data = extra("arviz").from_netcdf(tmp_path / "r.nc")
+        assert data.posterior["z"].coords["rows"].values.tolist() == ["p", "q", "r"]
+        assert data.posterior["draw"].values.tolist() == list(range(60))
+        assert data.constant_data["x"].values.tolist() == (Y + 1).tolist()
+
+
+def test_coords_must_fit_and_files_must_be_there(log: DrawLog, tmp_path: Path):
+    with pytest.raises(ValueError, match="plate 'rows' has 3 members, but coords has 2 labels"):
+        SampledPosterior.of(density(Program(model, Y, Y)), log.block(0, 60), {"rows": ["p", "q"]}).to_arviz()
+    with pytest.raises(FileNotFoundError, match="there is no result"):
+        SampledPosterior.load(tmp_path / "nothing.nc")
+
+
+PEAK = """
+import resource, sys, torch
+from pathlib import Path
+from torch.distributions import Normal
+from interpreters.density import density
+from interpreters.hamiltonian.draw_log import DrawLog
+from interpreters.hamiltonian.notices import NoticePoutine
+from interpreters.hamiltonian.worth import compiled, eager
+from interpreters.nuts import nuts
+from interpreters.streaming import write_out
+from poutine import Program, Sample, run
+
+dim, draws, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
+
+def model():
+    yield Sample("x", Normal(torch.zeros(dim, dtype=torch.float64), 1.0))
+
+target = density(model)
+log = DrawLog(folder, 2, dim)
+sampler = NoticePoutine(nuts, chunk=lambda chunk: log.add(chunk.part.after(200)))
+run(sampler(compiled(target, eager(target, 2)), 2, 200, draws, keep=False), seed=0)
+posterior = write_out(target, log, folder / "r.nc")
+rows = posterior.summary().rows.values()
+worst = max(row.r_hat for row in rows)
+print(len(rows), posterior.num_draws, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, worst)
+"""
+
+
+def peak(folder: Path, dim: int, draws: int) -> tuple[int, float]:
+    """The peak of memory in MiB, and the worst r_hat, of a process that streams two chains of ``dim`` numbers."""
+    folder.mkdir()
+    args = [sys.executable, "-c", PEAK, str(dim), str(draws), str(folder)]
+    done = subprocess.run(args, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    *_, memory, worst = done.stdout.split()
+    assert done.stdout.startswith(f"{dim} (2, {draws})")
+    return int(memory), float(worst)
+
+
+@pytest.mark.slow
+def test_memory_is_flat_in_the_number_of_draws(tmp_path: Path):
+    """Ten times the draws of 200 numbers are 216 MiB more."""
+    few, _ = peak(tmp_path / "few", 200, 7_500)
+    many, _ = peak(tmp_path / "many", 200, 75_000)
+    assert many < few + 60
+
+
+@pytest.mark.slow
+def test_ten_thousand_numbers(tmp_path: Path):
+    """A thousand draws of two chains are 160 MB. Of 10,000 numbers the worst r_hat is allowed to be worse than that of one."""
+    memory, worst = peak(tmp_path / "wide", 10_000, 1000)
+    assert worst < 1.05
+    assert memory < 1500

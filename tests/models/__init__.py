@@ -1,0 +1,1 @@
+"""Models with reference posteriors, of posteriordb: written from their mathematics, with their data and what Stan found in ``data/``."""
