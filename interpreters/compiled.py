@@ -20,7 +20,8 @@ import ctypes
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +91,8 @@ def compile_density(density: Density, *, tier: str | None = None, cache_dir: str
     name = name_of(density.program.fn)
     for attempt in tiers:
         try:
-            kernel = compiler.make(attempt)
+            with _without_torchs_notices():
+                kernel = compiler.make(attempt)
         except Exception as error:  # whatever a tracer or a compiler raises, there is a tier that does without
             reasons.append(f"not {attempt}: {_first_line(error)}")
             continue
@@ -192,6 +194,15 @@ class _Compiler:
         if isinstance(made, Exception):
             raise made
         return made
+
+
+@contextmanager
+def _without_torchs_notices() -> Iterator[None]:
+    """What torch says of its own deprecations, as its compiler is imported, is not for users; as errors, they would cost them the kernel."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.filterwarnings("ignore", r".*\btorch\b", category)
+        yield
 
 
 def _points(dim: int) -> list[torch.Tensor]:

@@ -495,7 +495,8 @@ def test_a_hundred_sites_of_a_sequential_plate_use_dimensions_again():
 
 def sites(*made):
     def model():
-        yield from made
+        for each in made:
+            yield each
 
     return model
 
