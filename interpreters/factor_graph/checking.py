@@ -32,8 +32,8 @@ def check(graph: FactorGraph, values: Mapping[str, torch.Tensor], densities: Map
     for name, density in ours.items():
         if not _close(density.detach(), theirs[name].detach()):
             raise NotVectorizable(
-                f"site {name!r}: its log density at values of a plain run is {float(density):.6g} when all values are taken at once, and "
-                f"{float(theirs[name]):.6g} there; does the program broadcast over dimensions to the left? {_WAY_OUT}"
+                f"site {name!r}: its log density at values of a plain run is {density.item():.6g} when all values are taken at once, and "
+                f"{theirs[name].item():.6g} there; does the program broadcast over dimensions to the left? {_WAY_OUT}"
             )
 
 
