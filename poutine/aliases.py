@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 
+from poutine.equality import same_fields
 from poutine.handlers.block import BlockPoutine
 from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.condition import ConditionPoutine
@@ -32,7 +33,7 @@ from poutine.poutine import Poutine, check_wrapped
 P = TypeVar("P", bound=Poutine)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Awaiting(Generic[P]):
     """A poutine that still awaits what it wraps."""
 
@@ -41,6 +42,11 @@ class Awaiting(Generic[P]):
 
     def __call__(self, fn: Callable[..., Any]) -> P:
         return self.poutine(fn, **self.options)
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and same_fields(self, other)
+
+    __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
 
 
 @attrs.frozen

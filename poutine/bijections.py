@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-from torch.distributions import biject_to, constraints
+from torch.distributions import biject_to, constraints, transform_to
+from torch.distributions.constraint_registry import ConstraintRegistry
 from torch.distributions.transforms import IndependentTransform, Transform
 
 
@@ -71,12 +72,21 @@ positive_ordered: Final = PositiveOrdered()
 
 def bijection_to(constraint: constraints.Constraint) -> Transform:
     """A bijection from unconstrained tensors onto ``constraint``. Raises ``NotImplementedError`` if there is none."""
+    return _transform(constraint, biject_to)
+
+
+def transformation_to(constraint: constraints.Constraint) -> Transform:
+    """A map from unconstrained tensors onto ``constraint``, of one shape where torch has such. Raises ``NotImplementedError``."""
+    return _transform(constraint, transform_to)
+
+
+def _transform(constraint: constraints.Constraint, registry: ConstraintRegistry) -> Transform:
     if isinstance(constraint, PositiveOrdered):
         return PositiveOrderedTransform()
     if isinstance(constraint, Ordered):
         return OrderedTransform()
     if isinstance(constraint, constraints.independent):
         inner: Any = constraint
-        return IndependentTransform(bijection_to(inner.base_constraint), inner.reinterpreted_batch_ndims)
-    bijection: Transform = biject_to(constraint)
-    return bijection
+        return IndependentTransform(_transform(inner.base_constraint, registry), inner.reinterpreted_batch_ndims)
+    transform: Transform = registry(constraint)
+    return transform

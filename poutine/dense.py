@@ -6,30 +6,30 @@ import attrs
 import torch
 
 from poutine.messages import Choice, CondIndepStackFrame, Site
-from poutine.trace_graph import Trace, is_subsample
+from poutine.trace_graph import Trace, has_distribution, is_subsample
 
 
 def identify_dense_edges(trace: Trace) -> None:
     """Adds an edge to each sample or observe site from each earlier one, unless a sequential plate separates the two.
 
-    Two branches of one loop over a sequential plate (frames of one name and loop, and different counters) are independent given
-    what is outside.
+    Two branches of one loop over a sequential plate (frames of one name and ``loop``, and different counters) are independent given
+    what is outside. Entries of a bare ``indep`` without a ``loop`` may each depend on the one before, and are joined.
     Indices of subsampled plates have no edges.
 
     **Law**: edges go forward in trace order, so there is no cycle; every true dependency is among them.
     """
-    sites = [site for site in trace.nodes.values() if isinstance(site, Choice) and not is_subsample(site)]
-    for i, child in enumerate(sites):
-        for parent in sites[:i]:
-            if not _separated(parent, child):
-                trace.add_edge(parent.name, child.name)
+    sites = [(site.name, _branches(site)) for site in trace.nodes.values() if isinstance(site, Choice) and not is_subsample(site)]
+    for i, (child, mine) in enumerate(sites):
+        for parent, others in sites[:i]:
+            if not (mine and others and any(others.get(loop, counter) != counter for loop, counter in mine.items())):
+                trace.add_edge(parent, child)
 
 
-def _separated(a: Site, b: Site) -> bool:
-    branches = {(frame.name, id(frame.loop)): frame.counter for frame in a.cond_indep_stack if not frame.vectorized}
-    return any(
-        branches.get((frame.name, id(frame.loop)), frame.counter) != frame.counter for frame in b.cond_indep_stack if not frame.vectorized
-    )
+def _branches(site: Site) -> dict[tuple[str, int], int]:
+    """Which branch of each loop over a sequential plate the site is in."""
+    return {
+        (frame.name, id(frame.loop)): frame.counter for frame in site.cond_indep_stack if not frame.vectorized and frame.loop is not None
+    }
 
 
 @attrs.frozen
@@ -61,7 +61,8 @@ def vectorized_plates(trace: Trace) -> dict[str, PlateUse]:
             for frame in site.cond_indep_stack:
                 if frame.vectorized:
                     inside.setdefault(frame.name, []).append((frame, site))
-    shapes = {name: density.shape for name, density in trace.compute_batch_log_pdf().items()}
+    densities = trace.compute_batch_log_pdf(lambda _, site: has_distribution(site))
+    shapes = {name: density.shape for name, density in densities.items()}
     return {name: _use(name, entries, shapes) for name, entries in inside.items()}
 
 
@@ -78,7 +79,9 @@ def _problem(frame: CondIndepStackFrame, entries: list[tuple[CondIndepStackFrame
     if len({other.counter for other, _ in entries}) > 1:
         return "it was entered more than once, and the elements of one entry need not be those of another"
     for _, site in entries:
-        shape = shapes[site.name]
+        shape = shapes.get(site.name)
+        if shape is None:
+            return f"site {site.name!r} is a bare callable, which has no log density"
         if len(shape) < -frame.dim or shape[frame.dim] != frame.size:
             return f"the log density of site {site.name!r} has shape {tuple(shape)}, without size {frame.size} at dimension {frame.dim}"
     return None

@@ -23,13 +23,15 @@ def batch_log_density(site: Choice) -> torch.Tensor:
     """
     try:
         log_prob = _log_prob(site)
+        if not isinstance(log_prob, torch.Tensor):
+            log_prob = torch.as_tensor(log_prob)
+        return log_prob if isinstance(site.scale, float) and site.scale == 1.0 else log_prob * site.scale
     except PoutineError:
         raise
     except Exception as error:
-        raise DistributionError(site.name, f"cannot score a value of {_shape(site.value)} under {site.dist!r}: {error}") from error
-    if not isinstance(log_prob, torch.Tensor):
-        log_prob = torch.as_tensor(log_prob)
-    return log_prob if isinstance(site.scale, float) and site.scale == 1.0 else log_prob * site.scale
+        raise DistributionError(
+            site.name, f"cannot score a value of {_shape(site.value)} under {site.dist!r}{_shapes(site)}: {error}"
+        ) from error
 
 
 def log_density(site: Choice) -> torch.Tensor:
@@ -110,6 +112,11 @@ def _check_support(site: Choice, dist: Distribution, value: torch.Tensor, mask: 
     valid = support.check(value)  # type: ignore[no-untyped-call]  # torch's own
     if not torch._is_all_true(valid | ~mask):  # the question that torch's own validation asks, which a tracer can answer
         raise DistributionError(site.name, f"a value where the mask is on is outside of the support {support!r} of {dist!r}")
+
+
+def _shapes(site: Choice) -> str:
+    parts = (("scale", site.scale), ("mask", site.mask))
+    return "".join(f", {name} of {_shape(part)}" for name, part in parts if isinstance(part, torch.Tensor))
 
 
 def _shape(value: Any) -> str:

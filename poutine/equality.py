@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any
 
 import attrs
+import numpy
 import torch
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
@@ -26,6 +27,8 @@ def same(a: Any, b: Any) -> bool:
         return False
     if isinstance(a, torch.Tensor):
         return _same_tensors(a, b)
+    if isinstance(a, numpy.ndarray):
+        return a.dtype == b.dtype and _same_arrays(a, b)
     if isinstance(a, Mapping):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
@@ -51,6 +54,12 @@ def _same_tensors(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.dtype.is_floating_point or a.dtype.is_complex:
         equal = equal | (a.isnan() & b.isnan())
     return bool(equal.all())
+
+
+def _same_arrays(a: numpy.ndarray[Any, Any], b: numpy.ndarray[Any, Any]) -> bool:
+    if a.dtype.kind in "fc":
+        return numpy.array_equal(a, b, equal_nan=True)
+    return numpy.array_equal(a, b) if a.dtype != object else a.shape == b.shape and same(a.ravel().tolist(), b.ravel().tolist())
 
 
 def _same_state(a: Any, b: Any) -> bool:

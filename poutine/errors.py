@@ -23,7 +23,8 @@ A message gives the site, what was expected, what was there instead, and a way o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 
@@ -88,18 +89,18 @@ class PlateError(SiteError, ValueError):
 
 
 class UnusedNames(PoutineError, ValueError):
-    """A value map named sites that the program never reached."""
+    """A value map named sites that the program never reached, or (``other``: their types) on whose type it does not act."""
 
-    def __init__(self, who: str, unused: Iterable[str], seen: Iterable[str]) -> None:
-        super().__init__(who, tuple(unused), tuple(seen))
-        self.who, self.unused, self.seen = who, tuple(unused), tuple(seen)
+    def __init__(self, who: str, unused: Iterable[str], seen: Iterable[str], other: Mapping[str, str] = MappingProxyType({})) -> None:
+        super().__init__(who, tuple(unused), tuple(seen), dict(other))
+        self.who, self.unused, self.seen, self.other = who, tuple(unused), tuple(seen), dict(other)
 
     def __str__(self) -> str:
-        return (
-            f"{self.who} names sites that the program never reached: {', '.join(self.unused)}; "
-            f"it reached: {', '.join(self.seen) or '(none)'}. "
-            "Correct the names, or pass strict=False to allow it."
-        )
+        kinds = [f"{name} ({self.other[name]})" for name in self.unused if name in self.other]
+        missed = [name for name in self.unused if name not in self.other]
+        unfit = f"{self.who} names sites of a type on which it does not act: {', '.join(kinds)}; " if kinds else ""
+        never = f"{self.who} names sites that the program never reached: {', '.join(missed)}; " if missed else ""
+        return f"{unfit}{never}it reached: {', '.join(self.seen) or '(none)'}. Correct the names, or pass strict=False to allow it."
 
 
 class NonlocalExit(PoutineError):

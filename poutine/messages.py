@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar, cast
 
 import attrs
 import torch
@@ -135,9 +135,22 @@ class Message(_Defaults):
         return _made(self.__class__, fields)
 
     def __getitem__(self, key: str) -> Any:
-        if key.startswith("_") or not hasattr(self, key):
+        if key not in self:
             raise KeyError(key)
         return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and not key.startswith("_") and hasattr(self, key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default
+
+    def keys(self) -> list[str]:
+        """The names of the fields, so that ``dict(message)`` is a dictionary of them."""
+        return ["type", *(f.name for f in attrs.fields(self.__class__))]
+
+    def __iter__(self) -> NoReturn:
+        raise TypeError(f"{self!r} is a message, and is yielded: write `yield`, not `yield from`; its fields are in keys()")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and same_fields(self, other)

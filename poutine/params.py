@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import torch
-from torch.distributions import constraints, transform_to
+from torch.distributions import constraints
+from torch.distributions.transforms import Transform
 
+from poutine.bijections import transformation_to
 from poutine.equality import same
 from poutine.errors import ParamError
 from poutine.messages import Param
@@ -35,7 +37,7 @@ class ParamStore(torch.nn.Module):
     def read(self, site: Param) -> torch.Tensor:
         """The constrained value, made from ``site.init`` at the first read; gradients reach the unconstrained one."""
         key = _encode(site.name)
-        known = self._constraints.setdefault(site.name, site.constraint)
+        known = self._constraints.get(site.name, site.constraint)
         if not same(known, site.constraint):
             raise ParamError(
                 site.name, f"the constraint was {known!r} and is now {site.constraint!r}; use one constraint, or another store"
@@ -44,15 +46,18 @@ class ParamStore(torch.nn.Module):
             self.register_parameter(key, torch.nn.Parameter(_unconstrained_init(site)))
         unconstrained = self._parameters[key]
         assert unconstrained is not None
-        value: torch.Tensor = transform_to(site.constraint)(unconstrained)
+        value: torch.Tensor = _transform(site)(unconstrained)
         if value is unconstrained:
             value = value.clone()  # which an optimiser's step in place does not change: a trace holds what was
         if isinstance(site.init, torch.Tensor) and site.init.shape != value.shape:
             raise ParamError(site.name, f"the store holds shape {tuple(value.shape)}, and the initial value has {tuple(site.init.shape)}")
+        self._constraints[site.name] = known  # not before all of the checks: a read that failed leaves no trace
         return value
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The constrained value of a parameter that a program has read from this store."""
+        if name in self and name not in self._constraints:
+            raise KeyError(f"parameter {name!r} was loaded, and its constraint is not known before a program has read it from this store")
         if name not in self._constraints:
             raise KeyError(f"no parameter {name!r} was read from this store; it has {', '.join(self) or '(none)'}")
         return self.read(Param(name, constraint=self._constraints[name]))
@@ -69,7 +74,7 @@ class ParamStore(torch.nn.Module):
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # torch's hook for loading one module: make what is in the state and not yet here, then load as ever.
         for key, value in state_dict.items():
-            if key.startswith(prefix) and key[len(prefix) :] not in self._parameters:
+            if key.startswith(prefix + _PREFIX) and key[len(prefix) :] not in self._parameters:
                 self.register_parameter(key[len(prefix) :], torch.nn.Parameter(torch.empty_like(value)))
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
@@ -85,8 +90,15 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
         raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")
     if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
-    unconstrained: torch.Tensor = transform_to(site.constraint).inv(value).clone()
+    unconstrained: torch.Tensor = _transform(site).inv(value).clone()
     return unconstrained
+
+
+def _transform(site: Param) -> Transform:
+    try:
+        return transformation_to(site.constraint)
+    except NotImplementedError as error:
+        raise ParamError(site.name, f"no transform onto {site.constraint!r} is known; use a constraint that has one") from error
 
 
 def _encode(name: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from numbers import Integral
+from typing import Any, NoReturn
 
 import attrs
 import torch
 
-from poutine.errors import PlateError
+from poutine.errors import NotAProgram, PlateError
 from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.indep import IndepPoutine
 from poutine.handlers.scale import ScalePoutine
@@ -25,7 +26,7 @@ def plate(
     dim: int | None = None,
     *,
     vectorized: bool = True,
-) -> Callable[[Callable[..., Any]], PlatePoutine]:
+) -> _Plate:
     """Makes a generator function of an index into a plate; use it as a decorator, and run the result with ``yield from``.
 
     ::
@@ -50,7 +51,32 @@ def plate(
     **Law**: a vectorised plate of n is, in log density, n sequential entries.
     Raises ``PlateError`` (a ``ValueError``) with both numbers where sizes do not fit.
     """
-    return lambda fn: PlatePoutine(fn, name, size, subsample_size, subsample, dim, vectorized)
+    return _Plate(name, size, subsample_size, subsample, dim, vectorized)
+
+
+class _Plate:
+    """A plate that awaits its function."""
+
+    def __init__(self, *options: Any) -> None:
+        self.options = options
+
+    def __call__(self, fn: Callable[..., Any]) -> PlatePoutine:
+        return PlatePoutine(fn, *self.options)
+
+    def __enter__(self) -> NoReturn:
+        raise self._misused()
+
+    def __exit__(self, *_: object) -> None:
+        raise self._misused()
+
+    def __iter__(self) -> NoReturn:
+        raise self._misused()
+
+    def _misused(self) -> NotAProgram:
+        name = self.options[0]
+        return NotAProgram(
+            f"plate {name!r} is a decorator: write `@plate({name!r}, ...)` over a generator function of the index, and run `yield from fn()`"
+        )
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -60,7 +86,7 @@ class PlatePoutine(Poutine):
     name: str
     size: int | None = None
     subsample_size: int | None = None
-    subsample: torch.Tensor | None = None
+    subsample: torch.Tensor | None = attrs.field(default=None, converter=attrs.converters.optional(torch.as_tensor))
     dim: int | None = None
     vectorized: bool = True
 
@@ -69,14 +95,28 @@ class PlatePoutine(Poutine):
         if self.dim is not None and self.dim >= 0:
             raise PlateError(self.name, f"expected a negative dim, counted from the right, got {self.dim}")
         for what, number in (("size", size), ("subsample_size", few)):
+            if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
+                raise PlateError(self.name, f"expected a whole number as {what}, got {number!r}")
             if number is not None and number < 1:
                 raise PlateError(self.name, f"expected a positive {what}, got {number}")
+        if self.subsample is not None:
+            self._check_subsample(self.subsample)
         if self.subsample is not None and self.subsample_size not in (None, len(self.subsample)):
             raise PlateError(self.name, f"subsample has {len(self.subsample)} indices, but subsample_size is {self.subsample_size}")
         if size is not None and few is not None and few > size:
             raise PlateError(self.name, f"the subsample size {few} is larger than the size {size}")
         if size is None and (self.subsample_size is not None or not self.vectorized) and self.subsample is None:
             raise PlateError(self.name, "give the plate a size: without it there is nothing to draw from or to count")
+
+    def _check_subsample(self, index: torch.Tensor) -> None:
+        if index.dim() != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+            raise PlateError(self.name, f"expected a vector of whole numbers as subsample, got {index}")
+        if self.size is not None and self._is_outside(index, self.size):
+            raise PlateError(self.name, f"an index of the subsample lies outside of the plate's size {self.size}: {index.tolist()}")
+
+    @staticmethod
+    def _is_outside(index: torch.Tensor, size: int) -> bool:
+        return not bool(((index >= 0) & (index < size)).all())
 
     @property
     def _drawn(self) -> int | None:
@@ -104,7 +144,7 @@ class PlatePoutine(Poutine):
         index = yield Sample(self.name, Subsample(self.size, self._drawn), infer={"is_subsample": True})
         if len(index) != self._drawn:
             raise PlateError(self.name, f"the subsample size is {self._drawn} here, but the index that was given has {len(index)}")
-        if not bool(((index >= 0) & (index < self.size)).all()):
+        if self._is_outside(index, self.size):
             raise PlateError(self.name, f"an index that was given lies outside of the plate's size {self.size}: {index.tolist()}")
         return index
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
@@ -42,6 +42,11 @@ class Poutine:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Program[Any]:
         return Program(self.coroutine, Program(self.fn, *args, **kwargs))
+
+    def __iter__(self) -> NoReturn:
+        raise NotAProgram(
+            f"{name_of(self)} is no program yet: call it with the arguments of the model, and run the result with `yield from`"
+        )
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         """One run: a program that runs ``program`` under this poutine."""

@@ -82,6 +82,10 @@ class Rule:
     down: Callable[[Any], Message] | None = None
     around: Callable[[Any], Coroutine[Any]] | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if self.around is not None and (self.up is not None or self.down is not None):
+            raise ValueError("a rule with around stands alone: do in it what up and down would do before and after its yield")
+
 
 Rules = Mapping[type[Message], Rule]
 

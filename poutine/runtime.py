@@ -100,6 +100,9 @@ class _Draws:
 def _reading(params: ParamStore | None, seed: int) -> Callable[[Param], Message]:
     """Answers parameters from ``params`` or, without it, from a store of its own. An initial value that is drawn is keyed by ``seed``."""
 
+    if params is not None and not isinstance(params, ParamStore):
+        raise TypeError(f"expected a ParamStore as params, got {params!r}; to give parameters values, wrap the program in substitute")
+
     def read(site: Param) -> Message:
         nonlocal params
         if params is None:
@@ -148,6 +151,8 @@ def _as_it_is(site: Message) -> Message:
 
 
 def _refuse(message: Message) -> Message:
+    if message.is_decided:
+        return message  # a poutine has answered it on the way up
     raise UnhandledMessage(
         f"nobody answers {message!r}: no poutine around the program knows {type(message).__name__}, and neither does the runtime; "
         "wrap the program in a poutine whose rules answer it"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import attrs
 import torch
 
 from poutine.densities import batch_log_density
 from poutine.equality import same
-from poutine.errors import DuplicateSite
+from poutine.errors import DuplicateSite, NoDensity
 from poutine.messages import UNDECIDED, Choice, Deterministic, Message, Observe, Param, Sample, Site
 from poutine.randomness import is_reparameterized
 
@@ -107,9 +107,10 @@ class Trace:
         """Replaces the value of a node, which stays in its place; its log density is computed anew."""
         self._nodes[name] = self[name].evolve(value=value)
 
-    def copy(self) -> Trace:
+    def copy(self) -> Self:
         """A trace of its own with the same sites."""
-        new = Trace(self.graph_type)
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
         new._nodes = self.node_dict_factory()
         new._nodes.update(self._nodes)
         new._children = {parent: dict(children) for parent, children in self._children.items()}
@@ -172,7 +173,10 @@ class Trace:
 
         A dimension, counted from the right, is shared if every site has it in the same size.
         """
-        densities = list(self.compute_batch_log_pdf(site_filter).values())
+        batch = self.compute_batch_log_pdf(site_filter)
+        densities = [
+            density for name, density in batch.items() if not is_subsample(self._nodes[name])
+        ]  # an index is in no batch: its zero is a scalar
         if not densities:
             return torch.zeros(())
         rank = min(density.dim() for density in densities)
@@ -227,6 +231,14 @@ def is_subsample(site: Message) -> bool:
     return isinstance(site, Site) and bool(site.infer.get("is_subsample"))
 
 
+def has_distribution(site: Choice) -> bool:
+    """False at a site whose value comes from a bare callable, which has no density."""
+    try:
+        return site.dist is not None
+    except NoDensity:
+        return False
+
+
 def duplicate(site: Message, known: Message) -> DuplicateSite:
     return DuplicateSite(
         site.name,
@@ -236,7 +248,7 @@ def duplicate(site: Message, known: Message) -> DuplicateSite:
 
 
 def _is_reparameterized(site: Any) -> bool:
-    return is_reparameterized(site.dist)
+    return has_distribution(site) and is_reparameterized(site.dist)
 
 
 def _sum_all_but(density: torch.Tensor, kept: list[int]) -> torch.Tensor:
@@ -260,7 +272,7 @@ def _site(name: str, attributes: dict[str, Any]) -> Message:
     elif kind == "observe":
         made = Observe(name, fn, value, *args, **kwargs)
     elif kind == "param":
-        made = Param(name, **kwargs).evolve(value=value)
+        made = Param(name, *args, **kwargs).evolve(value=value)
     elif kind == "deterministic":
         made = Deterministic(name, value)
     else:

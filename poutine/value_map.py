@@ -38,16 +38,21 @@ class ValueMap(Poutine):
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         data, give = self.data, self.give
         seen: dict[str, None] = {}
+        other: dict[str, str] = {}
 
         def act(site: Any) -> Message:
             name = site.name
             seen[name] = None
             return give(site, data[name]) if name in data else site
 
-        result = yield Handling(program, dict.fromkeys(self.kinds, self.rule(act)))
+        def pass_by(site: Site) -> Site:
+            other[site.name] = site.type
+            return site
+
+        result = yield Handling(program, {Site: Rule(up=pass_by), **dict.fromkeys(self.kinds, self.rule(act))})
         unused = [name for name in data if name not in seen]
         if unused and self.strict:
-            raise UnusedNames(type(self).__name__, unused, seen)
+            raise UnusedNames(type(self).__name__, unused, seen, other)
         return result
 
     def rule(self, act: Callable[[Any], Message]) -> Rule:

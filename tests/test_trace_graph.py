@@ -179,8 +179,9 @@ def branches(vectorized: bool):
         yield Sample(f"a{i}", Normal(0.0, 1.0))
         yield Sample(f"b{i}", Normal(0.0, 1.0))
 
+    loop = object()
     for i in range(2):
-        yield from indep(body, name="branch", vectorized=vectorized)(i)
+        yield from indep(body, name="branch", vectorized=vectorized, loop=loop)(i)
     yield Sample("after", Normal(0.0, 1.0))
 
 

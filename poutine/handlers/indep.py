@@ -18,7 +18,8 @@ class IndepPoutine(Poutine):
     """Each run is one entry of plate ``name``: adds its frame, numbered by entry, to every site's ``cond_indep_stack``.
 
     A vectorised plate with a ``size`` has a batch dimension: ``dim`` (negative, counted from the right) or, without it, the
-    first from the right that no plate around uses. Entries with the same ``loop`` (an object, or None) are branches of one loop.
+    first from the right that no plate around uses. Entries with the same ``loop`` (an object) are branches of one loop,
+    independent of one another; without it, a dense trace takes each entry to depend on those before.
     ``plate`` is built on this.
 
     ::

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import numpy
 import torch
 
+from poutine.factoring import combined
 from poutine.messages import Choice, Message, Param, Site
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
+
+
+def _plain(mask: Any) -> Any:
+    return bool(mask) if isinstance(mask, numpy.bool_) else mask
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -31,13 +37,13 @@ class MaskPoutine(Poutine):
     Raises ``TypeError`` if ``mask`` is not boolean.
     """
 
-    mask: bool | torch.Tensor = attrs.field(validator=lambda self, _, value: _check_boolean(value))
+    mask: bool | torch.Tensor = attrs.field(converter=_plain, validator=lambda self, _, value: _check_boolean(value))
 
     def rules(self) -> Rules:
         mask = self.mask
 
         def narrow(site: Site) -> Message:
-            return site.evolve(mask=_both(site.mask, mask))
+            return site.evolve(mask=combined(site, "mask", site.mask, mask, _both))
 
         rule = Rule(up=narrow)
         return {Choice: rule, Param: rule}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import attrs
 
-from poutine.errors import AlreadyObserved
-from poutine.messages import Message, Observe, Sample
+from poutine.errors import AlreadyObserved, PlateError
+from poutine.messages import Choice, Message, Observe, Sample
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 from poutine.trace_graph import Trace, is_subsample
@@ -17,6 +18,18 @@ def _renaming(sites: Iterable[str] | Mapping[str, str] | None) -> Mapping[str, s
     if isinstance(sites, str):
         raise TypeError(f"expected names of sites, got the string {sites!r}; write [{sites!r}]")
     return sites if sites is None or isinstance(sites, Mapping) else {name: name for name in sites}
+
+
+def _check_trace(trace: Any) -> None:
+    if not isinstance(trace, Trace):
+        raise TypeError(f"expected a trace to replay, got {trace!r}; to give sites values from a mapping, use substitute")
+
+
+def _check_size(site: Sample, guide: Choice) -> None:
+    """Indices into a plate of another size may lie inside of this one by chance."""
+    here, there = (getattr(fn, "size", None) for fn in (site.fn, guide.fn))
+    if here != there:
+        raise PlateError(site.name, f"the plate has size {here} here, and {there} in the trace that is replayed; give both one size")
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -38,7 +51,7 @@ class ReplayPoutine(Poutine):
     C.condition, C.trace, C.do, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     """
 
-    guide_trace: Trace
+    guide_trace: Trace = attrs.field(validator=lambda self, _, trace: _check_trace(trace))
     sites: Mapping[str, str] | None = attrs.field(default=None, converter=_renaming)
 
     def __attrs_post_init__(self) -> None:
@@ -52,8 +65,12 @@ class ReplayPoutine(Poutine):
         nodes = self.guide_trace.nodes
         sources = {name: name for name in samples} if self.sites is None else self.sites
 
+        indices = {name for name, site in nodes.items() if is_subsample(site)}
+
         def decide(site: Sample) -> Message:
             source = sources.get(site.name)
+            if source in indices:
+                _check_size(site, nodes[source])
             return site if source is None else site.evolve(value=nodes[source].value)
 
         def stand(site: Observe) -> Message:

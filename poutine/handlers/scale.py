@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from math import inf
+from numbers import Real
+from operator import mul
 from typing import Any
 
 import attrs
+import numpy
 import torch
 
+from poutine.factoring import combined
 from poutine.messages import Choice, Message, Param, Site
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
+
+
+def _plain(scale: Any) -> Any:
+    return float(scale) if isinstance(scale, numpy.floating) else scale
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -32,20 +41,23 @@ class ScalePoutine(Poutine):
     Raises ``ValueError`` if ``scale`` is not positive everywhere; to switch a site off, there is mask.
     """
 
-    scale: float | torch.Tensor = attrs.field(validator=lambda self, _, value: _check_positive(value))
+    scale: float | torch.Tensor = attrs.field(converter=_plain, validator=lambda self, _, value: _check_positive(value))
 
     def rules(self) -> Rules:
         factor = self.scale
 
         def multiply(site: Site) -> Message:
-            return site.evolve(scale=site.scale * factor)
+            return site.evolve(scale=combined(site, "scale", site.scale, factor, mul))
 
         rule = Rule(up=multiply)
         return {Choice: rule, Param: rule}
 
 
 def _check_positive(scale: Any) -> None:
-    if isinstance(scale, bool) or not isinstance(scale, (int, float, torch.Tensor)):
+    if isinstance(scale, bool) or not isinstance(scale, (Real, torch.Tensor)):
         raise TypeError(f"expected a positive number or tensor as scale, got {scale!r}")
-    if not bool((torch.as_tensor(scale) > 0).all()):
-        raise ValueError(f"expected a positive scale, got {scale!r}; to switch sites off use mask, whose gradient is exactly zero")
+    tensor = torch.as_tensor(scale)
+    if not bool(((tensor > 0) & (tensor < inf)).all()):
+        raise ValueError(
+            f"expected a positive scale that is finite, got {scale!r}; to switch sites off use mask, whose gradient is exactly zero"
+        )

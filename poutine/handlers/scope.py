@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from poutine.messages import Message, Site
+from poutine.options import of_type
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -25,7 +26,7 @@ class ScopePoutine(Poutine):
     C.indep, C.broadcast.
     """
 
-    prefix: str = attrs.field(validator=attrs.validators.instance_of(str))
+    prefix: str = attrs.field(validator=of_type(str))
 
     def rules(self) -> Rules:
         prefix = f"{self.prefix}/"

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from poutine.messages import Choice, Message, Param, Sealed
+from poutine.options import of_type
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -28,7 +29,7 @@ class SeedPoutine(Poutine):
     C.replay, C.do, C.uncondition, C.infer_config, C.escape, C.indep, C.broadcast.
     """
 
-    seed: int = attrs.field(validator=attrs.validators.instance_of(int))
+    seed: int = attrs.field(validator=of_type(int))
 
     def rules(self) -> Rules:
         visits: defaultdict[str, int] = defaultdict(int)

@@ -10,6 +10,7 @@ import attrs
 from poutine.dense import identify_dense_edges
 from poutine.errors import NonlocalExit
 from poutine.messages import EnterPlate, Message, Sample, Site
+from poutine.options import one_of
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
 from poutine.runtime import run
@@ -33,7 +34,7 @@ class TracePoutine(Poutine):
     C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     """
 
-    graph_type: GraphType | None = attrs.field(default=None, validator=attrs.validators.in_((None, "flat", "dense")))
+    graph_type: GraphType | None = attrs.field(default=None, validator=one_of(None, "flat", "dense"))
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         return (yield from self._record(program, self._new()))

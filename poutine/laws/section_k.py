@@ -46,7 +46,10 @@ def provenance(case: Case) -> None:
 def branches(case: Case) -> None:
     trace = _dense(case.program(), case.seed())
     for parent, child in trace.edges:
-        entries = [{frame.name: frame.counter for frame in trace[end].cond_indep_stack if not frame.vectorized} for end in (parent, child)]
+        entries = [
+            {frame.name: frame.counter for frame in trace[end].cond_indep_stack if frame.loop is not None and not frame.vectorized}
+            for end in (parent, child)
+        ]
         apart = [name for name, counter in entries[0].items() if entries[1].get(name, counter) != counter]
         case.expect(not apart, f"the edge from {parent!r} to {child!r} joins two branches of {apart}")
 

@@ -1,0 +1,260 @@
+"""What is easily got wrong at the edges of the core: either it works, or the error names the site and a way out."""
+
+from __future__ import annotations
+
+import pickle
+
+import attrs
+import numpy
+import pytest
+import torch
+from torch.distributions import Normal, constraints
+
+from poutine import (
+    DistributionError,
+    Message,
+    NotAProgram,
+    Observe,
+    Param,
+    ParamError,
+    ParamStore,
+    PlateError,
+    Poutine,
+    Program,
+    Rule,
+    Sample,
+    Trace,
+    UnusedNames,
+    condition,
+    indep,
+    mask,
+    ordered,
+    plate,
+    replay,
+    run,
+    same,
+    scale,
+    scope,
+    seed,
+    substitute,
+    trace,
+    vectorized_plates,
+)
+
+D = Normal(0.0, 1.0)
+
+
+def one():
+    return (yield Sample("x", D))
+
+
+# Parameters
+
+
+@pytest.mark.parametrize("init", [None, torch.tensor(-1.0)])
+def test_a_read_that_fails_leaves_the_store_as_it_was(init):
+    store = ParamStore()
+    with pytest.raises(ParamError):
+        store.read(Param("w", init, constraint=constraints.real if init is None else constraints.positive))
+    assert store.read(Param("w", torch.tensor(0.5), constraint=constraints.unit_interval)) == 0.5
+
+
+def test_parameters_may_be_ordered_and_a_constraint_without_a_transform_names_the_site():
+    w = torch.tensor([1.0, 2.0, 4.0])
+    assert torch.allclose(ParamStore().read(Param("w", w, constraint=ordered)), w)
+    with pytest.raises(ParamError, match="'w': no transform"):
+        ParamStore().read(Param("w", torch.tensor(1.0), constraint=constraints.integer_interval(0, 2)))
+
+
+def test_a_state_is_loaded_by_the_names_of_parameters_only():
+    store, loaded = ParamStore(), ParamStore()
+    store.read(Param("a.b", torch.tensor(2.0), constraint=constraints.positive))
+    loaded.load_state_dict(store.state_dict())
+    with pytest.raises(KeyError, match="was loaded, and its constraint is not known"):
+        loaded["a.b"]
+    assert torch.isclose(loaded.read(Param("a.b", constraint=constraints.positive)), torch.tensor(2.0))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        ParamStore().load_state_dict({"foo": torch.zeros(())})
+
+
+def test_a_mapping_is_no_store_and_no_trace():
+    with pytest.raises(TypeError, match="expected a ParamStore as params"):
+        run(one, params={})
+    with pytest.raises(TypeError, match="expected a trace to replay"):
+        replay(one, {"x": 1})
+
+
+# Plates
+
+
+@pytest.mark.parametrize(("options", "problem"), [
+    ({"size": 2.5}, "expected a whole number as size, got 2.5"),
+    ({"size": True}, "expected a whole number as size, got True"),
+    ({"size": 5, "subsample": torch.tensor([7])}, r"lies outside of the plate's size 5: \[7\]"),
+    ({"size": 5, "subsample": [-1]}, "lies outside"),
+    ({"size": 5, "subsample": torch.zeros(2, 2, dtype=torch.long)}, "a vector of whole numbers"),
+    ({"size": 5, "subsample": [0.5]}, "a vector of whole numbers"),
+])  # fmt: skip
+def test_sizes_and_subsamples_are_checked(options, problem):
+    with pytest.raises(PlateError, match=problem):
+        plate("p", **options)(one)
+
+
+def test_a_subsample_may_be_a_list():
+    def each(i):
+        return i
+        yield
+
+    assert run(plate("p", 5, subsample=[3, 1], vectorized=False)(each)()) == [3, 1]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_replaying_an_index_into_a_plate_of_another_size_is_an_error_whatever_was_drawn(number):
+    def model(size):
+        return (yield from plate("p", size, 2)(lambda i: one())())
+
+    guide = run(trace(model).traced(5), seed=number)
+    with pytest.raises(PlateError, match="size 4 here, and 5 in the trace"):
+        run(replay(model, guide)(4))
+    assert same(run(replay(model, guide)(5), seed=9), guide["_RETURN"].value)
+
+
+def test_a_plate_is_a_decorator():
+    decorator = plate("p", 3)
+    with pytest.raises(NotAProgram, match="plate 'p' is a decorator"), decorator:
+        pass
+    with pytest.raises(NotAProgram, match="plate 'p' is a decorator"):
+        list(decorator)
+    assert pickle.loads(pickle.dumps(decorator))(one) == decorator(one)
+    with pytest.raises(NotAProgram, match="call it with the arguments"):
+        list(decorator(one))
+
+
+def test_the_batch_of_a_subsampled_plate_is_that_of_its_sites():
+    def model():
+        yield from plate("p", 5, 2)(lambda i: one())()
+
+    assert trace(model).get_trace().batch_log_pdf().shape == (2,)
+
+
+# Traces
+
+
+def test_bare_callables_are_sorted_too():
+    def model():
+        yield Sample("f", lambda: torch.zeros(()))
+        yield Sample("x", D)
+
+    t = trace(indep(model, name="p", vectorized=True, size=3)).get_trace()
+    assert (t.reparameterized_nodes, t.nonreparam_stochastic_nodes) == (["x"], ["f"])
+    assert "'f' is a bare callable" in vectorized_plates(t)["p"].problem
+
+
+def test_a_second_loop_over_a_bare_indep_may_depend_on_the_first():
+    def at(name, mean):
+        return (yield Sample(name, Normal(mean, 1.0)))
+
+    def model():
+        entry = indep(at, "p", False)
+        first = yield from entry("a", 0.0)
+        yield from entry("b", first)
+
+    assert trace(model, graph_type="dense").get_trace().edges == [("a", "b")]
+
+
+def test_a_trace_of_ones_own_type_is_copied_as_such_and_a_parameter_keeps_its_arguments():
+    class Mine(Trace):
+        pass
+
+    t = Mine("dense")
+    t.add_node("w", type="param", args=(torch.ones(2),), value=torch.zeros(2))
+    assert type(t.copy()) is Mine and t.copy() == t
+    assert t["w"].init.tolist() == [1.0, 1.0]
+
+
+# Messages
+
+
+def test_values_of_numpy_are_compared_by_content():
+    def holding(last):
+        return numpy.array([1.0, numpy.nan, last])
+
+    for made in (lambda value: Observe("y", D, value), lambda value: Program(one, value), lambda value: condition(data={"x": value})):
+        assert made(holding(1.0)) == made(holding(1.0)) != made(holding(2.0))
+    assert condition(data={"x": torch.ones(3)}) == condition(data={"x": torch.ones(3)}) != condition(data={"x": torch.zeros(3)})
+    assert same(numpy.array([1, 2]), numpy.array([1, 2])) and not same(numpy.array([1, 2]), numpy.array([1.0, 2.0]))
+    assert same(numpy.array([holding(1.0), None], dtype=object), numpy.array([holding(1.0), None], dtype=object))
+
+
+def test_a_message_reads_as_a_dictionary():
+    site = Sample("x", D)
+    assert "value" in site and "valeu" not in site and 0 not in site
+    assert site.get("name") == "x" and site.get("valeu", 3) == 3
+    assert dict(site)["type"] == "sample" and dict(site)["fn"] is D
+    with pytest.raises(TypeError, match="write `yield`, not `yield from`"):
+        list(site)
+
+
+@attrs.frozen(slots=False, eq=False)
+class Ask(Message):
+    pass
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Answering(Poutine):
+    def rules(self):
+        return {Ask: Rule(up=lambda ask: ask.evolve(value=42))}
+
+
+def test_a_message_of_ones_own_may_be_answered_on_the_way_up():
+    def asking():
+        return (yield Ask("a"))
+
+    assert run(Answering(asking)) == 42
+
+
+# Options
+
+
+def test_a_name_of_another_type_is_told_from_one_that_was_never_reached():
+    def model():
+        yield Param("w", torch.ones(()))
+
+    with pytest.raises(
+        UnusedNames, match=r"of a type on which it does not act: w \(param\); ConditionPoutine names.*never reached: v;"
+    ) as raised:
+        run(condition(model, data={"w": 1.0, "v": 2.0}))
+    assert pickle.loads(pickle.dumps(raised.value)).other == {"w": "param"}
+    assert run(substitute(model, data={"w": torch.zeros(())})) is None
+
+
+@pytest.mark.parametrize(("make", "problem"), [
+    (lambda: trace(one, "dence"), "expected one of None, 'flat', 'dense' as graph_type, got 'dence'$"),
+    (lambda: scope(one, 3), "expected str as prefix, got 3$"),
+    (lambda: seed(one, "3"), "expected int as seed, got '3'$"),
+    (lambda: scale(one, torch.inf), "positive scale that is finite"),
+    (lambda: Rule(up=lambda m: m, around=lambda m: m), "stands alone"),
+])  # fmt: skip
+def test_options_are_checked_when_they_are_given(make, problem):
+    with pytest.raises((TypeError, ValueError), match=problem):
+        make()
+
+
+def test_scalars_of_numpy_are_scales_and_masks():
+    density = trace(one).get_trace().log_pdf()
+    assert torch.isclose(trace(scale(one, numpy.float32(2.0))).get_trace().log_pdf(), 2 * density)
+    assert trace(mask(one, numpy.bool_(False))).get_trace().log_pdf() == 0
+
+
+@pytest.mark.parametrize("under", [
+    lambda model: scale(model, torch.ones(2)),
+    lambda model: scale(scale(model, torch.ones(2)), torch.ones(3)),
+    lambda model: mask(model, torch.ones(2, dtype=torch.bool)),
+    lambda model: mask(mask(model, torch.ones(2, dtype=torch.bool)), torch.ones(3, dtype=torch.bool)),
+])  # fmt: skip
+def test_scales_and_masks_that_do_not_fit_name_the_site(under):
+    def three():
+        yield Sample("x", D.expand([3]))
+
+    with pytest.raises(DistributionError, match=r"'x'.*\(2,\)"):
+        trace(under(three)).get_trace().log_pdf()
