@@ -258,9 +258,12 @@ class Sample(Choice):
         fields = self.__dict__
         fields["name"] = name
         fields["fn"] = fn
-        if args or kwargs:
+        if args:
+            fields["args"] = args
+        if kwargs:
+            fields["kwargs"] = kwargs
+        if (args or kwargs) and not isinstance(fn, type):
             _check_deferred(name, fn, args, kwargs)
-            fields["args"], fields["kwargs"] = args, kwargs
         if infer:
             fields["infer"] = infer
 
@@ -286,9 +289,12 @@ class Observe(Choice):
         fields["name"] = name
         fields["fn"] = fn
         fields["value"] = value
-        if args or kwargs:
+        if args:
+            fields["args"] = args
+        if kwargs:
+            fields["kwargs"] = kwargs
+        if (args or kwargs) and not isinstance(fn, type):
             _check_deferred(name, fn, args, kwargs)
-            fields["args"], fields["kwargs"] = args, kwargs
         if infer:
             fields["infer"] = infer
 
@@ -396,7 +402,7 @@ class EnterMarkov(Message):
 
 def _check_deferred(name: str, fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
     """A distribution that is built already takes no arguments: ``Sample("x", Normal(0.0, 1.0), obs=y)`` must not pass unnoticed."""
-    if not isinstance(fn, type) and is_distribution(fn):
+    if is_distribution(fn):
         raise DistributionError(
             name,
             f"{_call(fn, args, kwargs)} is a distribution that is built already, and takes no arguments; "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
 import attrs
+import numpy as np
 import torch
 
 from interpreters.batches.stacking import Stacked
@@ -79,4 +80,4 @@ class Scores:
     def sums(self) -> torch.Tensor:
         """[n]: one addition at the end, which gradients pass."""
         zeros = torch.zeros(self._number, dtype=torch.float64)
-        return zeros.index_add(0, torch.tensor(self._members), torch.cat(self._terms)) if self._terms else zeros
+        return zeros.index_add(0, torch.from_numpy(np.array(self._members)), torch.cat(self._terms)) if self._terms else zeros

@@ -2,108 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
-from typing import Any, Final, cast
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import attrs
 import torch
 
-from interpreters.batches.recipes import Recipe, is_known, recipe_of
+from interpreters.batches.plain import NUMBERS, plain
+from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 
-Waiting = tuple[int, Message]  # the number of an instance, and the message where it waits
-
-_NUMBERS: Final = frozenset((int, float))
-_PLAIN: Final = frozenset(("name", "fn", "args", "kwargs", "value", "_built"))  # fields that say nothing but distribution and value
-
+Arrived = Mapping[str, tuple[list[int], list[Message]]]  # by the name of the message: the numbers of the instances, and their messages
 
 @attrs.frozen(eq=False)
 class Gathered:
     """Messages that can be asked as one, and who waits there; with no ``recipe``, their values are known or they are asked one by one.
 
-    columns:  their arguments, one column for each.
+    columns:  their arguments, one column for each; those of the quick way are tensors already.
     numbers:  True if all of these, and their values, are plain numbers.
     sealed:   True if they came sealed.
     """
 
     members: tuple[int, ...]
-    requests: tuple[Any, ...]
+    requests: Sequence[Any]
     recipe: Recipe | None
-    columns: tuple[tuple[Any, ...], ...] = ()
+    columns: Sequence[Sequence[Any] | torch.Tensor] = ()
     numbers: bool = False
     sealed: bool = False
 
 
-def gathered(waiting: Iterable[Waiting]) -> Iterator[Gathered]:
-    """Groups of those who ask the same, in the order of their first."""
-    groups: dict[Hashable, list[Waiting]] = {}
-    for each in waiting:
-        message = each[1]
-        fields = message.__dict__
-        fn = fields.get("fn")
-        key: Hashable = (message.__class__, fields["name"], fn if isinstance(fn, type) else fn.__class__, *fields)
-        group = groups.get(key)
-        if group is None:
-            groups[key] = [each]
+def gathered(waiting: Arrived) -> Iterator[Gathered]:
+    """Groups of those who ask the same, in the order of their first: the whole of a name, if it is ``plain``, or its parts."""
+    for members, messages in waiting.values():
+        whole = plain(messages)
+        if whole is not None:
+            yield Gathered(tuple(members), messages, *whole, numbers=True)
         else:
-            group.append(each)
-    for group in groups.values():
-        yield from _parts(group)
+            yield from _parts(members, messages)
 
 
-def _parts(group: list[Waiting]) -> Iterator[Gathered]:
-    """The parts of a group of one type, name, class and set of fields that agree in the rest, too."""
-    first = group[0][1]
-    if isinstance(first, Sealed):
-        opened: list[Waiting] = [(i, sealed.message) for i, sealed in group if isinstance(sealed, Sealed)]
-        yield from (attrs.evolve(part, sealed=True) for part in gathered(opened))
-    elif type(first) in (Sample, Observe) and (whole := _of_numbers(group, first)) is not None:
-        yield whole
-    else:
-        parts: dict[Hashable, list[tuple[int, Message, tuple[Any, ...]]]] = {}
-        for i, message in group:
-            key, arguments = _alike(message)
-            parts.setdefault(key, []).append((i, message, arguments))
-        for alike, part in parts.items():
-            yield _gathered(alike, part)
+def _parts(members: Iterable[int], messages: Iterable[Message]) -> Iterator[Gathered]:
+    """The parts of those at one name that agree in type, fields, distribution, shapes and what is around."""
+    parts: dict[Hashable, list[tuple[int, Message, tuple[Any, ...]]]] = {}
+    for i, message in zip(members, messages, strict=True):
+        key, arguments = _alike(message)
+        parts.setdefault((type(message), *message.__dict__, *key), []).append((i, message, arguments))
+    for part in parts.values():
+        if isinstance(part[0][1], Sealed):
+            yield from (attrs.evolve(opened, sealed=True) for opened in gathered(_opened(part)))
+        else:
+            yield _gathered(part)
 
 
-def _of_numbers(group: list[Waiting], first: Any) -> Gathered | None:
-    """The whole group, if it is a deferred distribution of torch's with nothing but plain numbers: the quick way."""
-    if not is_known(first.fn) or first.__dict__.keys() - _PLAIN or first.kwargs:
-        return None
-    members, requests = zip(*group, strict=True)
-    rows = [request.__dict__.get("args", ()) for request in requests]
-    if len(set(map(len, rows))) > 1 or any(request.kwargs for request in requests):
-        return None
-    columns = tuple(zip(*rows, strict=True))
-    if first.is_decided:
-        kinds = {type(request.value) for request in requests}
-        if len(kinds) > 1 or not kinds <= _NUMBERS:
-            return None
-    recipe = recipe_of(first)
-    if recipe is None or not all(_NUMBERS.issuperset(map(type, column)) for column in columns) or not _can_be_stacked(*recipe):
-        return None
-    return Gathered(members, requests, recipe[0], columns, numbers=True)
+def _opened(part: Iterable[tuple[int, Any, Any]]) -> Arrived:
+    opened: dict[str, tuple[list[int], list[Message]]] = {}
+    for i, sealed, _ in part:
+        there, messages = opened.setdefault(sealed.message.name, ([], []))
+        there.append(i)
+        messages.append(sealed.message)
+    return opened
 
 
-def _gathered(key: Any, part: list[tuple[int, Message, tuple[Any, ...]]]) -> Gathered:
+def _gathered(part: list[tuple[int, Message, tuple[Any, ...]]]) -> Gathered:
     members, requests, rows = zip(*part, strict=True)
+    found = recipe_of(requests[0]) if rows[0] else None
     columns = tuple(zip(*rows, strict=True))
-    return Gathered(members, requests, key[0], columns, bool(columns) and all(_NUMBERS.issuperset(map(type, column)) for column in columns))
+    numbers = bool(columns) and all(NUMBERS.issuperset(map(type, column)) for column in columns)
+    return Gathered(members, requests, None if found is None else found[0], columns, numbers)
 
 
-def _alike(message: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """A key that messages have in common which can be asked as one, and the arguments of this one's distribution."""
+def _alike(message: Any) -> tuple[tuple[Hashable, ...], tuple[Any, ...]]:
+    """A key that messages of one type and set of fields have in common which can be asked as one, and the arguments of this one's distribution."""
     if type(message) is Deterministic:
-        return (None, _kind(message.value), *_circumstances(message)), ()
+        return (_kind(message.value), *_circumstances(message)), ()
     if type(message) not in (Sample, Observe) or message.key is not None:
-        return (None, type(message)), ()
+        return (), ()
     found = recipe_of(message)
     if found is None or not (_can_be_stacked(*found) and (message.value is UNDECIDED or can_be_rows(message.value))):
-        return (None, type(message)), ()
+        return (), ()
     recipe, arguments = found
-    return (recipe, _kind(message.value), *map(_argument_kind, arguments), *_circumstances(message)), arguments
+    kinds = map(_argument_kind, arguments, recipe.event_dims)
+    return (recipe, _kind(message.value), *kinds, *_circumstances(message)), arguments
 
 
 def _can_be_stacked(recipe: Recipe, arguments: tuple[Any, ...]) -> bool:
@@ -117,7 +96,7 @@ def _can_be_stacked(recipe: Recipe, arguments: tuple[Any, ...]) -> bool:
 def _fits(argument: Any, event_dim: int | None) -> bool:
     if isinstance(argument, torch.Tensor):
         return event_dim is not None and argument.dim() >= event_dim
-    return event_dim is None or (event_dim == 0 and type(argument) in _NUMBERS)
+    return event_dim is None or (event_dim == 0 and type(argument) in NUMBERS)
 
 
 def can_be_rows(value: Any) -> bool:
@@ -132,8 +111,9 @@ def _circumstances(site: Any) -> tuple[Hashable, ...]:
     return (_kind(site.scale, by_value=True), _kind(site.mask, by_value=True), around, infer)
 
 
-def _argument_kind(x: Any) -> Hashable:
-    return "number" if type(x) in _NUMBERS else _kind(x, by_value=True)
+def _argument_kind(x: Any, event_dim: int | None) -> Hashable:
+    """Numbers are stacked where they are parameters; what is none is one for all."""
+    return "number" if event_dim is not None and type(x) in NUMBERS else _kind(x, by_value=True)
 
 
 def _kind(x: Any, by_value: bool = False) -> Hashable:

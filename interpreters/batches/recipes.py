@@ -6,10 +6,11 @@ of anybody else's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import attrs
+import numpy as np
 import torch
 from torch.distributions import Distribution, Independent, Uniform
 
@@ -43,6 +44,14 @@ class Recipe:
             raise NotImplementedError
         return tuple(constraints[name].event_dim if name in constraints else None for name in self.names)
 
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether each argument is a parameter that is a number for one draw."""
+        try:
+            return set(self.event_dims) == {0}
+        except NotImplementedError:
+            return False
+
     def make(self, arguments: Sequence[Any]) -> Distribution:
         """The distribution of these arguments. Raises what its class raises."""
         named = dict(zip(self.names, arguments, strict=True))
@@ -61,8 +70,15 @@ def recipe_of(site: Choice) -> tuple[Recipe, Arguments] | None:
     """The recipe of a site's distribution, with its arguments; None if they cannot be stacked with others'."""
     fn = site.fn
     if is_known(fn):
-        return Recipe(fn, (*_parameters(fn)[: len(site.args)], *site.kwargs)), (*site.args, *site.kwargs.values())
+        recipe = of_class(fn, len(site.args), site.kwargs)
+        return None if recipe is None else (recipe, (*site.args, *site.kwargs.values()))
     return _taken_apart(fn) if isinstance(fn, Distribution) else None
+
+
+def of_class(cls: type, positional: int, named: Iterable[str] = ()) -> Recipe | None:
+    """The recipe of a class with its first arguments, and those ``named``; None if it has less parameters."""
+    names = _parameters(cls)
+    return Recipe(cls, (*names[:positional], *named)) if positional <= len(names) else None
 
 
 def _taken_apart(dist: Distribution) -> tuple[Recipe, Arguments] | None:
@@ -96,7 +112,7 @@ def _is_given(dist: Any, name: str) -> bool:
     return name not in _INSTEAD
 
 
-def stack(columns: Sequence[Sequence[Any]], event_dims: Sequence[int | None], numbers: torch.dtype, rank: int = 0) -> list[Any]:
+def stack(columns: Sequence[Sequence[Any] | torch.Tensor], event_dims: Sequence[int | None], numbers: torch.dtype, rank: int = 0) -> list[Any]:
     """Columns of arguments as tensors with a leading dimension, right of which there are ``rank`` batch dimensions or more.
 
     numbers:  the type of a column of plain numbers. Where ``event_dims`` has None, the column's first stands for all.
@@ -107,10 +123,14 @@ def stack(columns: Sequence[Sequence[Any]], event_dims: Sequence[int | None], nu
     return [part if dim is None else aligned(part, most - mine) for part, dim, mine in zip(parts, event_dims, own, strict=True)]
 
 
-def tensor(column: Sequence[Any], numbers: torch.dtype | None) -> torch.Tensor:
+def tensor(column: Sequence[Any] | torch.Tensor, numbers: torch.dtype | None) -> torch.Tensor:
     """A column of tensors, or of numbers, as one tensor."""
+    if isinstance(column, torch.Tensor):
+        return column.to(numbers)
     if isinstance(column[0], torch.Tensor):
         return torch.stack(tuple(column))
+    if numbers is torch.float64:
+        return torch.from_numpy(np.array(column, dtype=np.float64))  # a quarter of the time
     return torch.tensor(column, dtype=numbers)
 
 

@@ -120,6 +120,8 @@ def _distribution_and_value(asked: Gathered, first: Any, numbers: bool) -> tuple
 
 def _type_of_numbers(first: Any, asked: Gathered, numbers: bool) -> torch.dtype:
     """In which type plain numbers stand beside tensors: as torch's distributions do it; alone and answered by numbers, double."""
+    if asked.numbers:
+        return torch.float64 if numbers else torch.get_default_dtype()
     known = [column[0].dtype for column in asked.columns if isinstance(column[0], torch.Tensor) and column[0].is_floating_point()]
     return known[0] if known else torch.float64 if numbers else torch.get_default_dtype()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from itertools import repeat
@@ -15,11 +16,13 @@ from poutine.program import Coroutine, Program, start
 
 T = TypeVar("T")
 
+Arrived = dict[str, tuple[list[int], list[Message]]]  # by the name of the message: the numbers of the runs, and their messages
+
 
 class Fleet(Generic[T]):
     """Many runs of one program, answered by hand: what ``Running`` is to one run.
 
-    ``take()`` tells who waits at which message; ``reply`` sends the values. A run that has returned leaves its value in ``values``.
+    ``take()`` tells who waits at which message, by its name; ``reply`` sends the values. A run that has returned leaves its value in ``values``.
     What a run raises, ``begin``, ``reply`` and ``fail`` raise, with a note that tells which run it was. Leaving the fleet (``with``)
     closes all that it started.
 
@@ -32,11 +35,11 @@ class Fleet(Generic[T]):
         self._program = program
         self._generators: list[Coroutine[Any] | None] = [None] * number
         self._engines: dict[int, Generator[Message, Message, T]] = {}
-        self._arrived: list[tuple[int, Message]] = []
+        self._arrived: Arrived = defaultdict(_nobody)
 
-    def take(self) -> list[tuple[int, Message]]:
-        """Those who have arrived at a message since the last call: the number of the run, and the message."""
-        arrived, self._arrived = self._arrived, []
+    def take(self) -> Arrived:
+        """Those who have arrived at a message since the last call, by its name, in the order of arrival."""
+        arrived, self._arrived = self._arrived, defaultdict(_nobody)
         return arrived
 
     def begin(self) -> None:
@@ -51,7 +54,7 @@ class Fleet(Generic[T]):
 
     def reply(self, runs: Iterable[int], values: Iterable[Any], site: Callable[[int], Any]) -> None:
         """Sends each of ``runs`` its value; ``site(j)`` makes the finished site of the j-th, for those with poutines."""
-        generators, engines, arrive = self._generators, self._engines, self._arrived.append
+        generators, engines, arrived = self._generators, self._engines, self._arrived
         for j, (i, value) in enumerate(zip(runs, values, strict=True)):
             if engines and i in engines:
                 self._go(i, engines[i].send, site(j))
@@ -64,7 +67,9 @@ class Fleet(Generic[T]):
                 raise self._noted(error, i)
             else:
                 if isinstance(yielded, Message):
-                    arrive((i, yielded))
+                    there, messages = arrived[yielded.name]
+                    there.append(i)
+                    messages.append(yielded)
                 else:
                     self._engage(i, yielded)
 
@@ -72,7 +77,8 @@ class Fleet(Generic[T]):
         """Throws an error from outside into run ``i``, at the yield of the message where it waits."""
         if i not in self._engines:
             self._engage(i, waiting)
-            self._arrived.pop()
+            for arrived in self._arrived[waiting.name]:
+                arrived.pop()
         self._go(i, self._engines[i].throw, error)
 
     def _engage(self, i: int, yielded: Any) -> None:
@@ -86,12 +92,16 @@ class Fleet(Generic[T]):
 
     def _go(self, i: int, way: Callable[..., Message], *what: Any) -> None:
         try:
-            self._arrived.append((i, way(*what)))
+            message = way(*what)
         except StopIteration as stop:
             del self._engines[i]
             self._returned(i, stop.value)
         except BaseException as error:
             raise self._noted(error, i)
+        else:
+            there, messages = self._arrived[message.name]
+            there.append(i)
+            messages.append(message)
 
     def _returned(self, i: int, value: T) -> None:
         self.values[i] = value
@@ -117,6 +127,10 @@ class Fleet(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _nobody() -> tuple[list[int], list[Message]]:
+    return [], []
 
 
 def _once_more(frame: Frame, yielded: Any, _: None) -> Any:
