@@ -14,6 +14,7 @@ from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 
 Arrived = Mapping[str, tuple[list[int], list[Message]]]  # by the name of the message: the numbers of the instances, and their messages
 
+
 @attrs.frozen(eq=False)
 class Gathered:
     """Messages that can be asked as one, and who waits there; with no ``recipe``, their values are known or they are asked one by one.
@@ -46,7 +47,7 @@ def _parts(members: Iterable[int], messages: Iterable[Message]) -> Iterator[Gath
     parts: dict[Hashable, list[tuple[int, Message, tuple[Any, ...]]]] = {}
     for i, message in zip(members, messages, strict=True):
         key, arguments = _alike(message)
-        parts.setdefault((type(message), *message.__dict__, *key), []).append((i, message, arguments))
+        parts.setdefault((cast(Hashable, type(message)), *message.__dict__, *key), []).append((i, message, arguments))
     for part in parts.values():
         if isinstance(part[0][1], Sealed):
             yield from (attrs.evolve(opened, sealed=True) for opened in gathered(_opened(part)))
@@ -108,7 +109,12 @@ def _circumstances(site: Any) -> tuple[Hashable, ...]:
     """What is around a site. A number as a scale counts by its value; tensors are stacked."""
     infer = tuple(sorted((key, _kind(value)) for key, value in site.infer.items())) if site.infer else ()
     around = tuple((each, id(each.loop)) for each in site.cond_indep_stack)
-    return (_kind(site.scale, by_value=True), _kind(site.mask, by_value=True), around, infer)
+    return (
+        _kind(site.scale, by_value=True),
+        _kind(site.mask, by_value=True),
+        around,
+        infer,
+    )
 
 
 def _argument_kind(x: Any, event_dim: int | None) -> Hashable:

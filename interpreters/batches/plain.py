@@ -13,7 +13,6 @@ from interpreters.batches.recipes import Recipe, is_known, of_class
 from poutine import Observe, Sample
 
 NUMBERS: Final = frozenset((int, float))
-_FIELDS: Final = {Sample: 3, Observe: 4}  # of a message that has a name, a class, its arguments, and a value where it must
 
 
 def plain(requests: Sequence[Any]) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:
@@ -21,7 +20,7 @@ def plain(requests: Sequence[Any]) -> tuple[Recipe, tuple[torch.Tensor, ...]] | 
 
     That is: one type of site, with no more to it than one class of torch's, as many numbers as its parameters, and a number observed.
     """
-    if not requests or type(requests[0]) not in _FIELDS or not is_known(requests[0].fn):
+    if not requests or type(requests[0]) not in (Sample, Observe) or not is_known(requests[0].fn):
         return None
     cls = requests[0].fn
     rows = _rows(requests, cls)
@@ -40,7 +39,7 @@ def plain(requests: Sequence[Any]) -> tuple[Recipe, tuple[torch.Tensor, ...]] | 
 def _rows(requests: Sequence[Any], cls: type) -> list[tuple[Any, ...]] | None:
     """The arguments of each."""
     kind = type(requests[0])
-    size = _FIELDS[kind]
+    size = 3 if kind is Sample else 4  # fields: a name, a class, arguments, and what is observed
     # One pass without a call: this is what a visit to a site costs.
     rows = [
         fields["args"]

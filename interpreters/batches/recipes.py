@@ -112,7 +112,9 @@ def _is_given(dist: Any, name: str) -> bool:
     return name not in _INSTEAD
 
 
-def stack(columns: Sequence[Sequence[Any] | torch.Tensor], event_dims: Sequence[int | None], numbers: torch.dtype, rank: int = 0) -> list[Any]:
+def stack(
+    columns: Sequence[Sequence[Any] | torch.Tensor], event_dims: Sequence[int | None], numbers: torch.dtype, rank: int = 0
+) -> list[Any]:
     """Columns of arguments as tensors with a leading dimension, right of which there are ``rank`` batch dimensions or more.
 
     numbers:  the type of a column of plain numbers. Where ``event_dims`` has None, the column's first stands for all.
