@@ -81,7 +81,7 @@ def lockstep(
     note:     is called with each finished ``Group`` that is not hidden.
     keep:     keep the messages, for ``batch.trace(i)``.
 
-    Raises ``BatchError`` at an answer of the wrong shape. What an instance raises leaves with a note that tells which one it was;
+    Raises ``BatchError`` at an answer of the wrong shape, and inside of a vectorised plate, which belongs into the program. What an instance raises leaves with a note that tells which one it was;
     all others are closed first. What the runtime raises is thrown into the instance that it is about.
     """
     if number < 1:

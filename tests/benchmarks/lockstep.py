@@ -1,6 +1,7 @@
-"""Programs of random length: traced and weighed one at a time, and in lockstep, side by side with Pyro and NumPyro, in one process.
+"""Programs of random length: traced and weighed one at a time, and in lockstep, side by side with Pyro in one process.
 
-``python -m tests.benchmarks.lockstep`` prints a table in microseconds a program. Peers that are not installed are left out.
+``python -m tests.benchmarks.lockstep`` prints a table in microseconds a program; ``python -m tests.benchmarks.numpyro_walk`` tells the
+same of NumPyro, where it is installed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any, Final
 
 import pyro
@@ -82,14 +82,6 @@ def in_lockstep(number: int, numbers: bool) -> Turn:
     return turn
 
 
-def numpyro_one_at_a_time() -> Mapping[str, Turn]:
-    if find_spec("numpyro") is None:
-        return {}
-    from tests.benchmarks.numpyro_walk import turn  # where it is installed
-
-    return {"NumPyro, one at a time, with weights": turn}
-
-
 def race(turns: Mapping[str, Turn]) -> dict[str, float]:
     """The best time of the processor for a program, in microseconds, of each contestant, turn by turn.
 
@@ -115,7 +107,6 @@ def main() -> None:
         "Pyro, one at a time, without validation": pyro_one_at_a_time(False, False),
         "Pyro, with weights, without validation": pyro_one_at_a_time(True, False),
         "Pyro, with weights": pyro_one_at_a_time(True, True),
-        **numpyro_one_at_a_time(),
         **{f"lockstep, tensors, with weights, N = {n:,}": in_lockstep(n, False) for n in (10, 100, 1000, 10_000)},
         **{f"lockstep, numbers, with weights, N = {n:,}": in_lockstep(n, True) for n in (10, 100, 1000, 10_000)},
     }

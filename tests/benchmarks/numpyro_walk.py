@@ -1,7 +1,11 @@
-"""The geometric random walk of the lockstep benchmark in NumPyro, traced and weighed one at a time."""
+"""The geometric random walk of the lockstep benchmark in NumPyro, traced and weighed one at a time.
+
+``python -m tests.benchmarks.numpyro_walk`` prints the best of some turns, in microseconds a program.
+"""
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import jax
@@ -28,3 +32,16 @@ def turn(seed: int) -> int:
         log_density = sum(site["fn"].log_prob(site["value"]) for site in trace.values() if site["type"] == "sample")
         jax.block_until_ready(log_density)
     return NUMBER
+
+
+def main() -> None:
+    best = float("inf")
+    for seed in range(7):
+        begun = time.process_time()
+        number = turn(seed)
+        best = min(best, (time.process_time() - begun) / number * 1e6)
+    print(f"NumPyro {numpyro.__version__}, one at a time, with weights: {best:.2f}")
+
+
+if __name__ == "__main__":
+    main()

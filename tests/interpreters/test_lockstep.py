@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, Normal, Poisson
+from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, LKJCholesky, Normal, Poisson
 
 from interpreters.batches.batch import Batch
 from interpreters.errors import BatchError
@@ -164,6 +164,49 @@ def test_parameters_of_their_own(numbers):
         alone = run(trace(replay(model, guide_trace=mine)).traced())
         assert log_density(alone) == pytest.approx(log_density(mine), rel=1e-6)
         assert batch.log_densities[i].item() == pytest.approx(log_density(alone), rel=1e-6)
+
+
+@pytest.mark.parametrize("least", [1, 2])
+@pytest.mark.parametrize("numbers", [False, True])
+def test_each_value_and_density_goes_to_the_instance_that_it_belongs_to(numbers, least):
+    """Means far apart, no two alike, and instances that leave one after the other: a part of another would be seen at once."""
+    started = iter(range(9))
+
+    def model():
+        i = next(started)
+        for k in range(i % 4):
+            x = yield Sample(f"x_{k}", Normal, 100.0 * i, 1e-3)
+            assert abs(float(x) - 100.0 * i) < 0.1
+        yield Observe("y", Normal, 0.0, 10.0 * i, 1.0)
+        yield Observe(f"z_{i % 3}", Exponential, float(i), 1.0)
+        return i
+
+    batch = together(model, 9, numbers=numbers, least=least, score=observed_density)
+    assert batch.values == tuple(range(9))
+    expected = [-0.5 * (10.0 * i) ** 2 - 0.5 * math.log(2 * math.pi) - i for i in range(9)]
+    assert batch.log_densities.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def observed_density(request, site):
+    return batch_log_density(site) if isinstance(site, Observe) else None
+
+
+def test_what_is_no_parameter_of_a_draw_is_not_taken_for_another_instances():
+    """A matrix's size is not stacked: instances that ask for another one are another group."""
+    started = iter(range(6))
+
+    def model():
+        return (yield Sample("x", LKJCholesky, 2 + next(started) % 2, 1.5))
+
+    assert [len(value) for value in together(model, 6, numbers=True).values] == [2, 3] * 3
+
+
+def test_more_arguments_than_parameters_are_asked_for_one_by_one():
+    def model():
+        return (yield Sample("x", Normal, 0.0, 1.0, False))
+
+    batch = together(model, 4, numbers=True)
+    assert len(set(map(float, batch.values))) == 4
 
 
 def test_draws_have_the_distributions_moments():
@@ -320,6 +363,21 @@ def test_an_instance_that_raises_is_named_and_all_others_are_closed():
     assert opened.count("closed") == 5
 
 
+def test_those_that_are_not_finished_are_closed_by_the_batch_and_not_by_the_collector():
+    """The generators are held on to, so that nothing but ``close`` ends them."""
+    held: list = []
+
+    def held_on_to():
+        held.append(failing(opened))
+        return held[-1]
+
+    opened: list = []
+    with pytest.raises(Broken):
+        together(held_on_to, 5)
+    assert [each.gi_frame for each in held] == [None] * 5
+    assert opened.count("closed") == 5
+
+
 def test_what_the_runtime_refuses_is_thrown_into_the_instance_that_it_is_about():
     caught = []
 
@@ -343,6 +401,17 @@ def test_what_the_runtime_refuses_is_thrown_into_the_instance_that_it_is_about()
 def test_an_answer_of_the_wrong_shape(value):
     with pytest.raises(BatchError, match=r"site 'x': expected a value of shape \(4,\), the first dimension for the 4 instances"):
         run(condition(lockstep, data={"x": value})(lambda: coin_of("x"), 4))
+
+
+@pytest.mark.parametrize(("number", "dim"), [(2, None), (3, None), (4, -2)])
+def test_a_vectorised_plate_around_a_batch_is_refused(number, dim):
+    with pytest.raises(BatchError, match="site '(instance_0/)?x': the vectorised plate 'p' is around the batch"):
+        run(plate("p", 3, vectorized=True, dim=dim)(lambda _: lockstep(lambda: coin_of("x"), number)))
+
+
+def test_a_sequential_plate_around_a_batch_runs_it_again():
+    batches = run(plate("p", 2, vectorized=False)(lambda _: lockstep(lambda: coin_of("x"), 3)))
+    assert len({value.item() for batch in batches for value in batch.values}) == 6
 
 
 def coin_of(name):
