@@ -11,8 +11,7 @@ import torch
 
 from interpreters.batches.batch import Batch, Group, Scores
 from interpreters.batches.gathering import Gathered, can_be_rows, gathered
-from interpreters.batches.stacking import stacked
-from interpreters.errors import BatchError
+from interpreters.batches.stacking import refuse_plates, stacked
 from poutine import (
     Choice,
     Coroutine,
@@ -157,7 +156,7 @@ class Batching:
         yield Sealed(message) if sealed else message
         site, self._site = self._site, None
         site = site.message if sealed else site
-        _refuse_plates(message, site)
+        refuse_plates(message, site)
         return site
 
     def _reply(
@@ -181,18 +180,6 @@ class Batching:
             except Exception as own:
                 self.fleet.fail(i, request, own)
         self.fleet.fail(asked.members[0], asked.requests[0], error)
-
-
-def _refuse_plates(message: Message, site: Message) -> None:
-    """A vectorised plate around the batch would take the instances' dimension for its own. Raises ``BatchError``."""
-    own = getattr(message, "cond_indep_stack", ())
-    for frame in getattr(site, "cond_indep_stack", ()):
-        if frame.size is not None and frame not in own:
-            raise BatchError(
-                site.name,
-                f"the vectorised plate {frame.name!r} is around the batch, whose instances have a dimension of their own; "
-                "put the plate into the program inside of lockstep",
-            )
 
 
 def _is_computed(message: Message) -> bool:

@@ -102,6 +102,18 @@ def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
     return Stacked(asked, made.evolve(value=value, **_around(asked, first, rank), infer=infer))
 
 
+def refuse_plates(message: Message, site: Message) -> None:
+    """A vectorised plate around the batch would take the instances' dimension for its own. Raises ``BatchError``."""
+    own = getattr(message, "cond_indep_stack", ())
+    for frame in getattr(site, "cond_indep_stack", ()):
+        if frame.size is not None and frame not in own:
+            raise BatchError(
+                site.name,
+                f"the vectorised plate {frame.name!r} is around the batch, whose instances have a dimension of their own; "
+                "put the plate into the program inside of lockstep",
+            )
+
+
 def _distribution_and_value(asked: Gathered, first: Any, numbers: bool) -> tuple[Any, Any]:
     """The distribution of all, with a batch dimension for them on the left, and their values, if they have any."""
     recipe: Any = asked.recipe
