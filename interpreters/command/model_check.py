@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 from interpreters.command.data_file import Data, called, conditioned
 from interpreters.errors import InputError
 from interpreters.weighted.scores import score
-from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, UnusedNames, batch_log_density, run
+from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, Unit, UnusedNames, batch_log_density, run
 
 
 def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
@@ -26,9 +26,19 @@ def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
         raise InputError(f"the data has {error.name}, which {called(fn)} observes by itself; make it an argument, or a Sample") from error
     if not any(isinstance(site, Choice) for site in trace.nodes.values()):
         raise InputError(f"{called(fn)} yields no sample and no observation: there is nothing to infer")
+    if data and not any(_says_something(site) for site in trace.nodes.values()):
+        raise InputError(
+            f"{called(fn)} observes nothing, so the data ({', '.join(data)}) has no say: yield an Observe, name a Sample in the data, "
+            "and run plates and submodels with `yield from`"
+        )
     _check_shapes(trace)
     _check_values(trace)
     return program
+
+
+def _says_something(site: Any) -> bool:
+    """Whether it is an observation of at least one number, or a factor."""
+    return isinstance(site, Observe) and (isinstance(site.fn, Unit) or torch.as_tensor(site.value).numel() > 0)
 
 
 def _check_values(trace: Trace) -> None:

@@ -10,9 +10,10 @@ import torch
 from torch.distributions import Normal
 
 from interpreters.command.data_file import bind, conditioned, load_data
+from interpreters.command.double import DoublePoutine
 from interpreters.command.model_check import checked
 from interpreters.errors import InputError
-from poutine import Coroutine, Observe, Program, Sample, plate, run, same, scale, trace
+from poutine import Coroutine, Observe, Sample, plate, run, same, scale, trace
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -99,16 +100,16 @@ def test_parameters_are_arguments_and_the_rest_is_observed():
 
 def test_a_default_may_stay():
     program, rest = bind(model, {"x": X, "y": Y})
-    assert program == Program(model, x=X) and same(rest, {"y": Y})
+    assert program == DoublePoutine(model)(x=X) and same(rest, {"y": Y})
 
 
 def test_positional_parameters_and_none():
-    assert bind(positional, {"x": X, "scale": Y}) == (Program(positional, X, scale=Y), {})
+    assert bind(positional, {"x": X, "scale": Y}) == (DoublePoutine(positional)(X, scale=Y), {})
 
 
 def test_a_poutine_has_the_arguments_of_what_it_wraps():
     wrapped = scale(model, scale=2.0)
-    assert bind(wrapped, {"x": X})[0] == Program(wrapped, x=X)
+    assert bind(wrapped, {"x": X})[0] == DoublePoutine(wrapped)(x=X)
 
 
 def short(x: torch.Tensor) -> Coroutine[None]:
@@ -153,4 +154,4 @@ def test_what_does_not_fit_the_model(fn: Any, data: Any, complaint: str):
 
 @pytest.mark.parametrize("x", [torch.zeros(2)])
 def test_observations_may_share_their_distribution(x: torch.Tensor):
-    assert checked(short, {"x": x}) == Program(short, x=x)
+    assert checked(short, {"x": x}) == DoublePoutine(short)(x=x)

@@ -496,7 +496,7 @@ def test_a_hundred_sites_of_a_sequential_plate_use_dimensions_again():
 def sites(*made):
     def model():
         for each in made:
-            yield each
+            _ = yield each  # a tuple cannot be sent values
 
     return model
 

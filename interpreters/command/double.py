@@ -1,0 +1,25 @@
+"""The command line's precision: data is double, and so is what the model computes with it."""
+
+from __future__ import annotations
+
+import torch
+
+from poutine import Message, Param, Poutine, Rule, Rules, Sample
+
+
+class DoublePoutine(Poutine):
+    """Gives the program every sample and parameter of floating point in double precision, as its data is.
+
+    torch's default is single precision, and ``X @ beta`` wants one type. To change the default would be to change it for everybody.
+    """
+
+    def rules(self) -> Rules:
+        rule = Rule(down=_doubled)
+        return {Sample: rule, Param: rule}
+
+
+def _doubled(site: Message) -> Message:
+    value = site.value
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype != torch.float64:
+        return site.evolve(value=value.double())
+    return site
