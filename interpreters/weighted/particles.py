@@ -43,8 +43,9 @@ def _stacked(name: str, parts: Sequence[Particles]) -> torch.Tensor:
     if len(known) == len(parts):
         return torch.cat(known)
     dtype = torch.promote_types(known[0].dtype, torch.float32)  # the first that has a nan
-    missing = known[0].new_full(known[0].shape, torch.nan, dtype=dtype)
-    return torch.cat([part.draws.get(name, missing).to(dtype) for part in parts])
+    shape = known[0].shape[1:]
+    missing = [known[0].new_full((len(part.log_weights), *shape), torch.nan, dtype=dtype) for part in parts]
+    return torch.cat([part.draws.get(name, nans).to(dtype) for part, nans in zip(parts, missing, strict=True)])
 
 
 def computed_or_drawn(trace: Trace) -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,7 @@ from torch.distributions import Bernoulli, Categorical, HalfNormal, Normal, Unif
 from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
 from interpreters.posterior import Posterior
-from interpreters.weighted.particles import Particles
+from interpreters.weighted.particles import Particles, joined
 from interpreters.weighted.varying import Lockstep
 from interpreters.weighted.vectorization import vectorize
 from poutine import (
@@ -30,6 +30,7 @@ from poutine import (
     ParamStore,
     Program,
     Sample,
+    Trace,
     ScalePoutine,
     SubstitutePoutine,
     log_density,
@@ -255,6 +256,14 @@ def test_the_density_of_an_outer_trace_is_that_of_the_algorithms_draws():
 def test_handlers_apply_to_the_algorithm():
     fixed = substitute(importance, data={"particle_1/z": f64(0.25)})(Program(conjugate, Y), 3)
     assert run(fixed).draws["z"][1] == 0.25
+
+
+def test_batches_of_different_sizes_are_joined_where_one_has_not_the_site():
+    parts = [Particles({"x": torch.ones(3, 2)}, torch.zeros(3), Trace()), Particles({}, torch.zeros(2), Trace())]
+    for order in (parts, parts[::-1]):
+        whole = joined(order)
+        assert whole.draws["x"].shape == (5, 2)
+        assert int(whole.draws["x"].isnan().all(1).sum()) == 2
 
 
 def test_batches_are_joined():
