@@ -3,7 +3,7 @@
 1. Latent values are drawn from the prior, and data given them.
 2. The posterior given these data is sampled. If that is done right, the true value is as likely to be the smallest, the second
    smallest, ... of it and the draws: its rank is uniform.
-3. Many simulations are one run of NUTS: each is a chain, with data of its own.
+3. The model is compiled once: other data of the same shapes are no new model.
 
 Source: Talts, Betancourt, Simpson, Vehtari and Gelman, "Validating Bayesian inference algorithms with simulation-based
 calibration", arXiv:1804.06788 (2018).
@@ -18,7 +18,8 @@ import torch
 
 from interpreters.density import density
 from interpreters.hamiltonian.chains import Chains
-from interpreters.hamiltonian.targets import Target, differentiated
+from interpreters.hamiltonian.targets import Target
+from interpreters.hamiltonian.worth import compiled
 from interpreters.nuts import nuts
 from interpreters.predictive import PredictPoutine, prior_predictions
 from poutine import ConditionPoutine, ParamStore, Program, run
@@ -47,17 +48,15 @@ def ranks(
     model = program if fitted is None else fitted
     target = density(model, params)
     names = [name for name in simulated if name not in target.constrain(torch.zeros(target.dim, dtype=torch.float64))]
-    data = {name: simulated[name] for name in names}
-
-    def given(position: torch.Tensor, data: dict[str, torch.Tensor]) -> torch.Tensor:
-        return target.at(ConditionPoutine(PredictPoutine(model.fn), data)(*model.args, **model.kwargs))(position)
-
-    each = Target(target.dim, differentiated(lambda positions: torch.func.vmap(given)(positions, data)))
-    size = (num_simulations, num_warmup, thinning * (num_ranks - 1))
-    chains: Chains = run(Program(nuts, each, *size), seed)
-    positions = chains.positions[:, thinning - 1 :: thinning]
-    draws = torch.func.vmap(torch.func.vmap(target.constrain))(positions)
-    return {name: (draws[name] < simulated[name].unsqueeze(1)).sum(dim=1) for name in target.sites}
+    found = []
+    for i in range(num_simulations):
+        data = {name: values[i] for name, values in simulated.items() if name in names}
+        each = target.at(ConditionPoutine(PredictPoutine(model.fn), data)(*model.args, **model.kwargs))
+        size = (1, num_warmup, thinning * (num_ranks - 1))
+        chains: Chains = run(Program(nuts, compiled(each, Target.of(each)), *size), seed + i)
+        draws = torch.func.vmap(each.constrain)(chains.positions[0, thinning - 1 :: thinning])
+        found.append({name: (draws[name] < simulated[name][i]).sum(dim=0) for name in target.sites})
+    return {name: torch.stack([one[name] for one in found]) for name in target.sites}
 
 
 def uniformity(ranks: torch.Tensor, num_ranks: int, bins: int = 8) -> float:
