@@ -12,7 +12,7 @@ demo: $(VENV)/installed ## Runs the main job, NUTS, on the eight schools data.
 	$(BIN)/poutine infer interpreters/examples/eight_schools.py --data interpreters/examples/eight_schools.json
 
 test: lint ## Passes all of the tests, the slow ones too.
-	$(BIN)/python -m pytest --cov=poutine --cov=interpreters --cov-branch --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=poutine --cov=interpreters --cov-branch --cov-report=term-missing:skip-covered
 	$(BIN)/python -m coverage report --include='poutine/*' --skip-covered --fail-under=99
 
 quick: $(VENV)/installed ## The tests that take under a second each.
