@@ -61,7 +61,7 @@ def nuts(
     *,
     target_accept: float = 0.8,
     max_depth: int = 10,
-    metric: str = "auto",
+    metric: str = "diagonal",
     step_size: float | None = None,
     threads: int | None = None,
     chunk: int | None = None,

@@ -11,7 +11,6 @@ from typing import Any, Final, NoReturn
 
 import torch
 
-from interpreters.command.double import DoublePoutine
 from interpreters.errors import InputError
 from poutine import ConditionPoutine, Poutine, Program
 from poutine.program import name_of
@@ -50,7 +49,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def bind(fn: Callable[..., Any], data: Data) -> tuple[Program[Any], dict[str, torch.Tensor]]:
-    """``fn``, in double precision, with those of ``data`` that are its parameters as arguments, and the rest of the data.
+    """``fn`` with those of ``data`` that are its parameters as arguments, and the rest of the data.
 
     Raises ``InputError`` if a parameter without a default is missing.
     """
@@ -61,7 +60,7 @@ def bind(fn: Callable[..., Any], data: Data) -> tuple[Program[Any], dict[str, to
         raise InputError(f"the data {has}, but {called(fn)} also needs {', '.join(missing)}")
     args = [data[each.name] for each in parameters if each.kind is each.POSITIONAL_ONLY and each.name in data]
     kwargs = {each.name: data[each.name] for each in parameters if each.kind is not each.POSITIONAL_ONLY and each.name in data}
-    return DoublePoutine(fn)(*args, **kwargs), {key: value for key, value in data.items() if key not in {each.name for each in parameters}}
+    return Program(fn, *args, **kwargs), {key: value for key, value in data.items() if key not in {each.name for each in parameters}}
 
 
 def conditioned(fn: Callable[..., Any], data: Data) -> Program[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
-from poutine import Message, Param, Poutine, Rule, Rules, Sample
+from poutine import Message, Param, Poutine, Program, Rule, Rules, Sample
 
 
 class DoublePoutine(Poutine):
@@ -16,6 +18,11 @@ class DoublePoutine(Poutine):
     def rules(self) -> Rules:
         rule = Rule(down=_doubled)
         return {Sample: rule, Param: rule}
+
+
+def in_double(program: Program[Any]) -> Program[Any]:
+    """``program`` under a ``DoublePoutine``."""
+    return DoublePoutine(program.fn)(*program.args, **program.kwargs)
 
 
 def _doubled(site: Message) -> Message:

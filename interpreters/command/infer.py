@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from interpreters.command.choice import choose
 from interpreters.command.data_file import bind, load_data
+from interpreters.command.double import in_double
 from interpreters.command.methods import METHODS, NUM_SAMPLES, Outcome
 from interpreters.command.model_check import checked
 from interpreters.command.model_file import ModelFile, blaming, one_line, split
@@ -70,7 +71,7 @@ def infer(options: argparse.Namespace) -> int:
     path, name = split(options.model)
     file = ModelFile.load(path)
     model, data = file.model(name), load_data(options.data) if options.data else {}
-    guide = bind(file.model(options.guide), data)[0] if options.guide else None
+    guide = in_double(bind(file.model(options.guide), data)[0]) if options.guide else None
     with blaming(path), complaining():
         program = checked(model, data, options.seed)
         method, reason = choose(program, options)

@@ -9,14 +9,15 @@ import torch
 from torch.distributions import Distribution, constraints
 
 from interpreters.command.data_file import Data, called, conditioned
+from interpreters.command.double import in_double
 from interpreters.errors import InputError
 from interpreters.weighted.scores import score
 from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, Unit, UnusedNames, batch_log_density, run
 
 
 def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
-    """``conditioned(fn, data)``, which has run once. Raises ``InputError``, and what the model raises."""
-    program = conditioned(fn, data)
+    """``conditioned(fn, data)`` in double precision, which has run once. Raises ``InputError``, and what the model raises."""
+    program = in_double(conditioned(fn, data))
     try:
         trace = run(TracePoutine(program.fn).traced(*program.args, **program.kwargs), seed)
     except UnusedNames as error:

@@ -13,7 +13,7 @@ from interpreters.command.data_file import bind, conditioned, load_data
 from interpreters.command.double import DoublePoutine
 from interpreters.command.model_check import checked
 from interpreters.errors import InputError
-from poutine import Coroutine, Observe, Sample, plate, run, same, scale, trace
+from poutine import Coroutine, Observe, Program, Sample, plate, run, same, scale, trace
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -100,16 +100,16 @@ def test_parameters_are_arguments_and_the_rest_is_observed():
 
 def test_a_default_may_stay():
     program, rest = bind(model, {"x": X, "y": Y})
-    assert program == DoublePoutine(model)(x=X) and same(rest, {"y": Y})
+    assert program == Program(model, x=X) and same(rest, {"y": Y})
 
 
 def test_positional_parameters_and_none():
-    assert bind(positional, {"x": X, "scale": Y}) == (DoublePoutine(positional)(X, scale=Y), {})
+    assert bind(positional, {"x": X, "scale": Y}) == (Program(positional, X, scale=Y), {})
 
 
 def test_a_poutine_has_the_arguments_of_what_it_wraps():
     wrapped = scale(model, scale=2.0)
-    assert bind(wrapped, {"x": X})[0] == DoublePoutine(wrapped)(x=X)
+    assert bind(wrapped, {"x": X})[0] == Program(wrapped, x=X)
 
 
 def short(x: torch.Tensor) -> Coroutine[None]:

@@ -60,7 +60,7 @@ def test_the_mean_carries_the_one_covariance_into_the_other(dim: int):
 
 
 def test_without_correlations_the_metric_is_diagonal_and_exact():
-    chains = run(Program(nuts, NORMAL, num_warmup=100, num_draws=10), seed=0)
+    chains = run(Program(nuts, NORMAL, num_warmup=100, num_draws=10, metric="auto"), seed=0)
     assert (chains.machine.counts[:, KEPT] == 0).all()
     np.testing.assert_allclose(chains.machine.dense, [np.diag(scale) for scale in chains.machine.scale])
     np.testing.assert_allclose(chains.machine.scale, np.broadcast_to(100.0 ** (np.arange(5) - 2), (4, 5)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,9 @@ class WithPoutine:
 
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
         steps: list[float] = []
-        counted = NoticePoutine(nuts, chunk=lambda chunk: steps.append(float(chunk.part.statistics[:, STATISTICS.index("n_steps")].sum())))
+        counted = NoticePoutine(
+            partial(nuts, metric="auto"),
+            chunk=lambda chunk: steps.append(float(chunk.part.statistics[:, STATISTICS.index("n_steps")].sum())),
+        )
         chains = run(counted(self.kernel, num_chains, WARMUP, DRAWS, target_accept=TARGET), seed=seed)
         return lambda: Drawn(columns(constrained(self.density, chains.positions).values()), int(sum(steps)))
