@@ -30,7 +30,7 @@ def hmc(
     num_steps: int = 0,
     length: float = 0.0,
     target_accept: float = 0.8,
-    metric: str = "diagonal",
+    metric: str = "auto",
     step_size: float | None = None,
     threads: int | None = None,
     chunk: int | None = None,

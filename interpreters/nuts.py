@@ -1,7 +1,7 @@
 """The No-U-Turn sampler: Hamiltonian Monte Carlo that finds the length of its trajectories by itself.
 
 1. Which algorithm: multinomial NUTS with the generalised U-turn criterion and Stan's additional checks; see ``native_tree``.
-2. How it adapts: dual averaging of the step size, and a metric learned in warmup; see ``adaptation``.
+2. How it adapts: dual averaging of the step size, and a metric learned in warmup; see ``adaptation``. Where it starts: ``climbing``.
 3. Two implementations of it, which agree step by step: a native loop by the address of a compiled density, one thread a chain
    (``native_chain``; the extra ``native``), and tensors over all chains (``batched``) for everything else.
 4. To the outside it is a program. Its seed is a site, so ``run(program, seed=...)``, ``condition`` and ``replay`` act on it; its
@@ -61,7 +61,7 @@ def nuts(
     *,
     target_accept: float = 0.8,
     max_depth: int = 10,
-    metric: str = "diagonal",
+    metric: str = "auto",
     step_size: float | None = None,
     threads: int | None = None,
     chunk: int | None = None,
@@ -77,7 +77,7 @@ def nuts(
 
     target_accept:  closer to 1, steps are shorter and divergences fewer.
     max_depth:      a trajectory has less than 2 ** max_depth leapfrogs.
-    metric:         "diagonal" or "dense", both learned from draws and gradients; "auto" is dense up to 32 dimensions.
+    metric:         "diagonal" or "dense", both learned from draws and gradients; "auto" is dense up to 32 dimensions, then diagonal.
     step_size:      where to start; by default it is tried out. Without warmup it stays.
     threads:        at most so many chains at once; by default as many as there are processors.
     chunk:          the draws of a chain that are handed over at a time; by default at most 1000, and 8 MiB.

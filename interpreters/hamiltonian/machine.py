@@ -115,7 +115,7 @@ class Options:
 
     target_accept: float = attrs.field(default=0.8, validator=[attrs.validators.gt(0.0), attrs.validators.lt(1.0)])
     max_depth: int = attrs.field(default=10, validator=[attrs.validators.ge(1), attrs.validators.le(20)])
-    metric: str = attrs.field(default="diagonal", validator=attrs.validators.in_(("auto", "diagonal", "dense")))
+    metric: str = attrs.field(default="auto", validator=attrs.validators.in_(("auto", "diagonal", "dense")))
     num_steps: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     length: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
     step_size: float | None = None

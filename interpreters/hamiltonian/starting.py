@@ -11,6 +11,7 @@ import torch
 
 from interpreters.adaptation import HIGHEST, LOWEST, SHRINKAGE
 from interpreters.errors import NoStart
+from interpreters.hamiltonian.climbing import Places, climbed
 from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
 from interpreters.hamiltonian.machine import CENTRE, LOG_AVERAGE, LOG_STEP, BatchedDensity, Machine, Options
 from interpreters.hamiltonian.philox import INITIAL, normal_tensor, uniform_tensor
@@ -26,13 +27,13 @@ def started(
 ) -> Machine:
     """A machine before its first draw. Raises ``NoStart``.
 
-    Positions are uniform on (-2, 2), and tried until the density and its gradient are finite, as Stan does it. The metric is
-    as in nuts-rs, of coordinate i the inverse of the gradient's size; the step size is that of ``first_step``.
+    Positions are uniform on (-2, 2), and tried until the density and its gradient are finite, as Stan does it, then ``climbed``. The
+    metric is as in nuts-rs, of coordinate i the inverse of the gradient's size; the step size is that of ``first_step``.
     """
     machine = Machine.empty(chains, dim, options.is_dense).tensors(torch.device(device))
-    position, value, gradient = find_positions(density, chains, dim, seed, names, device)
-    machine.position[:], machine.log_density[:, 0], machine.gradient[:] = position, value, gradient
-    machine.scale[:] = gradient.abs().clamp(LOWEST, HIGHEST).reciprocal()
+    places = climbed(density, find_places(density, chains, dim, seed, names, device))
+    machine.position[:], machine.log_density[:, 0], machine.gradient[:] = places.position, places.value, places.gradient
+    machine.scale[:] = places.gradient.abs().clamp(LOWEST, HIGHEST).reciprocal()
     if options.is_dense:
         machine.dense[:], machine.factor[:] = torch.diag_embed(machine.scale), torch.diag_embed(machine.scale.sqrt())
     step = torch.full((chains,), options.step_size or math.nan, dtype=torch.float64)
@@ -42,27 +43,21 @@ def started(
     return machine.arrays()
 
 
-def find_positions(
-    density: BatchedDensity, chains: int, dim: int, seed: int, names: Sequence[str] = (), device: str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Positions [chains, dim], where they are finite log densities [chains], and gradients [chains, dim]."""
-    chain = torch.arange(chains, device=device)
+def find_places(density: BatchedDensity, chains: int, dim: int, seed: int, names: Sequence[str] = (), device: str = "cpu") -> Places:
+    """One place a chain, where the log density and its gradient are finite."""
+    chain = torch.arange(chains, device=device).unsqueeze(-1)
     coordinate = torch.arange(dim, device=device)
-    found = torch.zeros(chains, dtype=torch.bool, device=device)
-    position = torch.zeros(chains, dim, dtype=torch.float64, device=device)
-    value, gradient = torch.zeros_like(position[:, 0]), torch.zeros_like(position)
     problems: Counter[str] = Counter()
+    places: Places | None = None
     for attempt in range(TRIES):
-        unit = uniform_tensor(seed, chain.unsqueeze(-1), attempt, INITIAL, coordinate)
-        position = torch.where(found.unsqueeze(-1), position, 4.0 * unit - 2.0)
-        value, gradient = density(position)
-        problems.update(_problems(value[~found], gradient[~found], names))
-        found = found | (value.isfinite() & gradient.isfinite().all(dim=-1))
-        if bool(found.all()):
-            return position, value, gradient
-    count = int((~found).sum())
+        tried = Places.at(density, 4.0 * uniform_tensor(seed, chain, attempt, INITIAL, coordinate) - 2.0)
+        places = tried if places is None else places.replaced(~places.are_finite, tried)
+        missing = ~places.are_finite
+        if not bool(missing.any()):
+            return places
+        problems.update(_problems(places.value[missing], places.gradient[missing], names))
     raise NoStart(
-        f"{count} of {chains} chains found no place to start in {TRIES} tries in (-2, 2) of unconstrained space, where "
+        f"{int(missing.sum())} of {chains} chains found no place to start in {TRIES} tries in (-2, 2) of unconstrained space, where "
         + "; ".join(f"{problem} ({times} times)" for problem, times in problems.most_common(3))
         + ". Check the data against the model's supports, or give the scales of flat priors a proper prior."
     )

@@ -94,9 +94,27 @@ def funnel(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return values, torch.cat([-v / 2.25 + (-0.5 * x * rest - 0.5).sum(dim=-1, keepdim=True), rest], dim=-1)
 
 
+@numba.cfunc(SIGNATURE)
+def c_cliff(dim, x, g, value, user):
+    """Normals of sd 0.1, beyond 1 in a cliff: nearly all of (-2, 2) is as unlikely as places where a time series explodes."""
+    total = 0.0
+    for i in range(dim):
+        steep = abs(x[i]) ** 299
+        g[i] = -100.0 * x[i] - 300.0 * math.copysign(steep, x[i])
+        total -= 50.0 * x[i] * x[i] + steep * abs(x[i])
+    value[0] = total
+    return 0
+
+
+def cliff(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    steep = positions.abs() ** 299
+    return -(50.0 * positions**2 + steep * positions.abs()).sum(dim=-1), -100.0 * positions - 300.0 * steep.copysign(positions)
+
+
 NORMAL = CKernel(DIM, normal, c_normal)
 CORRELATED = CKernel(2, correlated, c_correlated)
 FUNNEL = CKernel(4, funnel, c_funnel)
+CLIFF = CKernel(3, cliff, c_cliff)
 
 
 def check_means(draws: torch.Tensor, expected: float, sigmas: float, ess: Callable[..., Any], name: str = "") -> None:

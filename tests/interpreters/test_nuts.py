@@ -38,7 +38,14 @@ def native_draw(kernel: CKernel, machine: Machine, settings: Settings) -> tuple[
 
 
 @pytest.mark.parametrize(
-    "options", [Options(), Options(metric="dense", max_depth=5), Options(max_depth=3), Options(num_steps=4), Options(length=1.5)]
+    "options",
+    [
+        Options(metric="diagonal"),
+        Options(metric="dense", max_depth=5),
+        Options(metric="diagonal", max_depth=3),
+        Options(metric="dense", num_steps=4),
+        Options(metric="diagonal", length=1.5),
+    ],
 )
 @pytest.mark.parametrize("kernel", [NORMAL, CORRELATED, FUNNEL], ids=["normal", "correlated", "funnel"])
 def test_the_native_and_the_batched_sampler_agree_draw_by_draw(kernel: CKernel, options: Options):

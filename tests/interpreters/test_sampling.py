@@ -102,7 +102,7 @@ def test_draws_need_not_be_kept():
 
 
 @pytest.mark.parametrize("batched", [False, True], ids=["native", "batched"])
-@pytest.mark.parametrize("options", [{}, {"metric": "dense"}, {"num_steps": 3}], ids=["diagonal", "dense", "hmc"])
+@pytest.mark.parametrize("options", [{"metric": "diagonal"}, {"metric": "dense"}, {"num_steps": 3}], ids=["diagonal", "dense", "hmc"])
 def test_stopped_saved_and_resumed_is_the_same_bit_for_bit(batched, options):
     target = FUNNEL.target if batched else FUNNEL
     program = hmc if "num_steps" in options else nuts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ class WithPoutine:
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
         steps: list[float] = []
         counted = NoticePoutine(
-            partial(nuts, metric="auto"),
+            nuts,
             chunk=lambda chunk: steps.append(float(chunk.part.statistics[:, STATISTICS.index("n_steps")].sum())),
         )
         chains = run(counted(self.kernel, num_chains, WARMUP, DRAWS, target_accept=TARGET), seed=seed)
