@@ -6,6 +6,8 @@
    outermost runtime draws. Instance i is equal in distribution to a single run; under the exact enumerator, exactly.
 3. What cannot be stacked (a group of fewer than ``least``, a distribution that is not torch's, a bare callable, a site with a key of its own)
    is asked for one by one, under the name ``"instance_i/name"``.
+4. Where nothing but plain numbers differ, and are to be answered by plain numbers, a common distribution is drawn and scored in
+   closed form, without being built (``batches.closed_forms``). Its draws are the same.
 
 A group's first message has the name of its site, a later one of that name in the batch ``"name#2"``, ``"name#3"``, …; its value and its
 distribution have the group's dimension on the left of all others. ``infer["instances"]`` tells who asks.
@@ -31,24 +33,15 @@ import torch
 
 from interpreters.batches.batch import Batch, Group
 from interpreters.batches.batching import Batching, Score
-from poutine import (
-    Choice,
-    Coroutine,
-    Fleet,
-    Handling,
-    Message,
-    Program,
-    Rule,
-    as_program,
-    batch_log_density,
-)
+from interpreters.batches.plain import rows_log_density
+from poutine import Choice, Coroutine, Fleet, Handling, Message, Program, Rule, as_program
 
 T = TypeVar("T")
 
 
 def density(request: Choice, site: Choice) -> torch.Tensor | None:
     """What counts in a log density: every finished site that has one."""
-    return batch_log_density(site)
+    return rows_log_density(site)
 
 
 def lockstep(
@@ -75,7 +68,7 @@ def lockstep(
 
     numbers:  a site whose arguments are plain numbers is answered by a plain number, in double precision, and not by a tensor: ten times
               faster, for programs that compute with Python's own operators and ``math``.
-    least:    the size of the smallest group that is asked for at once.
+    least:    the size of the smallest group that is asked for at once. In closed form it takes less than one by one for a single one.
     score:    from a group's request and its finished site to a log density of the site's batch shape, which is summed for each
               instance; None counts nothing. Sites that an instance hides do not count.
     note:     is called with each finished ``Group`` that is not hidden.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import attrs
 import torch
 
-from interpreters.batches.plain import NUMBERS, plain
+from interpreters.batches.plain import plain
 from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
-
-Arrived = Mapping[str, tuple[list[int], list[Message]]]  # by the name of the message: the numbers of the instances, and their messages
+from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
 
 
 @attrs.frozen(eq=False)
@@ -31,15 +30,27 @@ class Gathered:
     numbers: bool = False
     sealed: bool = False
 
+    @property
+    def name(self) -> str:
+        requests = self.requests
+        return requests.name if isinstance(requests, Alike) else requests[0].name
 
-def gathered(waiting: Arrived) -> Iterator[Gathered]:
-    """Groups of those who ask the same, in the order of their first: the whole of a name, if it is ``plain``, or its parts."""
-    for members, messages in waiting.values():
-        whole = plain(messages)
+    @property
+    def values(self) -> Sequence[Any]:
+        """What each gave as its value."""
+        requests = self.requests
+        known = requests.observed if isinstance(requests, Alike) else None
+        return [request.value for request in requests] if known is None else known
+
+
+def gathered(waiting: Iterable[Apart | Alike]) -> Iterator[Gathered]:
+    """Groups of those who ask the same: all who are alike, if they are ``plain``, or the parts of those at one name."""
+    for there in waiting:
+        whole = plain(there) if isinstance(there, Alike) else None
         if whole is not None:
-            yield Gathered(tuple(members), messages, *whole, numbers=True)
+            yield Gathered(tuple(there.runs), there.messages, *whole, numbers=True)
         else:
-            yield from _parts(members, messages)
+            yield from _parts(there.runs, there.messages)
 
 
 def _parts(members: Iterable[int], messages: Iterable[Message]) -> Iterator[Gathered]:
@@ -55,13 +66,11 @@ def _parts(members: Iterable[int], messages: Iterable[Message]) -> Iterator[Gath
             yield _gathered(part)
 
 
-def _opened(part: Iterable[tuple[int, Any, Any]]) -> Arrived:
-    opened: dict[str, tuple[list[int], list[Message]]] = {}
+def _opened(part: Iterable[tuple[int, Any, Any]]) -> Iterable[Apart | Alike]:
+    opened = Arrivals()
     for i, sealed, _ in part:
-        there, messages = opened.setdefault(sealed.message.name, ([], []))
-        there.append(i)
-        messages.append(sealed.message)
-    return opened
+        opened.add(i, sealed.message)
+    return opened.values()
 
 
 def _gathered(part: list[tuple[int, Message, tuple[Any, ...]]]) -> Gathered:

@@ -2,53 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 
+import attrs
 import numpy as np
 import torch
 
+from interpreters.batches.closed_forms import CLOSED_FORMS
 from interpreters.batches.recipes import Recipe, is_known, of_class
-from poutine import Observe, Sample
+from poutine import Choice, Observe, Sample, batch_log_density
+from poutine.driver.arrivals import NUMBERS, Alike
+from poutine.randomness import Key, stream_seed
 
-NUMBERS: Final = frozenset((int, float))
+_KINDS: Final = (torch.float64, torch.int64)
 
 
-def plain(requests: Sequence[Any]) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:
-    """The recipe of all ``requests``, and one column in double precision for each of its arguments; None unless all are plain.
+class Columns(tuple[torch.Tensor, ...]):
+    """Parameters of a class that has a closed form: a column of each, of double precision, and in bounds."""
 
-    That is: one type of site, with no more to it than one class of torch's, as many numbers as its parameters, and a number observed.
+    __slots__ = ()
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class RowsSample(Sample):
+    """A ``Sample`` of rows: while its args are ``Columns``, it is drawn without building its distribution."""
+
+    def call(self, key: Key) -> Any:
+        if type(self.args) is not Columns or self.fn not in CLOSED_FORMS:  # somebody has rewritten it
+            return super().call(key)
+        return CLOSED_FORMS[self.fn].draw(torch.Generator().manual_seed(stream_seed(key)), *self.args)
+
+    @property
+    def dist(self) -> Any:
+        fn, args, *_ = self.__dict__.get("_built", (None, None))
+        if fn is not self.fn or args is not self.args:
+            super().call(self.key or (0, self.name, 0))  # which keeps it
+        return super().dist
+
+
+def rows_message(name: str, there: Alike, columns: Columns, infer: Mapping[str, Any]) -> Choice:
+    """One message for all of them."""
+    if there.observed is None:
+        return RowsSample(name, there.fn, infer=infer).evolve(args=columns)
+    kind = np.float64 if type(there.observed[0]) is float else np.int64
+    return Observe(name, there.fn, torch.from_numpy(np.array(there.observed, dtype=kind)), infer=infer).evolve(args=columns)
+
+
+def rows_log_density(site: Choice) -> torch.Tensor:
+    """``batch_log_density(site)``; where its args are ``Columns``, and all else is plain, in closed form."""
+    columns, value = site.args, site.value
+    if (
+        type(columns) is Columns
+        and site.fn in CLOSED_FORMS
+        and site.mask is True
+        and type(site.scale) is float
+        and site.scale == 1.0
+        and type(value) is torch.Tensor
+        and value.dtype in _KINDS
+        and value.shape == columns[0].shape
+        and value.is_cpu
+        and not value.requires_grad
+    ):
+        form, values, parameters = CLOSED_FORMS[site.fn], value.numpy(), [column.numpy() for column in columns]
+        if form.supports(values, parameters):
+            return torch.from_numpy(form.log_prob(values, *parameters))
+    return batch_log_density(site)
+
+
+def plain(there: Alike) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:
+    """The recipe of all of them, and one column in double precision for each argument; None unless all have as many plain numbers.
+
+    The columns are ``Columns`` where they can be.
     """
-    if not requests or type(requests[0]) not in (Sample, Observe) or not is_known(requests[0].fn):
+    rows, cls, count, numbers = there.rows, there.fn, len(there.rows[0]), [*chain.from_iterable(there.rows)]
+    if not NUMBERS.issuperset(map(type, numbers)) or len(set(map(len, rows))) > 1 or not _is_of_one_kind(there.observed):
         return None
-    cls = requests[0].fn
-    rows = _rows(requests, cls)
-    if rows is None or not NUMBERS.issuperset(map(type, chain.from_iterable(rows))):
-        return None
-    recipe = of_class(cls, len(rows[0]))
-    if recipe is None or not recipe.is_of_numbers:
+    recipe = of_class(cls, count) if is_known(cls) else None
+    if recipe is None:
         return None
     try:
-        table = np.array(rows, dtype=np.float64)
-    except (ValueError, OverflowError):  # of different lengths; too large
+        table = np.ascontiguousarray(np.fromiter(numbers, np.float64, len(numbers)).reshape(-1, count).T)
+    except OverflowError:  # too large for a float
         return None
-    return recipe, torch.from_numpy(np.ascontiguousarray(table.T)).unbind()
+    columns, form = tuple(map(torch.from_numpy, table)), CLOSED_FORMS.get(cls)
+    if form is not None and len(form.parameters) == count:
+        return recipe, Columns(columns) if form.accepts(table) else columns
+    return (recipe, columns) if recipe.is_of_numbers else None
 
 
-def _rows(requests: Sequence[Any], cls: type) -> list[tuple[Any, ...]] | None:
-    """The arguments of each."""
-    kind = type(requests[0])
-    size = 3 if kind is Sample else 4  # fields: a name, a class, arguments, and what is observed
-    # One pass without a call: this is what a visit to a site costs.
-    rows = [
-        fields["args"]
-        for each in requests
-        if type(each) is kind and len(fields := each.__dict__) == size and fields["fn"] is cls and "args" in fields
-    ]
-    if len(rows) < len(requests):
-        return None
-    if kind is Observe:
-        kinds = {type(each.value) for each in requests}
-        return rows if len(kinds) == 1 and kinds <= NUMBERS else None
-    return rows
+def _is_of_one_kind(observed: Sequence[Any] | None) -> bool:
+    return observed is None or len(set(map(type, observed))) == 1

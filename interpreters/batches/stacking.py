@@ -9,9 +9,11 @@ import attrs
 import torch
 
 from interpreters.batches.gathering import Gathered
+from interpreters.batches.plain import Columns, rows_message
 from interpreters.batches.recipes import aligned, stack, tensor
 from interpreters.errors import BatchError
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample
+from poutine.driver.arrivals import Alike
 
 
 @attrs.frozen(eq=False)
@@ -24,7 +26,7 @@ class Stacked:
     def rows(self, site: Message, numbers: bool) -> Sequence[Any]:
         """Each one's value in the finished ``site``: what it gave itself, a row or, where it is to be one, a number. Raises ``BatchError``."""
         if site.value is self.message.value:
-            return [request.value for request in self.asked.requests]
+            return self.asked.values
         value = site.value
         expected = self._shape()
         if not isinstance(value, torch.Tensor) or value.shape[: len(expected)] != expected or (self._is_whole and value.shape != expected):
@@ -43,22 +45,27 @@ class Stacked:
 
     def _shape(self) -> torch.Size:
         """Of an answer; of what was decided already, the leading dimension alone."""
-        if not self._is_whole:
+        if not self._is_whole or type(self.message.args) is Columns:
             return torch.Size((len(self.asked.members),))
         dist = self.message.dist
         return torch.Size(dist.batch_shape + dist.event_shape)
 
     def site_of(self, site: Message, rows: Sequence[Any]) -> Callable[[int], Message]:
         """From j to the finished site of the j-th who asked: its own message, with all that ``site`` has got on its way."""
-        changed = {
-            key: value for key, value in site.__dict__.items() if key in _ADDED and value is not self.message.__dict__.get(key, UNDECIDED)
-        }
+        changed: dict[str, Any] | None = None
 
         def finished(j: int) -> Message:
+            nonlocal changed
+            if changed is None:  # somebody asks
+                changed = self._changed(site)
             own: Message = _of_type(type(site), self.asked.requests[j], rows[j])
             return own.evolve(**{key: _row(key, value, j, own) for key, value in changed.items()}) if changed else own
 
         return finished
+
+    def _changed(self, site: Message) -> dict[str, Any]:
+        before = self.message.__dict__
+        return {key: value for key, value in site.__dict__.items() if key in _ADDED and value is not before.get(key, UNDECIDED)}
 
 
 _ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))
@@ -66,11 +73,11 @@ _ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "condit
 
 def _of_type(kind: type[Message], request: Any, value: Any) -> Any:
     """``request``, answered, as what it has become on its way."""
-    if kind is type(request):
+    if issubclass(kind, type(request)):
         return request.evolve(value=value)
     if kind is Observe and isinstance(request, Sample):
         return request.observed(value)
-    if kind is Sample and isinstance(request, Observe):
+    if issubclass(kind, Sample) and isinstance(request, Observe):
         return request.unobserved().evolve(value=value)
     raise BatchError(request.name, f"a {type(request).__name__} for many instances has become a {kind.__name__} on its way")
 
@@ -91,10 +98,12 @@ INSTANCES: Final = "instances"  # under this name, ``infer`` tells who asks
 
 def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
     """One message, called ``name``, for all of ``asked``. Raises what building their distribution raises."""
+    if numbers and type(asked.columns) is Columns and isinstance(asked.requests, Alike):
+        return Stacked(asked, rows_message(name, asked.requests, asked.columns, {INSTANCES: asked.members}))
     first: Any = asked.requests[0]
     infer = {**first.infer, INSTANCES: asked.members}
     if isinstance(first, Deterministic):
-        value = tensor([request.value for request in asked.requests], None)
+        value = tensor(asked.values, None)
         return Stacked(asked, Deterministic(name, value).evolve(**_around(asked, first, 0), infer=infer))
     dist, value = _distribution_and_value(asked, first, numbers)
     made = Sample(name, dist) if isinstance(first, Sample) else Observe(name, dist, value)
@@ -123,7 +132,7 @@ def _distribution_and_value(asked: Gathered, first: Any, numbers: bool) -> tuple
     dist = recipe.make(stack(asked.columns, event_dims, kind, rank + recipe.reinterpreted))
     if not first.is_decided:
         return dist, UNDECIDED
-    value = tensor([request.value for request in asked.requests], torch.float64 if type(first.value) is float else None)
+    value = tensor(asked.values, torch.float64 if type(first.value) is float else None)
     own = value.dim() - 1 - len(dist.event_shape)
     if own > len(dist.batch_shape) - 1:
         dist = recipe.make(stack(asked.columns, event_dims, kind, own + recipe.reinterpreted))

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
 from itertools import repeat
 from typing import Any, Generic, TypeVar, cast
 
+from poutine.driver.arrivals import Alike, Apart, Arrivals
 from poutine.driver.engine import driving
 from poutine.driver.routes import Scope
 from poutine.driver.stack import Frame, Run
-from poutine.messages import Message
+from poutine.messages import Message, Sample
 from poutine.program import Coroutine, Program, start
 
 T = TypeVar("T")
-
-Arrived = dict[str, tuple[list[int], list[Message]]]  # by the name of the message: the numbers of the runs, and their messages
 
 
 class Fleet(Generic[T]):
     """Many runs of one program, answered by hand: what ``Running`` is to one run.
 
-    ``take()`` tells who waits at which message, by its name; ``reply`` sends the values. A run that has returned leaves its value in ``values``.
+    ``take()`` tells who waits at which message; ``reply`` sends the values. A run that has returned leaves its value in ``values``.
     What a run raises, ``begin``, ``reply`` and ``fail`` raise, with a note that tells which run it was. Leaving the fleet (``with``)
     closes all that it started.
 
@@ -35,12 +33,12 @@ class Fleet(Generic[T]):
         self._program = program
         self._generators: list[Coroutine[Any] | None] = [None] * number
         self._engines: dict[int, Generator[Message, Message, T]] = {}
-        self._arrived: Arrived = defaultdict(_nobody)
+        self._arrivals = Arrivals()
 
-    def take(self) -> Arrived:
-        """Those who have arrived at a message since the last call, by its name, in the order of arrival."""
-        arrived, self._arrived = self._arrived, defaultdict(_nobody)
-        return arrived
+    def take(self) -> list[Apart | Alike]:
+        """Those who have arrived at a message since the last call, in the order of the first at each."""
+        arrived, self._arrivals = self._arrivals, Arrivals()
+        return [*arrived.values()]
 
     def begin(self) -> None:
         """Starts every run, and goes to the first message of each."""
@@ -50,15 +48,23 @@ class Fleet(Generic[T]):
                 self._generators[i] = start(self._program)
             except BaseException as error:
                 raise self._noted(error, i)
-        self.reply(range(number), repeat(None, number), lambda _: None)
+        self._send(range(number), repeat(None, number))
 
     def reply(self, runs: Iterable[int], values: Iterable[Any], site: Callable[[int], Any]) -> None:
         """Sends each of ``runs`` its value; ``site(j)`` makes the finished site of the j-th, for those with poutines."""
-        generators, engines, arrived = self._generators, self._engines, self._arrived
+        if not self._engines:
+            self._send(runs, values)
+            return
         for j, (i, value) in enumerate(zip(runs, values, strict=True)):
-            if engines and i in engines:
-                self._go(i, engines[i].send, site(j))
-                continue
+            if i in self._engines:
+                self._go(i, self._engines[i].send, site(j))
+            else:
+                self._send((i,), (value,))
+
+    def _send(self, runs: Iterable[int], values: Iterable[Any]) -> None:
+        """Sends runs without an engine their values. A visit to a site costs what this loop does."""
+        generators, arrivals = self._generators, self._arrivals
+        for i, value in zip(runs, values, strict=True):
             try:
                 yielded = generators[i].send(value)  # type: ignore[union-attr]  # it has been started
             except StopIteration as stop:
@@ -66,29 +72,34 @@ class Fleet(Generic[T]):
             except BaseException as error:
                 raise self._noted(error, i)
             else:
-                if isinstance(yielded, Message):
-                    there, messages = arrived[yielded.name]
-                    there.append(i)
-                    messages.append(yielded)
-                else:
-                    self._engage(i, yielded)
+                if type(yielded) is Sample and len(fields := yielded.__dict__) == 3 and "args" in fields:
+                    there: Any = arrivals.get(fields["name"])
+                    if there is not None and there.fn is fields["fn"]:  # ``arrivals.add``, for most
+                        there.runs.append(i)
+                        there.rows.append(fields["args"])
+                        continue
+                self._arrive(i, yielded)
 
     def fail(self, i: int, waiting: Message, error: BaseException) -> None:
         """Throws an error from outside into run ``i``, at the yield of the message where it waits."""
         if i not in self._engines:
-            self._engage(i, waiting)
-            for arrived in self._arrived[waiting.name]:
-                arrived.pop()
+            next(self._engage(i, waiting))  # it waits there again
         self._go(i, self._engines[i].throw, error)
 
-    def _engage(self, i: int, yielded: Any) -> None:
-        """From here on an engine drives run ``i``, whose generator has just yielded this."""
+    def _arrive(self, i: int, yielded: Any) -> None:
+        if isinstance(yielded, Message):
+            self._arrivals.add(i, yielded)
+        else:
+            self._go(i, self._engage(i, yielded).__next__)
+
+    def _engage(self, i: int, yielded: Any) -> Generator[Message, Message, T]:
+        """The engine that from here on drives run ``i``, whose generator has just yielded this."""
         run = Run()
         frame = Frame(cast(Coroutine[Any], self._generators[i]), Scope({}, None, 0))
         frame.send = partial(_once_more, frame, yielded)
         run.frames.append(frame)
         self._engines[i] = driving(run, None)
-        self._go(i, self._engines[i].__next__)
+        return self._engines[i]
 
     def _go(self, i: int, way: Callable[..., Message], *what: Any) -> None:
         try:
@@ -99,9 +110,7 @@ class Fleet(Generic[T]):
         except BaseException as error:
             raise self._noted(error, i)
         else:
-            there, messages = self._arrived[message.name]
-            there.append(i)
-            messages.append(message)
+            self._arrivals.add(i, message)
 
     def _returned(self, i: int, value: T) -> None:
         self.values[i] = value
@@ -127,10 +136,6 @@ class Fleet(Generic[T]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _nobody() -> tuple[list[int], list[Message]]:
-    return [], []
 
 
 def _once_more(frame: Frame, yielded: Any, _: None) -> Any:

@@ -1,0 +1,88 @@
+"""Arrivals: who of many runs waits where, and at which messages."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Final
+
+from poutine.messages import Message, Observe, Sample
+
+NUMBERS: Final = frozenset((int, float))
+
+
+class Apart:
+    """Runs, by number, that wait at messages of one name."""
+
+    __slots__ = ("messages", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.messages: list[Message] = []
+
+    def add(self, run: int, message: Message) -> None:
+        self.runs.append(run)
+        self.messages.append(message)
+
+
+class Alike(Sequence[Any]):
+    """Runs that wait at samples, or observations, of one name and class which differ in arguments alone, and in what is observed.
+
+    Only these are kept; a message is made again for whoever asks for it. Thousands of messages that wait keep the garbage collector
+    busy for as long as all else takes.
+    """
+
+    __slots__ = ("fn", "name", "observed", "rows", "runs")
+
+    def __init__(self, name: str, fn: type, is_observed: bool) -> None:
+        self.name, self.fn = name, fn
+        self.runs: list[int] = []
+        self.rows: list[tuple[Any, ...]] = []
+        self.observed: list[Any] | None = [] if is_observed else None
+
+    def add(self, run: int, message: Any) -> None:
+        self.runs.append(run)
+        self.rows.append(message.args)
+        if self.observed is not None:
+            self.observed.append(message.value)
+
+    @property
+    def messages(self) -> Sequence[Any]:
+        return self
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __getitem__(self, j: Any) -> Any:
+        args = self.rows[j]
+        return Sample(self.name, self.fn, *args) if self.observed is None else Observe(self.name, self.fn, self.observed[j], *args)
+
+
+class Arrivals(dict[Hashable, Apart | Alike]):
+    """In the order of the first at each. The key of samples that are ``Alike`` is their name."""
+
+    def add(self, run: int, message: Any) -> None:
+        if not _is_of_numbers(message):
+            self._at((message.name,)).add(run, message)
+            return
+        key = message.name if type(message) is Sample else (message.name, Observe)
+        there: Any = self.get(key)
+        if there is None:
+            there = self[key] = Alike(message.name, message.fn, type(message) is Observe)
+        elif there.fn is not message.fn:
+            there = self._at((message.name,))
+        there.add(run, message)
+
+    def _at(self, key: Hashable) -> Apart | Alike:
+        if key not in self:
+            self[key] = Apart()
+        return self[key]
+
+
+def _is_of_numbers(message: Any) -> bool:
+    """Whether a message is of nothing but a name, a class, arguments of which the first is a number, and what is observed, a number."""
+    fields = message.__dict__
+    if type(message) is Sample:
+        is_plain = len(fields) == 3
+    else:
+        is_plain = type(message) is Observe and len(fields) == 4 and type(message.value) in NUMBERS
+    return is_plain and "args" in fields and isinstance(message.fn, type) and type(message.args[0]) in NUMBERS
