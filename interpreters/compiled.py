@@ -31,6 +31,8 @@ import torch
 from interpreters.density import Density
 from interpreters.kernels import inductor
 from interpreters.kernels.adapter import SYMBOL, adapter
+from interpreters.kernels.cpp import build_plain
+from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
 from interpreters.kernels.graphs import Captured, NotStraight
 from interpreters.kernels.launches import read
@@ -46,7 +48,6 @@ ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 TIERS: Final = ("native", "callable", "eager")
 MOST_OPERATIONS: Final = 1000  # of a graph that Inductor is given: it takes about a second for 400, and more than twice that for 800
-NARROW: Final = 64  # numbers in a tensor, up to which it does not matter how good a loop over them is
 _SCALES: Final = (0.1, 0.5, 0.5, 1.0)  # of the points, in unconstrained space
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
@@ -149,15 +150,13 @@ class _Compiler:
         """Our own C++ takes a second to make; Inductor's takes several, and has better loops."""
         self._check_worth(lowered)
         cpp = path.with_suffix(".cpp")
-        must = lowered.has_loops or lowered.size > MOST_OPERATIONS
-        if must or (lowered.is_double and lowered.widest <= NARROW):
-            try:
-                cpp.write_text(unrolled(lowered))
-                return inductor.build_plain(cpp, path)
-            except NotStraight:
-                if must:
-                    raise
-        cpp.write_text(self._fused(lowered))
+        try:
+            cpp.write_text(unrolled(lowered))
+            return build_plain(cpp, path)
+        except NotStraight:
+            if lowered.has_loops or lowered.size > MOST_OPERATIONS:
+                raise
+        cpp.write_text(self._fused(inductor.lowered_for(lowered, self.points[0])))
         return inductor.build_fused(cpp, path)
 
     def _fused(self, lowered: Captured) -> str:
@@ -169,7 +168,7 @@ class _Compiler:
         graph: Callable[[torch.Tensor], Any] = lowered
         if lowered.size <= MOST_OPERATIONS and not lowered.has_loops:
             self._check_worth(lowered)
-            graph = inductor.call(lowered, self.points[0])
+            graph = inductor.call(inductor.lowered_for(lowered, self.points[0]), self.points[0])
         return Kernel(self.density.dim, "callable", _swapped(graph))
 
     def _check_worth(self, lowered: Captured) -> None:
@@ -178,7 +177,7 @@ class _Compiler:
             raise NotWorthIt(f"compiling {lowered.size} operations takes about {seconds:.0f} s, the eager tier {self.worth:.1f} s in all")
 
     def _straight(self) -> Captured:
-        return self._once("lowered", lambda: grad_and_value(self._recorded(), self.points[0], inductor.decompositions()))
+        return self._once("lowered", lambda: grad_and_value(self._recorded(), self.points[0], decompositions()))
 
     def _recorded(self) -> Captured:
         return self._once("recorded", lambda: record(self.density, self.points[0]))

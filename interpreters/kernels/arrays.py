@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -28,6 +28,16 @@ class Array:
         mine = index[len(index) - len(self.size) :]
         terms = [f"{step} * {i}" for i, step, n in zip(mine, self.stride, self.size, strict=True) if n > 1 and step and i != "0"]
         return f"{self.name}[{' + '.join([str(self.offset), *terms])}]"
+
+
+@attrs.frozen(kw_only=True)
+class Inlined(Array):
+    """Numbers that are in no memory: ``element`` gives the expression for an index."""
+
+    element: Callable[[Sequence[str]], str]
+
+    def at(self, index: Sequence[str]) -> str:
+        return f"({self.element(index[len(index) - len(self.size) :])})"
 
 
 def select(array: Array, dim: int, i: int) -> Array:

@@ -9,6 +9,7 @@ import attrs
 
 from interpreters.kernels.arrays import Array
 from interpreters.kernels.graphs import Captured
+from interpreters.kernels.nests import Line
 from interpreters.kernels.scans import Pullback, Scan
 
 _ZERO: Final = Array("0.0", (), is_number=True)
@@ -17,7 +18,7 @@ _ZERO: Final = Array("0.0", (), is_number=True)
 class Writer(Protocol):
     """What writes operations outside of the loop, and makes such a one for the inside."""
 
-    lines: list[str]
+    lines: list[Line]
 
     def new(self, name: str, size: Sequence[int]) -> Array: ...
 

@@ -1,0 +1,145 @@
+"""Loops over the numbers of tensors, as C++; those over the same numbers become one, and what only it reads is never stored.
+
+Every operation gives a loop. It joins the last loop of the same size that it may follow in each iteration: what is between
+them does not need it nor is needed by it, and of what one writes, the other reads the very same entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Final
+
+import attrs
+
+_NAME: Final = re.compile(r"(?<!:)\b[A-Za-z_]\w*")  # but not what is in namespace std
+_NUMBERS: Final = ("const double ", "double ")  # what declares one begins so
+_BACK: Final = 400  # lines that are looked through for a loop to join
+
+
+@attrs.frozen(slots=False, eq=False)
+class Statement:
+    """Writes ``target``, an entry of ``name`` or the number itself, by ``text``.
+
+    is_own:  no other iteration reads or writes ``target``; ``is_new`` if it is written for the first time.
+    sums:    each iteration adds to the number ``name``.
+    Else iterations must be run one after the other.
+    """
+
+    name: str
+    target: str
+    text: str
+    is_own: bool = False
+    is_new: bool = False
+    sums: bool = False
+
+    @cached_property
+    def names(self) -> Counter[str]:
+        return _names(self.text)
+
+    @cached_property
+    def entry(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<!\w){re.escape(self.target)}")
+
+    def minds(self, other: Statement) -> bool:
+        """Whether ``other`` reads or writes what this one writes, but for the same entry in the same iteration."""
+        if self.name not in other.names:
+            return False
+        return not self.is_own or other.names[self.name] > len(self.entry.findall(other.text))
+
+
+@attrs.define(slots=False, eq=False)
+class Nest:
+    """Loops over ``size``; in each iteration, one statement after the other. ``before``: the sums, declared."""
+
+    size: tuple[int, ...]
+    statements: list[Statement]
+    before: list[str] = attrs.field(factory=list)
+
+    @property
+    def is_serial(self) -> bool:
+        return not all(statement.is_own or statement.sums for statement in self.statements)
+
+    def joins(self, other: Nest) -> bool:
+        return self.size == other.size and self.is_serial == other.is_serial and not self.minds(other)
+
+    def minds(self, other: Nest) -> bool:
+        return any(a.minds(b) or b.minds(a) for a in self.statements for b in other.statements)
+
+    def touches(self, names: Counter[str]) -> bool:
+        """Whether it writes one of ``names``."""
+        return any(statement.name in names for statement in self.statements)
+
+    def names(self) -> Counter[str]:
+        return Counter(name for statement in self.statements for name in statement.names.elements())
+
+    def written(self, everywhere: Counter[str] | None = None) -> Iterator[str]:
+        """``everywhere`` counts the names of the whole function: what is named here only is not stored."""
+        texts, stores = [statement.text for statement in self.statements], []
+        if everywhere is not None:
+            here = self.names()
+            for i, statement in enumerate(self.statements):
+                if statement.is_new:
+                    local = f"v_{statement.name}"
+                    texts = [statement.entry.sub(local, text) for text in texts]
+                    texts[i] = f"double {texts[i]}"
+                    stores += [f"{statement.target} = {local};"] if everywhere[statement.name] > here[statement.name] else []
+        yield from self.before
+        yield " ".join([*self._heads(), "{", *texts, *stores, "}"])
+
+    def _heads(self) -> list[str]:
+        heads = [f"for (int i{d} = 0; i{d} < {n}; ++i{d})" for d, n in enumerate(self.size) if n != 1]
+        if heads and not self.is_serial:
+            sums = ", ".join(dict.fromkeys(statement.name for statement in self.statements if statement.sums))
+            heads.insert(-1, "\n#pragma omp simd" + (f" reduction(+: {sums})" if sums else "") + "\n")
+        return heads
+
+
+Line = str | Nest
+
+
+def join(lines: list[Line], new: Nest) -> None:
+    """Adds ``new`` to a nest that it can be one with, or else to the end."""
+    names = new.names()
+    for line in islice(reversed(lines), _BACK):
+        if isinstance(line, str):
+            if not line.startswith(_NUMBERS) or _declared(line) in names:
+                break
+        elif line.joins(new):
+            line.statements += new.statements
+            line.before += new.before
+            return
+        elif line.touches(names) or new.touches(line.names()):
+            break
+    lines.append(new)
+
+
+def early(lines: list[Line], number: str) -> None:
+    """Adds the declaration of a number, ahead of the loops that it does not need: they may then join others."""
+    names, place = _names(number), len(lines)
+    for i in range(len(lines) - 1, max(len(lines) - _BACK, 0) - 1, -1):
+        line = lines[i]
+        if line.touches(names) if isinstance(line, Nest) else not line.startswith(_NUMBERS) or _declared(line) in names:
+            break
+        place = i
+    lines.insert(place, number)
+
+
+def rendered(lines: Sequence[Line], *after: str) -> Iterator[str]:
+    """C++; ``after`` is what follows."""
+    everywhere = Counter[str]()
+    for line in (*lines, *after):
+        everywhere.update(line.names() if isinstance(line, Nest) else _names(line))
+    for line in lines:
+        yield from line.written(everywhere) if isinstance(line, Nest) else (line,)
+
+
+def _declared(line: str) -> str:
+    return line.partition(" = ")[0].rpartition(" ")[2]
+
+
+def _names(text: str) -> Counter[str]:
+    return Counter(_NAME.findall(text))
