@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch._functorch.compile_utils import fx_graph_cse
 from torch.func import functionalize
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -89,7 +88,21 @@ def _folded(old: Graph, varying: int, constants: Sequence[torch.Tensor]) -> Capt
     for node in old.nodes:
         if node not in copied and node not in values:
             copied[node] = new.node_copy(node, copied.__getitem__)
-    return Captured(fx_graph_cse(new), tuple(values[node] for node in kept), numbers)
+    return Captured(_without_repetition(new), tuple(values[node] for node in kept), numbers)
+
+
+def _without_repetition(graph: Graph) -> Graph:
+    """The same operation on the same arguments, once. Torch's own pass imports Inductor for it."""
+    new, copied, found = Graph(), dict[Node, Node](), dict[str, Node]()
+    for node in graph.nodes:
+        if node.op != "call_function":
+            copied[node] = new.node_copy(node, copied.__getitem__)
+            continue
+        key = repr((node.target, *torch.fx.node.map_arg((node.args, node.kwargs), copied.__getitem__)))
+        if key not in found or is_random(node.target) or is_mutable(node.target):
+            found[key] = new.node_copy(node, copied.__getitem__)
+        copied[node] = found[key]
+    return new
 
 
 def _needed(graph: Graph, values: Mapping[Node, Any]) -> list[Node]:
