@@ -133,9 +133,9 @@ class _Compiler:
         fingerprint = self._recorded().fingerprint()
         known = recall(fingerprint, self.directory)
         if known is None:
-            lowered = self._straight()
+            lowered, build = self._written()
             digest = lowered.digest()
-            known = library(digest, self.directory, lambda path: self._build(lowered, path)), lowered.constants
+            known = library(digest, self.directory, build), lowered.constants
             remember(fingerprint, digest, lowered.constants, self.directory)
         else:
             self.points = self.points[:1]  # the others were compared when it was made
@@ -146,18 +146,23 @@ class _Compiler:
         function = _function(address, user, self.density.dim)
         return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, constants))
 
-    def _build(self, lowered: Captured, path: Path) -> None:
-        """Our own C++ takes a second to make; Inductor's takes several, and has better loops."""
-        self._check_worth(lowered)
-        cpp = path.with_suffix(".cpp")
+    def _written(self) -> tuple[Captured, Callable[[Path], None]]:
+        """What is compiled, and how: as C++ of our own, or what calls BLAS or LAPACK as Inductor's, which takes several times as long."""
+        lowered = self._straight()
         try:
-            cpp.write_text(unrolled(lowered))
-            return build_plain(cpp, path)
+            own = unrolled(lowered)
         except NotStraight:
             if lowered.has_loops or lowered.size > MOST_OPERATIONS:
                 raise
-        cpp.write_text(self._fused(inductor.lowered_for(lowered, self.points[0])))
-        return inductor.build_fused(cpp, path)
+            lowered = inductor.lowered_for(lowered, self.points[0])
+            return lowered, lambda path: self._build(lowered, path, self._fused(lowered), inductor.build_fused)
+        return lowered, lambda path: self._build(lowered, path, own, build_plain)
+
+    def _build(self, lowered: Captured, path: Path, source: str, build: Callable[[Path, Path], None]) -> None:
+        self._check_worth(lowered)
+        cpp = path.with_suffix(".cpp")
+        cpp.write_text(source)
+        build(cpp, path)
 
     def _fused(self, lowered: Captured) -> str:
         source = inductor.source(lowered, self.points[0])
@@ -233,7 +238,7 @@ def _function(address: int, user: int, dim: int) -> ValueAndGrad:
         if position.shape != (dim,) or position.dtype != torch.float64 or position.device.type != "cpu":
             raise ValueError(f"expected {dim} numbers in double precision, got {position.dtype} of shape {tuple(position.shape)}")
         position = position.detach().contiguous()
-        value, gradient = torch.empty((), dtype=torch.float64), torch.empty(dim, dtype=torch.float64)
+        value, gradient = (torch.empty((), dtype=torch.float64), torch.empty(dim, dtype=torch.float64))
         call(dim, position.data_ptr(), gradient.data_ptr(), value.data_ptr(), user)
         return value, gradient
 

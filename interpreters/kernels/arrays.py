@@ -82,6 +82,7 @@ def permute(array: Array, dims: Sequence[int]) -> Array:
 
 
 def rev(array: Array, dims: Sequence[int]) -> Array:
+    dims = [d % len(array.size) for d in dims]
     last = sum((array.size[d] - 1) * array.stride[d] for d in dims)
     stride = tuple(-step if d in dims else step for d, step in enumerate(array.stride))
     return attrs.evolve(array, stride=stride, offset=array.offset + last)

@@ -13,7 +13,17 @@ from typing import Final
 from interpreters.kernels.graphs import NotStraight
 
 # Infinities and nan keep their meaning; who does not read floating-point exceptions does not miss them.
-_FLAGS: Final = ("-std=c++17", "-O3", "-march=native", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd")
+_FLAGS: Final = (
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-shared",
+    "-fPIC",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-ffp-contract=fast",
+    "-fopenmp-simd",
+)
 
 
 def build_plain(cpp: Path, library: Path) -> None:

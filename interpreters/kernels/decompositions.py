@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-from torch._decomp import core_aten_decompositions
+from torch._decomp import core_aten_decompositions, get_decompositions
 
 from interpreters.kernels.graphs import Table
 
@@ -16,7 +16,9 @@ SHORT: Final = 32  # up to so many entries a cumulative sum or product is unroll
 
 def decompositions() -> Table:
     """Torch's into its core operations, and our own."""
-    return {**core_aten_decompositions(), **own_decompositions()}
+    aten = torch.ops.aten
+    softmax = [aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data]
+    return {**core_aten_decompositions(), **get_decompositions(softmax), **own_decompositions()}
 
 
 def own_decompositions() -> Table:
@@ -27,6 +29,7 @@ def own_decompositions() -> Table:
         aten.cumsum.default: _cumsum,
         aten.cumprod.default: _cumprod,
         aten.index.Tensor: _index,
+        aten.index_select.default: _index_select,
         aten.index_put.default: _index_put,
     }
 
@@ -45,6 +48,12 @@ def _index(x: torch.Tensor, indices: list[torch.Tensor | None]) -> Any:
     """Masks as integers: where a mask is constant, they are too."""
     numbers = _numbers(indices)
     return NotImplemented if numbers is None else torch.ops.aten.index.Tensor(x, numbers)
+
+
+def _index_select(x: torch.Tensor, dim: int, index: torch.Tensor) -> Any:
+    if x.dim() == 0 or index.dim() == 0:
+        return NotImplemented
+    return torch.ops.aten.index.Tensor(x, [None] * (dim % x.dim()) + [index])
 
 
 def _index_put(x: torch.Tensor, indices: list[torch.Tensor | None], values: torch.Tensor, accumulate: bool = False) -> Any:

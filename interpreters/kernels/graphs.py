@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -36,20 +36,6 @@ class Captured:
     def size(self) -> int:
         """The number of operations."""
         return sum(node.op == "call_function" for node in self.graph.nodes)
-
-    @property
-    def widest(self) -> int:
-        """How many numbers there are in the largest tensor."""
-        return max(value.numel() for value in self._values())
-
-    @property
-    def is_double(self) -> bool:
-        """Whether nothing is rounded to single precision on the way."""
-        return all(value.dtype == torch.float64 for value in self._values() if value.is_floating_point())
-
-    def _values(self) -> Iterator[torch.Tensor]:
-        values = (node.meta.get("val") for node in self.graph.nodes)
-        return (value for value in values if isinstance(value, torch.Tensor))
 
     @property
     def has_loops(self) -> bool:

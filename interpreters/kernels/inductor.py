@@ -23,6 +23,7 @@ from interpreters.kernels.decompositions import own_decompositions
 from interpreters.kernels.graphs import Captured
 from interpreters.kernels.tracing import lower
 
+
 def lowered_for(captured: Captured, example: torch.Tensor) -> Captured:
     """With Inductor's own decompositions, too."""
     from torch._inductor.decomposition import select_decomp_table

@@ -128,10 +128,15 @@ def early(lines: list[Line], number: str) -> None:
     lines.insert(place, number)
 
 
-def rendered(lines: Sequence[Line], *after: str) -> Iterator[str]:
-    """C++; ``after`` is what follows."""
+def read(declared: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
+    """The declarations of what ``lines`` name."""
+    names = _names("\n".join(lines))
+    return (line for line in declared if _declared(line) in names)
+
+
+def rendered(lines: Sequence[Line]) -> Iterator[str]:
     everywhere = Counter[str]()
-    for line in (*lines, *after):
+    for line in lines:
         everywhere.update(line.names() if isinstance(line, Nest) else _names(line))
     for line in lines:
         yield from line.written(everywhere) if isinstance(line, Nest) else (line,)

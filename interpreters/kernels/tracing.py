@@ -78,6 +78,7 @@ def _lift(traced: GraphModule) -> list[torch.Tensor]:
 def _folded(old: Graph, varying: int, constants: Sequence[torch.Tensor]) -> Captured:
     """The graph whose inputs are those that vary, and those constants that are left when everything constant is computed."""
     values = constant_values(old, varying, constants)
+    _count_from_the_front(old, values)
     needed = _needed(old, values)
     kept = [node for node in needed if not _is_uniform(values[node])]
     new, numbers = Graph(), torch.nn.Module()
@@ -89,6 +90,26 @@ def _folded(old: Graph, varying: int, constants: Sequence[torch.Tensor]) -> Capt
         if node not in copied and node not in values:
             copied[node] = new.node_copy(node, copied.__getitem__)
     return Captured(_without_repetition(new), tuple(values[node] for node in kept), numbers)
+
+
+def _count_from_the_front(graph: Graph, values: dict[Node, Any]) -> None:
+    """Indices that are constant and count from the back are made to count from the front, so that no kernel need look at their sign."""
+    aten = torch.ops.aten
+    for node in list(graph.nodes):
+        if node in values or node.target not in (aten.index.Tensor, aten.index_put.default):
+            continue
+        array, indices, *rest = node.args
+        shape = (values[array] if array in values else array.meta["val"]).shape
+        node.args = (array, [_counted(graph, node, values, index, shape[dim]) for dim, index in enumerate(indices)], *rest)
+
+
+def _counted(graph: Graph, before: Node, values: dict[Node, Any], index: Any, size: int) -> Any:
+    if index not in values or values[index].dtype == torch.bool or not bool((values[index] < 0).any()):
+        return index
+    with graph.inserting_before(before):
+        counted = graph.call_function(torch.ops.aten.remainder.Scalar, (index, size))
+    values[counted] = values[index] % size
+    return counted
 
 
 def _without_repetition(graph: Graph) -> Graph:

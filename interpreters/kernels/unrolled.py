@@ -1,8 +1,7 @@
-"""The C++ of a graph with scans, or of thousands of operations: each operation a statement or a loop.
+"""The C++ of a graph, operation by operation: numbers are local variables, other tensors arrays, their loops joined (``nests``).
 
-Inductor fuses better, but knows no scans, and the time it takes grows faster than the number of operations: minutes for a few
-thousand. Numbers are local variables here, which the C++ compiler keeps in registers; other tensors are arrays.
-Everything is computed in double precision, truth values as 0 and 1.
+It takes a second to compile, where Inductor's takes several, and knows scans, which Inductor does not; what BLAS and LAPACK do is
+left to Inductor. Everything is computed in double precision, results in single precision rounded to it, truth values are 0 and 1.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 import attrs
+import numpy as np
 import torch
 from torch.fx import Node
 
@@ -36,7 +36,7 @@ from interpreters.kernels.arrays import (
     unsqueeze,
 )
 from interpreters.kernels.graphs import Captured, NotStraight
-from interpreters.kernels.nests import Line, Nest, Statement, early, join, rendered
+from interpreters.kernels.nests import Line, Nest, Statement, early, join, read, rendered
 from interpreters.kernels.scans import Pullback, Scan
 from interpreters.kernels.written_loops import WrittenLoop
 
@@ -66,7 +66,7 @@ _ELEMENTWISE: Final[Mapping[str, str]] = MappingProxyType(
 _VIEWS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {
         "select": select, "unbind": unbind, "slice": sliced, "unsqueeze": unsqueeze, "squeeze": squeeze, "permute": permute, "rev": rev,
-        "getitem": operator.getitem,
+        "flip": rev, "getitem": operator.getitem,
     }
 )  # fmt: skip
 
@@ -81,7 +81,6 @@ extern "C" { VECTORS double exp(double); VECTORS double log(double); VECTORS dou
 extern "C" { VECTORS double log1p(double); VECTORS double expm1(double); VECTORS double tanh(double); VECTORS double erf(double); }
 #endif
 #endif
-static inline int64_t poutine_entry(int64_t i, int64_t n) { return i < 0 ? i + n : i; }
 static inline double poutine_larger(double a, double b) { return a < b || b != b ? b : a; }
 static inline double poutine_smaller(double a, double b) { return a > b || b != b ? b : a; }
 """
@@ -99,7 +98,8 @@ def unrolled(lowered: Captured) -> str:
         writer.arrays[node] = writer.constant(node, i, tensor)
     for array, name in zip(writer.write(), ("gradient", "value"), strict=True):
         writer.assign(Array(name, array.size, contiguous(array.size)), array)
-    body = "\n    ".join([*writer.memory.declared, *rendered(writer.lines)])
+    lines = list(rendered(writer.lines))
+    body = "\n    ".join([*read(writer.memory.declared, lines), *lines])
     return (
         _HEAD
         + scratch_of(8 * writer.memory.used + 64)
@@ -210,12 +210,12 @@ class _Writer:
     def _is_summed(self, node: Node) -> bool:
         """What is read only by a sum over few numbers, or into few, is written out there."""
         (user, *others) = node.users or [node]
-        return not others and user.target is torch.ops.aten.sum.dim_IntList and self._is_small(user)
+        return bool(not others and user.target is torch.ops.aten.sum.dim_IntList and self._is_small(user))
 
     def _is_small(self, node: Any) -> bool:
         """Whether a reduction is a few statements in a loop over the rest: of the numbers that it is over, or of its results."""
-        before, after = prod(node.args[0].meta["val"].shape), prod(node.meta["val"].shape)
-        return after > 1 and min(after, before // after) <= FEW
+        before, after = (prod(node.args[0].meta["val"].shape), prod(node.meta["val"].shape))
+        return bool(after > 1 and min(after, before // after) <= FEW)
 
     def _loop(self, size: tuple[int, ...], statement: Callable[[Sequence[str]], Statement], *before: str) -> None:
         nest = Nest(size, [statement([f"i{d}" if n > 1 else "0" for d, n in enumerate(size)])], list(before))
@@ -328,9 +328,6 @@ class _Writer:
         place = self._place(node.args[1], array, indices)[1]
         return self._fill(node, lambda index: place(array, index))
 
-    def _index_select(self, node: Node, array: Array, dim: int, index: Array) -> Array:
-        return self._index(node, array, [None] * (dim % len(array.size)) + [index])
-
     def _index_put(self, node: Node, array: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
         copy, how = self._copied(node, array), "+=" if accumulate else "="
         size, place = self._place(node.args[1], array, indices)
@@ -346,14 +343,16 @@ class _Writer:
         """The size of ``array[indices]``, and how to name its entries: of neighbouring dimensions only."""
         where = [d for d, index in enumerate(indices) if index is not None]
         given = [index for index in indices if index is not None]
-        if where != list(range(where[0], where[-1] + 1)) or any(n is not None and _dtype(n) == torch.bool for n in nodes):
-            raise NotStraight("no C++ for these indices")
+        if where != list(range(where[0], where[-1] + 1)) or any(
+            n is not None and (n.op != "placeholder" or _dtype(n) == torch.bool) for n in nodes
+        ):
+            raise NotStraight("no C++ for indices that are computed, or are of dimensions apart")
         start, stop = where[0], where[-1] + 1
-        middle = tuple(torch.broadcast_shapes(*(index.size for index in given)))
+        middle: tuple[int, ...] = tuple(np.broadcast_shapes(*(index.size for index in given)))
 
         def place(whole: Array, index: Sequence[str]) -> str:
             inside = index[start : start + len(middle)]
-            numbers = [f"poutine_entry({i.at(inside)}, {n})" for i, n in zip(given, whole.size[start:stop], strict=True)]
+            numbers = [index.at(inside) for index in given]
             return whole.at([*index[:start], *numbers, *index[start + len(middle) :]])
 
         return (*array.size[:start], *middle, *array.size[stop:]), place

@@ -86,7 +86,7 @@ def mixture(y: torch.Tensor) -> Any:
     scales = yield Sample("scales", ImproperUniform(constraints.positive, event_shape=(2,)))
     weight = yield Sample("weight", td.Beta(torch.tensor(5.0, dtype=F64), 5.0))
     yield factor("prior", -0.125 * (means**2).sum() - 0.125 * (scales**2).sum())
-    each = td.Normal(means, scales).log_prob(y[:, None])
+    each: torch.Tensor = td.Normal(means, scales).log_prob(y[:, None])  # type: ignore[no-untyped-call]
     yield factor("y", torch.logaddexp(weight.log() + each[:, 0], (-weight).log1p() + each[:, 1]).sum())
 
 

@@ -18,9 +18,9 @@ from torch.distributions import constraints
 
 from interpreters.compiled import compile_density
 from interpreters.density import density
+from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
 from interpreters.kernels.graphs import NotStraight
-from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.recording import record
 from interpreters.kernels.tracing import lower
 from poutine import ImproperUniform, Observe, Program, Sample, factor, mask, ordered

@@ -7,9 +7,9 @@ import torch
 import torch.distributions as td
 
 from interpreters.density import Density, density
+from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
 from interpreters.kernels.graphs import Captured
-from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.recording import record
 from interpreters.kernels.repetition import Loop, loops
 from poutine import ImproperUniform, Observe, Program, Sample, factor, ordered
