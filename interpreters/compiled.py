@@ -2,7 +2,7 @@
 
 Three tiers, the best that works taken by itself:
 
-native    one C function, from Inductor's fused kernels and at most calls of BLAS; has an address that native loops call.
+native    one C function, of loops and at most calls of BLAS and LAPACK; has an address that native loops call.
 callable  a Python callable: the graph compiled by Inductor, linear algebra and all, or run operation by operation if it is large.
 eager     autograd, as ever: for data-dependent control flow, random draws, data on a GPU.
 
@@ -29,20 +29,18 @@ import attrs
 import torch
 
 from interpreters.density import Density
-from interpreters.kernels import inductor
-from interpreters.kernels.adapter import SYMBOL, adapter
-from interpreters.kernels.cpp import build_plain
+from interpreters.kernels.cpp import build
 from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
-from interpreters.kernels.graphs import Captured, NotStraight
-from interpreters.kernels.launches import read
+from interpreters.kernels.graphs import Captured
+from interpreters.kernels.inductor import inductor
 from interpreters.kernels.library import default_directory, library, recall, remember
 from interpreters.kernels.recording import record
-from interpreters.kernels.unrolled import unrolled
+from interpreters.kernels.source import SYMBOL, written
 from poutine.program import name_of
 
-_SECONDS: Final = 2.5  # that it takes to compile a small graph,
-_SECONDS_AN_OPERATION: Final = 1 / 300  # and what each operation adds; both roughly, on the machines that it was measured on
+_SECONDS: Final = 0.4  # that it takes to compile a small graph,
+_SECONDS_AN_OPERATION: Final = 1 / 250  # and what each operation adds; both roughly, on the machines that it was measured on
 
 ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
@@ -133,9 +131,9 @@ class _Compiler:
         fingerprint = self._recorded().fingerprint()
         known = recall(fingerprint, self.directory)
         if known is None:
-            lowered, build = self._written()
+            lowered = self._straight()
             digest = lowered.digest()
-            known = library(digest, self.directory, build), lowered.constants
+            known = library(digest, self.directory, lambda path: self._build(lowered, path)), lowered.constants
             remember(fingerprint, digest, lowered.constants, self.directory)
         else:
             self.points = self.points[:1]  # the others were compared when it was made
@@ -146,34 +144,19 @@ class _Compiler:
         function = _function(address, user, self.density.dim)
         return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, constants))
 
-    def _written(self) -> tuple[Captured, Callable[[Path], None]]:
-        """What is compiled, and how: as C++ of our own, or what calls BLAS or LAPACK as Inductor's, which takes several times as long."""
-        lowered = self._straight()
-        try:
-            own = unrolled(lowered)
-        except NotStraight:
-            if lowered.has_loops or lowered.size > MOST_OPERATIONS:
-                raise
-            lowered = inductor.lowered_for(lowered, self.points[0])
-            return lowered, lambda path: self._build(lowered, path, self._fused(lowered), inductor.build_fused)
-        return lowered, lambda path: self._build(lowered, path, own, build_plain)
-
-    def _build(self, lowered: Captured, path: Path, source: str, build: Callable[[Path, Path], None]) -> None:
+    def _build(self, lowered: Captured, path: Path) -> None:
+        source = written(lowered)
         self._check_worth(lowered)
         cpp = path.with_suffix(".cpp")
-        cpp.write_text(source)
-        build(cpp, path)
-
-    def _fused(self, lowered: Captured) -> str:
-        source = inductor.source(lowered, self.points[0])
-        return adapter(read(source, tuple(tensor.dtype for tensor in (self.points[0], *lowered.constants))))
+        cpp.write_text(source.text)
+        build(cpp, path, source.calls_blas)
 
     def _callable(self) -> Kernel:
         lowered = self._straight()
         graph: Callable[[torch.Tensor], Any] = lowered
         if lowered.size <= MOST_OPERATIONS and not lowered.has_loops:
             self._check_worth(lowered)
-            graph = inductor.call(inductor.lowered_for(lowered, self.points[0]), self.points[0])
+            graph = inductor(lowered, self.points[0])
         return Kernel(self.density.dim, "callable", _swapped(graph))
 
     def _check_worth(self, lowered: Captured) -> None:

@@ -81,6 +81,17 @@ def permute(array: Array, dims: Sequence[int]) -> Array:
     return attrs.evolve(array, size=tuple(array.size[d] for d in dims), stride=tuple(array.stride[d] for d in dims))
 
 
+def diagonal(array: Array, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Array:
+    """The entries (i, i + offset), as the last dimension."""
+    first, second = dim1 % len(array.size), dim2 % len(array.size)
+    count = max(min(array.size[first] - max(-offset, 0), array.size[second] - max(offset, 0)), 0)
+    skipped = max(-offset, 0) * array.stride[first] + max(offset, 0) * array.stride[second]
+    rest = [d for d in range(len(array.size)) if d not in (first, second)]
+    size = (*(array.size[d] for d in rest), count)
+    stride = (*(array.stride[d] for d in rest), array.stride[first] + array.stride[second])
+    return attrs.evolve(array, size=size, stride=stride, offset=array.offset + skipped)
+
+
 def rev(array: Array, dims: Sequence[int]) -> Array:
     dims = [d % len(array.size) for d in dims]
     last = sum((array.size[d] - 1) * array.stride[d] for d in dims)

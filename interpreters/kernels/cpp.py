@@ -6,9 +6,10 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+
+import torch
 
 from interpreters.kernels.graphs import NotStraight
 
@@ -26,22 +27,24 @@ _FLAGS: Final = (
 )
 
 
-def build_plain(cpp: Path, library: Path) -> None:
-    """Compiles what needs nothing but a compiler."""
+def build(cpp: Path, library: Path, calls_blas: bool = False) -> None:
+    """Compiles ``cpp``; BLAS is torch's, which is in the process already. Raises ``NotStraight`` with what the compiler said."""
     width = ["-mprefer-vector-width=256"] if platform.machine() == "x86_64" else []  # for unknown processors g++ guesses less
-    run_compiler([_compiler(), str(cpp), *_FLAGS, *width, "-o", str(library)])
-
-
-def run_compiler(command: Sequence[str]) -> None:
-    """Raises ``NotStraight`` with what the compiler said."""
-    done = subprocess.run(command, capture_output=True, text=True)
+    run_compiler = [compiler(), str(cpp), *_FLAGS, *width, *(_blas() if calls_blas else []), "-o", str(library)]
+    done = subprocess.run(run_compiler, capture_output=True, text=True)
     if done.returncode:
         raise NotStraight(f"the compiler failed: {done.stderr[-2000:]}")
 
 
-def _compiler() -> str:
+def compiler() -> str:
+    """Its path."""
     names = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    found = next((name for name in names if shutil.which(name)), None)
+    found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
         raise NotStraight(f"no C++ compiler: looked for {', '.join(names)}")
     return found
+
+
+def _blas() -> list[str]:
+    directory = Path(torch.__file__).parent / "lib"
+    return [f"-L{directory}", "-ltorch_cpu", f"-Wl,-rpath,{directory}"]

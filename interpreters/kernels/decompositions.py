@@ -11,14 +11,20 @@ from interpreters.kernels.graphs import Table
 
 FUSED_MV: Final = 20_000  # up to so many entries a matrix-vector product is fused into the loop around it; beyond, it is a call of BLAS
 NARROW: Final = 32  # columns, up to which it is fused, however many rows
-SHORT: Final = 32  # up to so many entries a cumulative sum or product is unrolled
+SHORT: Final = 32  # up to so many entries a cumulative product is unrolled
 
 
 def decompositions() -> Table:
     """Torch's into its core operations, and our own."""
     aten = torch.ops.aten
-    softmax = [aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data]
-    return {**core_aten_decompositions(), **get_decompositions(softmax), **own_decompositions()}
+    more = [aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data, aten.addmm, aten.baddbmm]
+    return {**core_aten_decompositions(), **get_decompositions(more), **own_decompositions()}
+
+
+def decompositions_before_derivatives() -> Table:
+    """Of operations that torch has no derivative of, or one that depends on the values: that of a product looks for zeros."""
+    aten = torch.ops.aten
+    return {aten.cumprod.default: _cumprod, aten.index_put.default: _index_put, aten.copy.default: _copy}
 
 
 def own_decompositions() -> Table:
@@ -26,11 +32,17 @@ def own_decompositions() -> Table:
     aten = torch.ops.aten
     return {
         aten.mv.default: _mv,
-        aten.cumsum.default: _cumsum,
-        aten.cumprod.default: _cumprod,
+        aten.mean.dim: _mean,
+        aten.mean.default: _mean,
+        aten.var.correction: _var,
+        aten.max.default: lambda x: x.amax(),
+        aten.min.default: lambda x: x.amin(),
+        aten.repeat.default: _repeat,
+        aten.cholesky_solve.default: _cholesky_solve,
         aten.index.Tensor: _index,
         aten.index_select.default: _index_select,
         aten.index_put.default: _index_put,
+        aten.copy.default: _copy,
     }
 
 
@@ -42,6 +54,39 @@ def _mv(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
     if rows >= columns:
         return (matrix.t().contiguous() * vector.unsqueeze(1)).sum(0)
     return (matrix.contiguous() * vector).sum(1)
+
+
+def _mean(x: torch.Tensor, dim: Any = None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+    if dtype is not None:
+        return NotImplemented
+    total = x.sum() if dim is None else x.sum(dim, keepdim)
+    return total * (max(total.numel(), 1) / max(x.numel(), 1))
+
+
+def _var(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> torch.Tensor:
+    dims = list(range(x.dim())) if dim is None else dim
+    squares = (x - x.mean(dims, keepdim=True)) ** 2
+    count = x.numel() / max(squares.sum(dims).numel(), 1)
+    return squares.sum(dims, keepdim) / (count - (1 if correction is None else correction))
+
+
+def _repeat(x: torch.Tensor, times: list[int]) -> torch.Tensor:
+    sizes = [1] * (len(times) - x.dim()) + list(x.shape)
+    apart = x.reshape([n for size in sizes for n in (1, size)])
+    wide = apart.expand([n for pair in zip(times, sizes, strict=True) for n in pair])
+    return wide.reshape([count * size for count, size in zip(times, sizes, strict=True)])
+
+
+def _cholesky_solve(b: torch.Tensor, factor: torch.Tensor, upper: bool = False) -> torch.Tensor:
+    lower = factor.mT if upper else factor
+    half = torch.linalg.solve_triangular(lower, b, upper=False)
+    solution: torch.Tensor = torch.linalg.solve_triangular(lower.mT, half, upper=True)
+    return solution
+
+
+def _copy(x: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+    """Torch has no derivative of it."""
+    return source.to(x.dtype).expand(x.shape).clone()
 
 
 def _index(x: torch.Tensor, indices: list[torch.Tensor | None]) -> Any:
@@ -57,6 +102,9 @@ def _index_select(x: torch.Tensor, dim: int, index: torch.Tensor) -> Any:
 
 
 def _index_put(x: torch.Tensor, indices: list[torch.Tensor | None], values: torch.Tensor, accumulate: bool = False) -> Any:
+    (mask, *others) = indices
+    if not others and mask is not None and mask.dtype == torch.bool and mask.shape == x.shape and values.numel() == 1:
+        return torch.where(mask, x + values if accumulate else values.reshape(()), x)
     numbers = _numbers(indices)
     return NotImplemented if numbers is None else torch.ops.aten.index_put.default(x, numbers, values, accumulate)
 
@@ -70,17 +118,8 @@ def _numbers(indices: list[torch.Tensor | None]) -> list[torch.Tensor | None] | 
     return found
 
 
-def _cumsum(x: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
-    """Short sums as sums over triangles, which fuse; scans do not."""
-    if dtype is not None or x.dim() == 0 or x.shape[dim] > SHORT:
-        return NotImplemented
-    rows = x.movedim(dim, -1).unsqueeze(-2)
-    n = x.shape[dim]
-    lower = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
-    return torch.where(lower, rows, 0.0).sum(-1).movedim(-1, dim)
-
-
 def _cumprod(x: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> Any:
+    """A short product, written out."""
     if dtype is not None or x.dim() == 0 or x.shape[dim] > SHORT:
         return NotImplemented
     parts = list(x.unbind(dim))

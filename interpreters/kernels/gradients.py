@@ -16,6 +16,7 @@ import torch
 from torch.fx import Graph, Node
 
 from interpreters.kernels.batching import Recurrence
+from interpreters.kernels.decompositions import decompositions_before_derivatives
 from interpreters.kernels.graphs import Captured, NotStraight, Table, is_mutable
 from interpreters.kernels.recurrences import Traced
 from interpreters.kernels.repetition import Loop, loops
@@ -29,7 +30,7 @@ ROLLED: Final = 300  # operations from which on a graph is searched for loops
 def grad_and_value(captured: Captured, example: torch.Tensor, table: Table) -> Captured:
     """The graph of ``(gradient, value)`` of a function that gives one number."""
     if any(is_mutable(node.target) for node in captured.graph.nodes):
-        captured = trace(captured.module, [example], captured.constants, {})
+        captured = trace(captured.module, [example], captured.constants, decompositions_before_derivatives())
     known = constant_values(captured.graph, 1, captured.constants, captured.numbers)
     nodes = [node for node in captured.graph.nodes if node.op == "call_function" and node not in known]
     if len(nodes) > ROLLED:

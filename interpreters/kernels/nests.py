@@ -16,7 +16,6 @@ from typing import Final
 import attrs
 
 _NAME: Final = re.compile(r"(?<!:)\b[A-Za-z_]\w*")  # but not what is in namespace std
-_NUMBERS: Final = ("const double ", "double ")  # what declares one begins so
 _BACK: Final = 400  # lines that are looked through for a loop to join
 
 
@@ -38,7 +37,7 @@ class Statement:
 
     @cached_property
     def names(self) -> Counter[str]:
-        return _names(self.text)
+        return names_in(self.text)
 
     @cached_property
     def entry(self) -> re.Pattern[str]:
@@ -49,6 +48,22 @@ class Statement:
         if self.name not in other.names:
             return False
         return not self.is_own or other.names[self.name] > len(self.entry.findall(other.text))
+
+
+@attrs.frozen(slots=False, eq=False)
+class Number:
+    """The declaration of a number."""
+
+    name: str
+    value: str
+
+    @property
+    def text(self) -> str:
+        return f"const double {self.name} = {self.value};"
+
+    @cached_property
+    def names(self) -> Counter[str]:
+        return names_in(self.text)
 
 
 @attrs.define(slots=False, eq=False)
@@ -98,7 +113,7 @@ class Nest:
         return heads
 
 
-Line = str | Nest
+Line = str | Number | Nest  # what is a string stays where it is
 
 
 def join(lines: list[Line], new: Nest) -> None:
@@ -106,7 +121,9 @@ def join(lines: list[Line], new: Nest) -> None:
     names = new.names()
     for line in islice(reversed(lines), _BACK):
         if isinstance(line, str):
-            if not line.startswith(_NUMBERS) or _declared(line) in names:
+            break
+        if isinstance(line, Number):
+            if line.name in names or new.touches(line.names):
                 break
         elif line.joins(new):
             line.statements += new.statements
@@ -117,34 +134,23 @@ def join(lines: list[Line], new: Nest) -> None:
     lines.append(new)
 
 
-def early(lines: list[Line], number: str) -> None:
-    """Adds the declaration of a number, ahead of the loops that it does not need: they may then join others."""
-    names, place = _names(number), len(lines)
-    for i in range(len(lines) - 1, max(len(lines) - _BACK, 0) - 1, -1):
-        line = lines[i]
-        if line.touches(names) if isinstance(line, Nest) else not line.startswith(_NUMBERS) or _declared(line) in names:
+def early(lines: list[Line], number: Number) -> None:
+    """Adds a number ahead of the loops that it does not need: they may then join others."""
+    place = len(lines)
+    for line in islice(reversed(lines), _BACK):
+        if isinstance(line, str) or (line.name in number.names if isinstance(line, Number) else line.touches(number.names)):
             break
-        place = i
+        place -= 1
     lines.insert(place, number)
-
-
-def read(declared: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
-    """The declarations of what ``lines`` name."""
-    names = _names("\n".join(lines))
-    return (line for line in declared if _declared(line) in names)
 
 
 def rendered(lines: Sequence[Line]) -> Iterator[str]:
     everywhere = Counter[str]()
     for line in lines:
-        everywhere.update(line.names() if isinstance(line, Nest) else _names(line))
+        everywhere.update(line.names() if isinstance(line, Nest) else names_in(line) if isinstance(line, str) else line.names)
     for line in lines:
-        yield from line.written(everywhere) if isinstance(line, Nest) else (line,)
+        yield from line.written(everywhere) if isinstance(line, Nest) else (line if isinstance(line, str) else line.text,)
 
 
-def _declared(line: str) -> str:
-    return line.partition(" = ")[0].rpartition(" ")[2]
-
-
-def _names(text: str) -> Counter[str]:
+def names_in(text: str) -> Counter[str]:
     return Counter(_NAME.findall(text))

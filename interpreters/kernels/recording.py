@@ -16,6 +16,7 @@ import torch
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from interpreters.kernels.decompositions import decompositions_before_derivatives
 from interpreters.kernels.graphs import Captured, NotStraight, has_dynamic_shape, is_random, mapped, remove_dead_code
 
 
@@ -35,6 +36,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
 
     def __init__(self, vector: torch.Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.table = decompositions_before_derivatives()
         self.graph = Graph()
         self.nodes: dict[int, Node] = {}
         self.alive: list[torch.Tensor] = []
@@ -48,6 +50,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        early = self.table.get(func)
+        if early is not None:
+            with self:
+                found = early(*args, **(kwargs or {}))
+            if found is not NotImplemented:
+                return found
         if is_random(func):
             raise NotStraight(f"{func} in the log density")
         node = self.graph.call_function(func, *mapped((args, dict(kwargs or {})), self.node_of))

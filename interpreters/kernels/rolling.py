@@ -43,7 +43,7 @@ class Rolled:
                 self.values[item] = self.stacked(item.args[0]).movedim(0, item.args[1] if len(item.args) > 1 else 0)  # type: ignore[arg-type]
             else:
                 args, kwargs = torch.fx.node.map_arg((item.args, dict(item.kwargs)), self.value)
-                self.values[item] = item.target(*args, **kwargs)  # type: ignore[operator]
+                self.values[item] = _of_any_strides(item.target)(*args, **kwargs)
 
     def value(self, node: Node) -> Any:
         if node in self.places:
@@ -101,3 +101,8 @@ def _entry(node: Node) -> tuple[Node, int, int] | None:
     if node.target is operator.getitem and args[0].target is torch.ops.aten.unbind.int:
         return args[0].args[0], (*args[0].args, 0)[1], args[1]
     return None
+
+
+def _of_any_strides(operation: Any) -> Callable[..., Any]:
+    """What was a view when it was recorded may be a copy here, where strides are others."""
+    return torch.ops.aten.reshape.default if operation is torch.ops.aten.view.default else operation

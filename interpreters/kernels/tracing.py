@@ -147,9 +147,12 @@ def _uniform(graph: Graph, numbers: torch.nn.Module, value: torch.Tensor) -> Nod
     if value.dim() == 0:
         name = f"number_{len(list(numbers.buffers()))}"
         numbers.register_buffer(name, value)
-        return graph.get_attr(name)
-    number = value.reshape(-1)[0].item()
-    return graph.call_function(torch.ops.aten.full.default, (list(value.shape), number), {"dtype": value.dtype, "device": value.device})
+        node = graph.get_attr(name)
+    else:
+        args, options = (list(value.shape), value.reshape(-1)[0].item()), {"dtype": value.dtype, "device": value.device}
+        node = graph.call_function(torch.ops.aten.full.default, args, options)
+    node.meta["val"] = value
+    return node
 
 
 def _require_straight(captured: Captured) -> None:

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import torch
 
-from interpreters.kernels.adapter import SYMBOL
-from interpreters.kernels.cpp import build_plain
+from interpreters.kernels.cpp import build
+from interpreters.kernels.source import SYMBOL
 
 _HEAD: Final = f"""
 #include <cmath>
@@ -103,7 +103,7 @@ def handwritten(kind: str, data: Sequence[torch.Tensor], directory: Path) -> tup
     rows = len(data[-1])
     cpp = directory / f"{kind}{rows}.cpp"
     cpp.write_text(_HEAD.replace("#include <cmath>", f"#include <cmath>\n#define ROWS {rows}") + SOURCES[kind])
-    build_plain(cpp, cpp.with_suffix(".so"))
+    build(cpp, cpp.with_suffix(".so"))
     loaded = ctypes.CDLL(str(cpp.with_suffix(".so")))
     pointers = (ctypes.c_void_p * len(data))(*(tensor.data_ptr() for tensor in data))
     address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
