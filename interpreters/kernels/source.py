@@ -61,7 +61,17 @@ def _text(shared: Shared, lines: list[str]) -> str:
 
 
 def _scratch(size: int) -> str:
-    """Memory of ``size`` bytes for each thread, at ``_scratch()``."""
+    """Memory of ``size`` bytes for each thread, at ``_scratch()``: hidden from the compiler, which would ask in every loop where it is."""
     if size > MOST_SCRATCH:
         raise NotStraight(f"it needs {size} bytes of intermediate results")
-    return f"static unsigned char* _scratch() {{ alignas(64) static thread_local unsigned char bytes[{size}]; return bytes; }}\n"
+    return _SCRATCH.replace("SIZE", str(size))
+
+
+_SCRATCH: Final = """
+static unsigned char* _scratch() {
+    alignas(64) static thread_local unsigned char bytes[SIZE];
+    unsigned char* at = bytes;
+    asm("" : "+r"(at));
+    return at;
+}
+"""

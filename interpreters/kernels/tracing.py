@@ -149,8 +149,8 @@ def _uniform(graph: Graph, numbers: torch.nn.Module, value: torch.Tensor) -> Nod
         numbers.register_buffer(name, value)
         node = graph.get_attr(name)
     else:
-        args, options = (list(value.shape), value.reshape(-1)[0].item()), {"dtype": value.dtype, "device": value.device}
-        node = graph.call_function(torch.ops.aten.full.default, args, options)
+        number = value.reshape(-1)[0].item()
+        node = graph.call_function(torch.ops.aten.full.default, (list(value.shape), number), {"dtype": value.dtype, "device": value.device})
     node.meta["val"] = value
     return node
 
