@@ -57,7 +57,7 @@ class Evaluation:
 
     def answers(self, params: ParamStore) -> Runtime:
         """What answers the messages of the run; parameters come from ``params``."""
-        answers = Runtime(params=params)
+        answers = Runtime(params=params, wide=self.collector is not None)
         answers[Sample] = self._latent
         answers[Observe] = self._observe
         answers[Deterministic] = self._note

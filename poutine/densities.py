@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.distributions import Distribution
-from torch.distributions.transforms import Transform, _InverseTransform
 
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.masked import fill, filled, gate
 from poutine.messages import Choice
+from poutine.tensors import tensors_in
 
 
 def batch_log_density(site: Choice) -> torch.Tensor:
@@ -56,7 +56,7 @@ def _log_prob(site: Choice) -> Any:
     mask = mask.expand(shape)
     value = value.expand(shape + value.shape[value.dim() - event_dim :])
     if not _is_any_on(mask):
-        return _zeros(shape, (value, *_tensors(dist)))
+        return _zeros(shape, (value, *tensors_in(dist)))
     value = fill(value, mask)
     if isinstance(dist, Distribution):
         _check_support(site, dist, value, mask)
@@ -91,18 +91,6 @@ def _zeros(shape: torch.Size, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     """Zeros of the tensors' common type that depend on them, so that a gradient is zero rather than missing."""
     zero = sum(torch.where(torch.zeros_like(x, dtype=torch.bool), x, 0).sum() for x in tensors if x.is_floating_point())
     return torch.as_tensor(zero, dtype=None if isinstance(zero, torch.Tensor) else torch.get_default_dtype()).expand(shape)
-
-
-def _tensors(thing: Any) -> Iterator[torch.Tensor]:
-    if isinstance(thing, torch.Tensor):
-        yield thing
-    elif isinstance(thing, (list, tuple)):
-        for part in thing:
-            yield from _tensors(part)
-    elif isinstance(thing, (Distribution, Transform)):
-        for key, value in vars(thing).items():
-            if key != "_inv" or isinstance(thing, _InverseTransform):  # a transform and its inverse hold each other
-                yield from _tensors(value)
 
 
 def _check_support(site: Choice, dist: Distribution, value: torch.Tensor, mask: torch.Tensor) -> None:

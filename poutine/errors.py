@@ -15,7 +15,7 @@
     │   ├── NoDensity          a density was asked of a bare callable
     │   ├── ParamError         a parameter without a value, or with two constraints
     │   └── PlateError         shapes, sizes or dimensions of plates do not fit (also a ValueError)
-    ├── UnusedNames            a value map named sites that the program never reached
+    ├── UnusedNames            a poutine named sites that the program never reached
     └── NonlocalExit           control flow: EscapePoutine left the program at a site
 
 A message gives the site, what was expected, what was there instead, and a way out.
@@ -23,8 +23,7 @@ A message gives the site, what was expected, what was there instead, and a way o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -89,18 +88,17 @@ class PlateError(SiteError, ValueError):
 
 
 class UnusedNames(PoutineError, ValueError):
-    """A value map named sites that the program never reached, or (``other``: their types) on whose type it does not act."""
+    """A poutine named sites that the program never reached, or that are of none of the types (``kinds``) on which it acts."""
 
-    def __init__(self, who: str, unused: Iterable[str], seen: Iterable[str], other: Mapping[str, str] = MappingProxyType({})) -> None:
-        super().__init__(who, tuple(unused), tuple(seen), dict(other))
-        self.who, self.unused, self.seen, self.other = who, tuple(unused), tuple(seen), dict(other)
+    def __init__(self, who: str, unused: Iterable[str], seen: Iterable[str], kinds: str = "site") -> None:
+        super().__init__(who, tuple(unused), tuple(seen), kinds)
+        self.who, self.unused, self.seen, self.kinds = who, tuple(unused), tuple(seen), kinds
 
     def __str__(self) -> str:
-        kinds = [f"{name} ({self.other[name]})" for name in self.unused if name in self.other]
-        missed = [name for name in self.unused if name not in self.other]
-        unfit = f"{self.who} names sites of a type on which it does not act: {', '.join(kinds)}; " if kinds else ""
-        never = f"{self.who} names sites that the program never reached: {', '.join(missed)}; " if missed else ""
-        return f"{unfit}{never}it reached: {', '.join(self.seen) or '(none)'}. Correct the names, or pass strict=False to allow it."
+        return (
+            f"{self.who} names what the program never reached as a {self.kinds}: {', '.join(self.unused)}; "
+            f"it reached: {', '.join(self.seen) or '(none)'}. Correct the names, or pass strict=False to allow it."
+        )
 
 
 class NonlocalExit(PoutineError):

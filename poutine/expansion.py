@@ -17,8 +17,23 @@ def expanded_shape(site: Choice, dist: Any, frames: Iterable[CondIndepStackFrame
     table.append((site.name, tuple(dist.batch_shape), _event_shape(dist)))
     shape = _expanded(site, dist.batch_shape, frames, table)
     if site.is_decided:
-        _check_value(site, dist, shape, table)
+        _check_value(site, dist, shape, table, True)
     return shape
+
+
+def check_value(site: Choice, dist: Any, frames: Iterable[CondIndepStackFrame], table: Shapes, wide: bool) -> None:
+    """Raises ``PlateError`` unless the value of a finished site fits its distribution and all of its plates.
+
+    Batch dimensions to the left of all of these are a doubled density, unless the runtime takes many values at once (``wide``).
+    """
+    if site.value.shape == dist.batch_shape + _event_shape(dist):
+        return
+    shape = [*dist.batch_shape]
+    for frame in frames:
+        assert frame.dim is not None and frame.size is not None
+        shape = [1] * (-frame.dim - len(shape)) + shape
+        shape[frame.dim] = frame.size if shape[frame.dim] == 1 else shape[frame.dim]
+    _check_value(site, dist, tuple(shape), table, wide)
 
 
 def _event_shape(dist: Any) -> tuple[int, ...]:
@@ -40,17 +55,21 @@ def _expanded(site: Choice, batch_shape: Any, frames: Iterable[CondIndepStackFra
     return tuple(shape)
 
 
-def _check_value(site: Choice, dist: Any, shape: tuple[int, ...], table: Shapes) -> None:
-    value_shape = tuple(getattr(site.value, "shape", ()))
-    event_dim = len(_event_shape(dist))
-    batch = value_shape[: len(value_shape) - event_dim] if event_dim else value_shape
-    for given, expected in zip(reversed(batch), reversed(shape), strict=False):
-        if given != expected and given != 1 and expected != 1:
-            raise PlateError(
-                site.name,
-                f"expected a value that broadcasts to batch shape {shape} and event shape {_event_shape(dist)}, got shape {value_shape}; "
-                f"index the data with the plate's index.\n{_format(table)}",
-            )
+def _check_value(site: Choice, dist: Any, shape: tuple[int, ...], table: Shapes, wide: bool) -> None:
+    given, event_shape = tuple(getattr(site.value, "shape", ())), _event_shape(dist)
+    further = given[: max(0, len(given) - len(shape) - len(event_shape))]
+    many = any(size != 1 for size in further)
+    if not _broadcasts(given, shape + event_shape) or (many and not wide):
+        way_out = ", and put a plate around for each further dimension" if many else ""
+        raise PlateError(
+            site.name,
+            f"expected a value that broadcasts to batch shape {shape} and event shape {event_shape}, got shape {given}; "
+            f"index the data with the plate's index{way_out}.\n{_format(table)}",
+        )
+
+
+def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(a), reversed(b), strict=False))
 
 
 def _format(table: Shapes) -> str:

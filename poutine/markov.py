@@ -87,10 +87,10 @@ class _NumberedPoutine(Poutine):
         suffix = self.suffix
 
         def enter(site: Any) -> Message:
-            return site.renamed(site.name + suffix)  # type: ignore[no-any-return]  # a Choice or Deterministic
+            return site.replaced("name", site.name + suffix)  # type: ignore[no-any-return]  # a Choice or Deterministic
 
         def leave(site: Message) -> Message:
-            return site.renamed(site.name.removesuffix(suffix))
+            return site.replaced("name", site.name.removesuffix(suffix))
 
-        rule = Rule(up=enter, down=leave)
+        rule = Rule(up=enter, undo=leave)
         return {Choice: rule, Deterministic: rule}

@@ -32,7 +32,7 @@ class ParamStore(torch.nn.Module):
 
     def answer(self, site: Param) -> Param:
         """The finished site: its value from here unless a poutine decided it. Raises ``ParamError``."""
-        return site if site.is_decided else site.evolve(value=self.read(site))
+        return site if site.is_decided else site.replaced("value", self.read(site))
 
     def read(self, site: Param) -> torch.Tensor:
         """The constrained value, made from ``site.init`` at the first read; gradients reach the unconstrained one."""
@@ -85,7 +85,8 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
     init = site.init
     if isinstance(init, Callable):  # type: ignore[arg-type]  # mypy: abstract; the check is what is wanted
         init = call_keyed(init, (), {}, site.key or (0, site.name, 0))
-    value = torch.as_tensor(init, dtype=None if isinstance(init, torch.Tensor) else torch.get_default_dtype()).detach()
+    keeps = isinstance(init, torch.Tensor) or getattr(getattr(init, "dtype", None), "kind", "") == "f"  # numpy's floating point
+    value = torch.as_tensor(init, dtype=None if keeps else torch.get_default_dtype()).detach()
     if not value.is_floating_point():
         raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")
     if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own

@@ -63,20 +63,13 @@ class _Plate:
     def __call__(self, fn: Callable[..., Any]) -> PlatePoutine:
         return PlatePoutine(fn, *self.options)
 
-    def __enter__(self) -> NoReturn:
-        raise self._misused()
-
-    def __exit__(self, *_: object) -> None:
-        raise self._misused()
-
-    def __iter__(self) -> NoReturn:
-        raise self._misused()
-
-    def _misused(self) -> NotAProgram:
+    def _misused(self, *_: object) -> NoReturn:
         name = self.options[0]
-        return NotAProgram(
+        raise NotAProgram(
             f"plate {name!r} is a decorator: write `@plate({name!r}, ...)` over a generator function of the index, and run `yield from fn()`"
         )
+
+    __enter__ = __exit__ = __iter__ = _misused
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -91,6 +84,8 @@ class PlatePoutine(Poutine):
     vectorized: bool = True
 
     def __attrs_post_init__(self) -> None:
+        if self.subsample is not None:
+            self._check_index(self.subsample, "an index of the subsample")
         size, few = self.size, self._drawn
         if self.dim is not None and self.dim >= 0:
             raise PlateError(self.name, f"expected a negative dim, counted from the right, got {self.dim}")
@@ -99,24 +94,18 @@ class PlatePoutine(Poutine):
                 raise PlateError(self.name, f"expected a whole number as {what}, got {number!r}")
             if number is not None and number < 1:
                 raise PlateError(self.name, f"expected a positive {what}, got {number}")
-        if self.subsample is not None:
-            self._check_subsample(self.subsample)
-        if self.subsample is not None and self.subsample_size not in (None, len(self.subsample)):
-            raise PlateError(self.name, f"subsample has {len(self.subsample)} indices, but subsample_size is {self.subsample_size}")
+        if self.subsample_size is not None and few != self.subsample_size:
+            raise PlateError(self.name, f"subsample has {few} indices, but subsample_size is {self.subsample_size}")
         if size is not None and few is not None and few > size:
             raise PlateError(self.name, f"the subsample size {few} is larger than the size {size}")
-        if size is None and (self.subsample_size is not None or not self.vectorized) and self.subsample is None:
+        if size is None and self.subsample is None and (few is not None or not self.vectorized):
             raise PlateError(self.name, "give the plate a size: without it there is nothing to draw from or to count")
 
-    def _check_subsample(self, index: torch.Tensor) -> None:
+    def _check_index(self, index: torch.Tensor, what: str) -> None:
         if index.dim() != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
             raise PlateError(self.name, f"expected a vector of whole numbers as subsample, got {index}")
-        if self.size is not None and self._is_outside(index, self.size):
-            raise PlateError(self.name, f"an index of the subsample lies outside of the plate's size {self.size}: {index.tolist()}")
-
-    @staticmethod
-    def _is_outside(index: torch.Tensor, size: int) -> bool:
-        return not bool(((index >= 0) & (index < size)).all())
+        if self.size is not None and not bool(((index >= 0) & (index < self.size)).all()):
+            raise PlateError(self.name, f"{what} lies outside of the plate's size {self.size}: {index.tolist()}")
 
     @property
     def _drawn(self) -> int | None:
@@ -142,10 +131,9 @@ class PlatePoutine(Poutine):
         if self.subsample_size in (None, self.size):
             return torch.arange(self.size)
         index = yield Sample(self.name, Subsample(self.size, self._drawn), infer={"is_subsample": True})
+        self._check_index(index, "an index that was given")
         if len(index) != self._drawn:
             raise PlateError(self.name, f"the subsample size is {self._drawn} here, but the index that was given has {len(index)}")
-        if self._is_outside(index, self.size):
-            raise PlateError(self.name, f"an index that was given lies outside of the plate's size {self.size}: {index.tolist()}")
         return index
 
     def _scaled(self, body: Poutine, count: int | None) -> Poutine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import attrs
@@ -62,12 +62,19 @@ class Poutine:
     __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
 
     def __repr__(self) -> str:
-        options = (
-            f"{f.name}={getattr(self, f.name)!r}"
-            for f in attrs.fields(type(self))
-            if f.repr and f.name != "fn" and getattr(self, f.name) is not f.default
-        )
-        return f"{type(self).__name__}({', '.join([name_of(self.fn), *options])})"
+        heads: list[str] = []
+        tails: list[str] = []
+        fn: Callable[..., Any] = self  # a loop: chains may be thousands of poutines long
+        while isinstance(fn, Poutine) and type(fn).__repr__ is Poutine.__repr__:
+            heads.append(f"{type(fn).__name__}(")
+            tails.append(f"{''.join(fn._options())})")
+            fn = fn.fn
+        return "".join([*heads, name_of(fn), *reversed(tails)])
+
+    def _options(self) -> Iterator[str]:
+        for f in attrs.fields(type(self)):
+            if f.repr and f.name != "fn" and getattr(self, f.name) is not f.default:
+                yield f", {f.name}={getattr(self, f.name)!r}"
 
 
 def check_wrapped(poutine: type[Poutine], fn: Any) -> None:

@@ -74,17 +74,22 @@ class Rule:
 
     up:      request -> request, called on the way up. May change the message's type.
     down:    site -> site, called on the way down.
+    undo:    site -> site, in place of down: takes back, for poutines further in, what up did for those further out (a name, a seal).
+             Nobody calls it where no poutine further in looks at the site; the value must stay as it is.
     around:  a generator function of the request. It yields messages outwards, is sent sites, and returns the site for the
              program. It may answer without yielding, or yield more than once. Stands alone.
     """
 
     up: Callable[[Any], Message] | None = None
     down: Callable[[Any], Message] | None = None
+    undo: Callable[[Any], Message] | None = None
     around: Callable[[Any], Coroutine[Any]] | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.around is not None and (self.up is not None or self.down is not None):
+        if self.around is not None and (self.up is not None or self.down is not None or self.undo is not None):
             raise ValueError("a rule with around stands alone: do in it what up and down would do before and after its yield")
+        if self.down is not None and self.undo is not None:
+            raise ValueError("a rule has down or undo: down may do both")
 
 
 Rules = Mapping[type[Message], Rule]

@@ -45,18 +45,20 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
     """The default behaviour of every message: from its type to what answers it.
 
     One object serves one run, or several that are to be one stream: it counts the visits to each name.
+
+    wide:  for a runtime built on this one that takes many values at once, along batch dimensions to the left of all plates.
     """
 
     # No entry refers back to this object, so that what a run made is freed as it ends, and not when the garbage collector comes.
 
-    def __init__(self, seed: int = 0, params: ParamStore | None = None) -> None:
+    def __init__(self, seed: int = 0, params: ParamStore | None = None, *, wide: bool = False) -> None:
         draws = _Draws(seed)
         super().__init__()
         self[Sample] = draws.sample
         self[Observe] = draws.observe
         self[Param] = _reading(params, seed)
         self[Deterministic] = _as_it_is
-        self[EnterPlate] = _numbering()
+        self[EnterPlate] = _numbering(wide)
         self[EnterMarkov] = _next_step
 
     def __missing__(self, kind: type[Message]) -> Callable[[Any], Message]:
@@ -83,7 +85,7 @@ class _Draws:
         self.visits[name] += 1
         if site.value is not UNDECIDED:
             return self._keyed(site)
-        return site.evolve(value=draw_site(site, site.key or (self.seed, name, self.visits[name])))
+        return site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name])))
 
     def observe(self, site: Observe) -> Message:
         # Counted like a draw, so that observing one visit to a name moves no other draw.
@@ -94,7 +96,7 @@ class _Draws:
         """A decided site. If its distribution is yet to be made by a callable that may draw, then under the key of this visit."""
         if draws_nothing(site.fn) or site.key is not None or not site.is_deferred:
             return site  # type: ignore[no-any-return]  # it is a Choice
-        return site.evolve(key=(self.seed, site.name, self.visits[site.name]))  # type: ignore[no-any-return]
+        return site.replaced("key", (self.seed, site.name, self.visits[site.name]))  # type: ignore[no-any-return]
 
 
 def _reading(params: ParamStore | None, seed: int) -> Callable[[Param], Message]:
@@ -112,13 +114,13 @@ def _reading(params: ParamStore | None, seed: int) -> Callable[[Param], Message]
     return read
 
 
-def _numbering() -> Callable[[EnterPlate], Message]:
+def _numbering(wide: bool) -> Callable[[EnterPlate], Message]:
     """Counts the entries of each plate, from 1."""
     entries: defaultdict[str, int] = defaultdict(int)
 
     def enter(entry: EnterPlate) -> Message:
         entries[entry.name] += 1
-        return entry.evolve(value=PlateEntry(entries[entry.name], entry.cond_indep_stack))
+        return entry.evolve(value=PlateEntry(entries[entry.name], entry.cond_indep_stack, wide))
 
     return enter
 

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from poutine.errors import UnusedNames
-from poutine.messages import Message, Sample, Site
+from poutine.messages import Message, Param, Sample, Site
+from poutine.named import check_used
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
 from poutine.trace_graph import Trace, is_subsample
@@ -27,7 +27,7 @@ def _values(data: Mapping[str, Any] | Trace) -> Mapping[str, Any]:
 class ValueMap(Poutine):
     """Acts on the sites of the types ``kinds`` that ``data`` (a mapping, or a trace for its samples) names.
 
-    At the end of a run, names that no site had raise ``UnusedNames``, unless ``strict`` is false.
+    At the end of a run, names that no site of these types had raise ``UnusedNames``, unless ``strict`` is false.
     """
 
     kinds: ClassVar[tuple[type[Site], ...]] = ()
@@ -38,21 +38,15 @@ class ValueMap(Poutine):
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         data, give = self.data, self.give
         seen: dict[str, None] = {}
-        other: dict[str, str] = {}
 
         def act(site: Any) -> Message:
             name = site.name
             seen[name] = None
             return give(site, data[name]) if name in data else site
 
-        def pass_by(site: Site) -> Site:
-            other[site.name] = site.type
-            return site
-
-        result = yield Handling(program, {Site: Rule(up=pass_by), **dict.fromkeys(self.kinds, self.rule(act))})
-        unused = [name for name in data if name not in seen]
-        if unused and self.strict:
-            raise UnusedNames(type(self).__name__, unused, seen, other)
+        result = yield Handling(program, dict.fromkeys(self.kinds, self.rule(act)))
+        if self.strict:
+            check_used(self, data, seen, "sample, an observation or a param" if Param in self.kinds else "sample or an observation")
         return result
 
     def rule(self, act: Callable[[Any], Message]) -> Rule:

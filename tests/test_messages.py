@@ -45,7 +45,7 @@ def test_messages_are_frozen_values(message: Message):
     assert pickle.loads(pickle.dumps(message)) == message
     assert copy.deepcopy(message) == message
     assert message.evolve() == message
-    assert message.evolve(name="other") == message.renamed("other") != message
+    assert message.evolve(name="other") == message.replaced("name", "other") != message
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         message.name = "other"
     with pytest.raises(TypeError, match="unhashable"):

@@ -84,6 +84,17 @@ def test_a_mapping_is_no_store_and_no_trace():
         replay(one, {"x": 1})
 
 
+def test_a_coroutine_function_is_no_callable_of_a_sample():
+    async def simulator(x):
+        return x
+
+    def model():
+        return (yield Sample("z", simulator, 1.0))
+
+    with pytest.raises(DistributionError, match=r"site 'z': .*simulator.* is a coroutine function.*yield Await\('z', fn, \*args\)"):
+        run(model)
+
+
 # Plates
 
 
@@ -123,7 +134,7 @@ def test_a_plate_is_a_decorator():
     decorator = plate("p", 3)
     with pytest.raises(NotAProgram, match="plate 'p' is a decorator"), decorator:
         pass
-    with pytest.raises(NotAProgram, match="plate 'p' is a decorator"):
+    with pytest.raises(NotAProgram, match="plate 'p' is a decorator: write `@plate"):
         list(decorator)
     assert pickle.loads(pickle.dumps(decorator))(one) == decorator(one)
     with pytest.raises(NotAProgram, match="call it with the arguments"):
@@ -216,15 +227,15 @@ def test_a_message_of_ones_own_may_be_answered_on_the_way_up():
 # Options
 
 
-def test_a_name_of_another_type_is_told_from_one_that_was_never_reached():
+def test_the_error_of_an_unused_name_tells_on_which_types_the_poutine_acts():
     def model():
         yield Param("w", torch.ones(()))
 
     with pytest.raises(
-        UnusedNames, match=r"of a type on which it does not act: w \(param\); ConditionPoutine names.*never reached: v;"
+        UnusedNames, match=r"ConditionPoutine names what the program never reached as a sample or an observation: w, v;"
     ) as raised:
         run(condition(model, data={"w": 1.0, "v": 2.0}))
-    assert pickle.loads(pickle.dumps(raised.value)).other == {"w": "param"}
+    assert pickle.loads(pickle.dumps(raised.value)).unused == ("w", "v")
     assert run(substitute(model, data={"w": torch.zeros(())})) is None
 
 

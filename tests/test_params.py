@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
 from torch.distributions import Normal, constraints
 
-from poutine import Observe, Param, ParamError, ParamStore, Sample, run, scope, substitute, trace
+from poutine import Observe, Param, ParamError, ParamStore, Sample, run, same, scope, substitute, trace
 
 
 def fit(init=None, constraint=constraints.real):
@@ -155,6 +156,13 @@ def test_a_parameter_may_have_any_name(name):
     fresh = ParamStore()
     fresh.load_state_dict(store.state_dict())
     assert run(model, params=fresh) == 1.0
+
+
+@pytest.mark.parametrize("init", [numpy.float64(0.1), numpy.array([0.1, 0.2]), numpy.float32(0.1), torch.tensor(0.1, dtype=torch.float64)])
+def test_an_initial_value_of_numpy_keeps_its_precision(init):
+    value = run(lambda: fit(init))
+    assert value.dtype == torch.as_tensor(init).dtype
+    assert same(value.detach(), torch.as_tensor(init))
 
 
 def test_initial_values_must_be_floating_and_keep_their_shape():

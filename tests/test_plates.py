@@ -14,14 +14,18 @@ from poutine import (
     Observe,
     PlateError,
     PlatePoutine,
+    Runtime,
     Sample,
+    answer,
     chain,
     condition,
+    indep,
     plate,
     replay,
     run,
     same,
     scale,
+    substitute,
     trace,
 )
 
@@ -221,14 +225,69 @@ def test_shapes_that_do_not_fit_come_with_a_table_of_the_sites_so_far():
     ]
 
 
-@pytest.mark.parametrize("value", [torch.zeros(3), torch.zeros(4, 3)])
-def test_values_that_do_not_fit_are_refused(value):
+@pytest.mark.parametrize(("dist", "value"), [
+    (D, torch.zeros(3)),
+    (D, torch.zeros(4, 3)),
+    (MultivariateNormal(torch.zeros(2), torch.eye(2)), torch.zeros(4, 3)),
+])  # fmt: skip
+def test_values_that_do_not_fit_are_refused(dist, value):
     @plate("p", 4)
     def body(index):
-        yield Observe("y", D, value)
+        yield Observe("y", dist, value)
 
     with pytest.raises(PlateError, match="expected a value that broadcasts to batch shape"):
         run(body())
+
+
+def one(name, *what):
+    return (yield Sample(name, *what))
+
+
+WIDE = torch.zeros(2, 4)  # has a dimension that no plate declares
+
+
+def wide_model(value=None):
+    @plate("p", 4)
+    def body(index):
+        yield Sample("z", D)
+        if value is None:
+            yield Sample("y", Normal, 0.0, 1.0)
+        else:
+            yield Observe("y", Normal, value, 0.0, 1.0)
+
+    yield from body()
+
+
+@pytest.mark.parametrize("program", [
+    partial(wide_model, WIDE),
+    condition(wide_model, data={"y": WIDE}),
+    substitute(wide_model, data={"y": WIDE}),
+    replay(wide_model, trace(substitute(lambda: one("y", D), data={"y": WIDE})).get_trace()),
+], ids=["observe", "condition", "substitute", "replay"])  # fmt: skip
+def test_a_value_with_a_dimension_that_no_plate_declares_is_refused(program):
+    with pytest.raises(PlateError) as caught:
+        run(trace(program)())
+    assert str(caught.value).splitlines() == [
+        "site 'y': expected a value that broadcasts to batch shape (4,) and event shape (), got shape (2, 4); index the data with the "
+        "plate's index, and put a plate around for each further dimension.",
+        "sites of this plate so far:",
+        "  z  batch ()  event ()",
+        "  y  batch ()  event ()",
+    ]
+
+
+def test_a_dimension_that_a_plate_further_out_declares_is_one_of_the_values():
+    program = condition(wide_model, data={"y": WIDE})
+    assert trace(plate("outer", 2, dim=-2)(lambda index: program())).get_trace()["y"].value.shape == (2, 4)
+    marked = indep(condition(wide_model, data={"y": WIDE}), name="outer", vectorized=True, dim=-2, size=2)
+    assert trace(marked).get_trace()["y"].value.shape == (2, 4)
+    with pytest.raises(PlateError, match=r"batch shape \(3, 4\)"):
+        run(plate("outer", 3, dim=-2)(lambda index: program())())
+
+
+def test_a_runtime_may_open_dimensions_to_the_left_of_all_plates():
+    program = condition(wide_model, data={"y": WIDE})
+    assert answer(trace(program).traced(), Runtime(wide=True))["y"].value.shape == (2, 4)
 
 
 def test_discrete_and_event_distributions_expand():
@@ -255,10 +314,6 @@ def test_a_distribution_that_a_callable_makes_is_broadcast_too(make):
     assert same(t, trace(body).get_trace())
     with pytest.raises(PlateError, match="has size 3 at dimension -1"):
         run(plate("p", 3)(lambda index: one("x", lambda: Normal(torch.zeros(2), 1.0))))
-
-
-def one(name, *what):
-    return (yield Sample(name, *what))
 
 
 def test_the_value_of_a_bare_callable_stays_as_it_is_in_a_plate():

@@ -65,6 +65,14 @@ def test_handled_programs_compare_print_and_pickle():
         hash(program)
 
 
+def test_a_chain_of_thousands_of_poutines_is_printed():
+    deep = one
+    for _ in range(3000):
+        deep = ScalePoutine(deep, 2.0)
+    assert repr(deep) == "ScalePoutine(" * 3000 + "one" + ", scale=2.0)" * 3000
+    assert repr(deep("a")).startswith("ScalePoutine(ScalePoutine(")
+
+
 def test_a_program_may_return_a_program():
     assert perform(Program(lambda name: Program(one, name), "z"), [(Sample("z", D), 4)]) == 4
 
@@ -507,6 +515,13 @@ def test_a_programs_own_error_may_be_caught_by_the_program_that_runs_it():
 
 
 # Rules
+
+
+def test_a_rule_says_one_thing_about_the_way_down():
+    with pytest.raises(ValueError, match="down or undo"):
+        Rule(down=lambda site: site, undo=lambda site: site)
+    with pytest.raises(ValueError, match="stands alone"):
+        Rule(around=lambda request: (yield request), undo=lambda site: site)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Normal, constraints
 
 from poutine import (
     DuplicateSite,
@@ -157,6 +158,19 @@ def test_traces_compare_print_and_pickle():
     assert t != trace(model).get_trace(1.0)
     assert t != run(trace(model, graph_type="dense").traced(1.0), seed=1)
     assert repr(t) == "<Trace, dense: _INPUT, w, z, b, y, _RETURN>"
+
+
+def test_a_trace_of_a_constrained_parameter_is_copied_deep():
+    def model():
+        w = yield Param("w", torch.tensor(2.0), constraint=constraints.positive)
+        yield Sample("x", Normal(w, w))
+
+    t = trace(model).get_trace()
+    new = copy.deepcopy(t)
+    assert new == t and torch.isclose(new.log_pdf(), t.log_pdf())
+    with torch.no_grad():
+        new["w"].value.fill_(3.0)
+    assert (new["x"].fn.loc.item(), t["w"].value.item()) == (3.0, 2.0)  # of one tensor there is one copy
 
 
 def test_networkx_gets_nodes_and_edges():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
+import attrs
 import torch
 
 from interpreters.batches.batch import Batch, Group, Scores
@@ -21,7 +22,6 @@ from poutine import (
     Fleet,
     Message,
     Param,
-    PlateEntry,
     Sealed,
 )
 
@@ -138,7 +138,7 @@ class Batching:
         )
 
     def _numbered(self, i: int, entry: EnterPlate) -> Message:
-        return entry.evolve(value=PlateEntry(next(self._entries[i, entry.name]), entry.value.around))
+        return entry.evolve(value=attrs.evolve(entry.value, counter=next(self._entries[i, entry.name])))
 
     def _finish(self, group: Group, request: Any, sealed: bool) -> None:
         """Scores and notes a group, if it is not hidden."""

@@ -82,7 +82,7 @@ class Collector:
 
     def answers(self, params: ParamStore | None) -> Runtime:
         """What answers the messages of a run whose samples are all to be summed out."""
-        answers = Runtime(params=params)
+        answers = Runtime(params=params, wide=True)
         answers[Sample] = self._sample
         answers[Observe] = self._observe
         answers[Deterministic] = _as_it_is

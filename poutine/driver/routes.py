@@ -47,14 +47,17 @@ class Step:
 
     ``base`` is that of the poutine's scope, and ``outside`` where its own messages begin.
 
+    ``acts``: whether ``down`` is for the program, too, and not only for poutines further in.
+
     ``quiet``: from here outwards nobody acts on the way up, and at most one, ``pending``, on the way down. That is the way
     of most messages (nobody, or one trace), and ``drive`` takes it without a detour.
     """
 
-    __slots__ = ("around", "base", "down", "outer", "outside", "pending", "quiet", "up")
+    __slots__ = ("acts", "around", "base", "down", "outer", "outside", "pending", "quiet", "up")
 
     def __init__(self, rule: Rule, base: int, outside: Scope, outer: Step | None) -> None:
-        self.up, self.down, self.around = rule.up, rule.down, rule.around
+        self.up, self.down, self.around = rule.up, rule.down or rule.undo, rule.around
+        self.acts: bool = rule.undo is None
         self.base = base
         self.outside = outside
         self.outer: Step | None = outer

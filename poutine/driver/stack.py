@@ -66,7 +66,7 @@ class Run:
                     self._push(started(step.around(message), step.around), step.outside, step.base)
                     frame.pending = pending
                     return None
-                if step.down is not None:
+                if step.down is not None and (step.acts or pending is not None or frame.owner is not None):
                     pending = (step.down, step.base, pending)
                 if step.up is not None:
                     message = step.up(message)

@@ -66,4 +66,4 @@ class BlockPoutine(Poutine):
         def unseal(site: Message) -> Message:
             return site.message if isinstance(site, Sealed) else site
 
-        return {Site: Rule(up=seal, down=unseal)}
+        return {Site: Rule(up=seal, undo=unseal)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import torch
 
-from poutine.expansion import Shapes, expanded_shape
-from poutine.messages import Choice, CondIndepStackFrame, Message, is_distribution
+from poutine.expansion import Shapes, check_value, expanded_shape
+from poutine.messages import Choice, CondIndepStackFrame, EnterPlate, Message, is_distribution
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -22,14 +23,21 @@ class BroadcastPoutine(Poutine):
     In ``poutine.laws``: H4, I.neutral, I.idempotent, B.isolates, D.keeps, D.draws; C.scale, C.mask, C.condition, C.substitute,
     C.block, C.trace, C.replay, C.do, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     Raises ``PlateError``, with a table of the sites of this entry so far, if a batch shape, or the shape of a value that is
-    given, has another size than the plate in its dimension.
+    given, has another size than the plate in its dimension, or a value has batch dimensions to the left of all plates that are
+    neither its distribution's nor a runtime's (``PlateEntry.wide``).
     """
 
     def rules(self) -> Rules:
         table: Shapes = []
+        wide = False
+
+        def enter(entry: EnterPlate) -> Message:
+            nonlocal wide
+            wide = entry.value.wide
+            return entry
 
         def expand(site: Choice) -> Message:
-            frames = tuple(frame for frame in site.cond_indep_stack if frame.dim is not None and frame.size is not None)
+            frames = _sized(site)
             if not frames or site.infer.get("is_subsample"):
                 return site
             if site.is_deferred and not isinstance(site.fn, type):
@@ -40,7 +48,19 @@ class BroadcastPoutine(Poutine):
             shape = expanded_shape(site, dist, frames, table)
             return site if shape == dist.batch_shape else site.evolve(fn=dist.expand(shape), args=(), kwargs={})
 
-        return {Choice: Rule(up=expand)}
+        def fit(site: Choice) -> Message:
+            if isinstance(site.value, torch.Tensor) and (is_distribution(site.fn) or isinstance(site.fn, type)):
+                dist: Any = site.dist  # a callable's checks its own, when it is made
+                if getattr(dist, "batch_shape", None) is not None and not site.infer.get("is_subsample"):
+                    check_value(site, dist, _sized(site), table, wide)
+            return site
+
+        return {Choice: Rule(up=expand, down=fit), EnterPlate: Rule(down=enter)}
+
+
+def _sized(site: Choice) -> tuple[CondIndepStackFrame, ...]:
+    """The frames of the vectorised plates around a site that have a size."""
+    return tuple(frame for frame in site.cond_indep_stack if frame.dim is not None and frame.size is not None)
 
 
 @attrs.frozen(repr=False)

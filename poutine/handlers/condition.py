@@ -30,5 +30,5 @@ class ConditionPoutine(ValueMap):
         if isinstance(site, Sample):
             return site.observed(value)
         if isinstance(site, Observe) and site.conditioned:
-            return site.evolve(value=value)
+            return site.replaced("value", value)
         raise AlreadyObserved(site.name, f"it cannot be conditioned on {value!r}: the model observes it already; uncondition first")

@@ -35,4 +35,4 @@ class DoPoutine(ValueMap):
         return Rule(down=act)
 
     def give(self, site: Choice, value: Any) -> Message:
-        return site.evolve(value=value)
+        return site.replaced("value", value)

@@ -50,7 +50,7 @@ class IndepPoutine(Poutine):
 
         def mark(message: Any) -> Message:
             inside: tuple[CondIndepStackFrame, ...] = message.cond_indep_stack
-            return message.evolve(cond_indep_stack=alone + inside if inside else alone)  # type: ignore[no-any-return]  # a Site, EnterPlate or EnterMarkov
+            return message.replaced("cond_indep_stack", alone + inside if inside else alone)  # type: ignore[no-any-return]  # a Site, EnterPlate or EnterMarkov
 
         rule = Rule(up=mark)
         return (yield Handling(program, {Site: rule, EnterPlate: rule, EnterMarkov: rule}))

@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from poutine.messages import Message, Site
+from poutine.named import check_used
 from poutine.poutine import Poutine
-from poutine.program import Rule, Rules
+from poutine.program import Coroutine, Handling, Program, Rule
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -24,15 +25,27 @@ class InferConfigPoutine(Poutine):
     **Laws**: ``infer_config({})`` is the identity; values and log densities stay as they are; the outer one wins a key.
     In ``poutine.laws``: H4, I.neutral, I.idempotent, I.infer_config, B.isolates, D.keeps, D.draws; C.scale, C.mask,
     C.condition, C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.seed, C.escape, C.indep, C.broadcast.
+    Raises ``UnusedNames`` at the end of a run that never reached a name of a mapping (``strict=False`` allows it).
     """
 
     config: Mapping[str, Mapping[str, Any]] | Callable[[Site], Mapping[str, Any]]
+    strict: bool = True
 
-    def rules(self) -> Rules:
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         config = self.config
+        added_to = config if callable(config) else _named(config)
+        seen: dict[str, None] = {}
 
         def merge(site: Site) -> Message:
-            added = config(site) if callable(config) else config.get(site.name)
-            return site.evolve(infer={**site.infer, **added} if site.infer else added) if added else site
+            seen[site.name] = None
+            added, infer = added_to(site), site.infer
+            return site.replaced("infer", {**infer, **added} if infer else added) if added else site
 
-        return {Site: Rule(up=merge)}
+        result = yield Handling(program, {Site: Rule(up=merge)})
+        if self.strict and not callable(config):
+            check_used(self, config, seen)
+        return result
+
+
+def _named(config: Mapping[str, Mapping[str, Any]]) -> Callable[[Site], Mapping[str, Any] | None]:
+    return lambda site: config.get(site.name)

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+from torch.distributions import Distribution, constraints
 
-from poutine.messages import Message, Param, Sample
+from poutine.bounds import surely_leaves
+from poutine.errors import ParamError
+from poutine.messages import Choice, Deterministic, Message, Param, Sealed
+from poutine.named import check_used
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Rule, Rules
+from poutine.program import Coroutine, Handling, Program, Rule
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -27,25 +31,68 @@ class LiftPoutine(Poutine):
     two wins; condition outside sees the lifted sites, inside it cannot.
     In ``poutine.laws``: I.neutral, I.idempotent, I.lift, B.isolates, C.lifted-names, D.lift; C.scale, C.mask, C.substitute,
     C.trace, C.uncondition, C.infer_config, C.indep.
+    Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint, or a value has not
+    the shape of ``init``; ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
     prior: Any
+    strict: bool = True
 
-    def rules(self) -> Rules:
-        lifted: dict[str, Message] = {}
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        prior = self.prior
+        prior_of: Callable[[str], Any] = prior.get if isinstance(prior, Mapping) else lambda name: prior
+        read: dict[str, Any] = {}  # each param, and in its place, when that is there, the sample that it has become
 
-        def lift(param: Param) -> Coroutine[Any]:
-            prior = self._prior_of(param.name)
+        def lift(param: Param) -> Message:
+            known = read.setdefault(param.name, param)
+            if isinstance(known, Choice):  # read again, which is no site of its own
+                return Sealed(Deterministic(known.name, known.value))
+            prior = prior_of(param.name)
             if prior is None:
-                return (yield param)
-            if param.name not in lifted:
-                sample = Sample(param.name, prior, infer=param.infer)
-                lifted[param.name] = yield sample.evolve(
-                    value=param.value, scale=param.scale, mask=param.mask, cond_indep_stack=param.cond_indep_stack
-                )
-            return lifted[param.name]
+                return param
+            if param.constraint is not constraints.real:
+                _check_support(param, prior)
+            return param.lifted(prior)
 
-        return {Param: Rule(around=lift)}
+        def remember(site: Message) -> Message:
+            if isinstance(site, Choice):
+                expected = getattr(read[site.name].init, "shape", None)
+                if expected is not None and getattr(site.value, "shape", ()) != expected:
+                    _check_shape(site, expected)
+                read[site.name] = site
+                return site
+            return read[site.message.name] if isinstance(site, Sealed) else site
 
-    def _prior_of(self, name: str) -> Callable[..., Any] | Any:
-        return self.prior.get(name) if isinstance(self.prior, Mapping) else self.prior
+        rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
+        if not self.strict or not isinstance(prior, Mapping):
+            return (yield Handling(program, rules))
+        sampled: set[str] = set()
+
+        def note(site: Choice) -> Message:
+            if site.name in prior:
+                sampled.add(site.name)  # a lift further in was there before
+            return site
+
+        result = yield Handling(program, {**rules, Choice: Rule(up=note)})
+        check_used(self, prior.keys() - sampled, read, "param")
+        return result
+
+
+def _check_support(param: Param, prior: Any) -> None:
+    support = getattr(prior, "support", None) if isinstance(prior, Distribution) else None
+    if support is not None and surely_leaves(support, param.constraint):
+        raise ParamError(
+            param.name,
+            f"its prior {prior!r} has support {support!r}, which does not satisfy its constraint {param.constraint!r}; "
+            "lift it with a distribution that does",
+        )
+
+
+def _check_shape(site: Choice, expected: tuple[int, ...]) -> None:
+    given = tuple(getattr(site.value, "shape", ()))
+    if given[max(0, len(given) - len(expected)) :] != tuple(expected):  # there may be plates to the left
+        raise ParamError(
+            site.name,
+            f"its initial value has shape {tuple(expected)}, and the value of its prior {site.fn!r} has {tuple(given)}; expand the prior, "
+            "and wrap it in Independent if the parameter is one draw",
+        )

@@ -8,7 +8,7 @@ import attrs
 import numpy
 import torch
 
-from poutine.factoring import combined
+from poutine.factoring import misfit
 from poutine.messages import Choice, Message, Param, Site
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
@@ -43,7 +43,11 @@ class MaskPoutine(Poutine):
         mask = self.mask
 
         def narrow(site: Site) -> Message:
-            return site.evolve(mask=combined(site, "mask", site.mask, mask, _both))
+            inner = site.mask
+            try:
+                return site.replaced("mask", mask if inner is True else _both(inner, mask))
+            except RuntimeError as error:
+                raise misfit(site, "mask", inner, mask) from error
 
         rule = Rule(up=narrow)
         return {Choice: rule, Param: rule}

@@ -71,7 +71,7 @@ class ReplayPoutine(Poutine):
             source = sources.get(site.name)
             if source in indices:
                 _check_size(site, nodes[source])
-            return site if source is None else site.evolve(value=nodes[source].value)
+            return site if source is None else site.replaced("value", nodes[source].value)
 
         def stand(site: Observe) -> Message:
             if self.sites is not None and site.name in self.sites and not site.conditioned:

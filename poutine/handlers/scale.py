@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from math import inf
 from numbers import Real
-from operator import mul
 from typing import Any
 
 import attrs
 import numpy
 import torch
 
-from poutine.factoring import combined
+from poutine.factoring import misfit
 from poutine.messages import Choice, Message, Param, Site
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
@@ -47,7 +46,10 @@ class ScalePoutine(Poutine):
         factor = self.scale
 
         def multiply(site: Site) -> Message:
-            return site.evolve(scale=combined(site, "scale", site.scale, factor, mul))
+            try:
+                return site.replaced("scale", site.scale * factor)
+            except RuntimeError as error:
+                raise misfit(site, "scale", site.scale, factor) from error
 
         rule = Rule(up=multiply)
         return {Choice: rule, Param: rule}

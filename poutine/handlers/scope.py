@@ -32,9 +32,9 @@ class ScopePoutine(Poutine):
         prefix = f"{self.prefix}/"
 
         def enter(site: Site) -> Message:
-            return site.renamed(prefix + site.name)
+            return site.replaced("name", prefix + site.name)
 
         def leave(site: Message) -> Message:
-            return site.renamed(site.name.removeprefix(prefix))
+            return site.replaced("name", site.name.removeprefix(prefix))
 
-        return {Site: Rule(up=enter, down=leave)} if self.prefix else {}
+        return {Site: Rule(up=enter, undo=leave)} if self.prefix else {}

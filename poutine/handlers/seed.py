@@ -36,7 +36,7 @@ class SeedPoutine(Poutine):
 
         def key(site: Choice) -> Choice:
             visits[site.name] += 1  # for an observation, too: observing one visit moves no other draw
-            return site if site.key is not None else site.evolve(key=(self.seed, site.name, visits[site.name]))
+            return site if site.key is not None else site.replaced("key", (self.seed, site.name, visits[site.name]))
 
         def begin(param: Param) -> Param:
             return param if param.key is not None else param.evolve(key=(self.seed, param.name, 0))

@@ -27,4 +27,4 @@ class SubstitutePoutine(ValueMap):
     def give(self, site: Site, value: Any) -> Message:
         if isinstance(site, Observe) and not site.conditioned:
             raise AlreadyObserved(site.name, f"it cannot be substituted with {value!r}: the model observes it; uncondition first")
-        return site.evolve(value=value)
+        return site.replaced("value", value)

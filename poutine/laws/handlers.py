@@ -107,14 +107,14 @@ def _indep(program: Callable[..., Any]) -> Options:
 
 def _infer_config(program: Callable[..., Any]) -> Options:
     steps = st.sampled_from(({"step": 0.5}, {"step": 0.25}, {"kernel": "hmc"}))
-    return st.builds(lambda names, step: {"config": dict.fromkeys(names, step)}, _names(program), steps)
+    return st.builds(lambda names, step: {"config": dict.fromkeys(names, step), "strict": False}, _names(program), steps)
 
 
 def _lift(program: Callable[..., Any]) -> Options:
     priors = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
     params = tuple(Names.of(trace_of(program)).params)
     names = st.lists(st.sampled_from((*params, ELSEWHERE)), unique=True, min_size=min(len(params), 1), max_size=3)
-    some = st.builds(lambda lifted, prior: {"prior": dict.fromkeys(lifted, prior)}, names, priors)
+    some = st.builds(lambda lifted, prior: {"prior": dict.fromkeys(lifted, prior), "strict": False}, names, priors)
     return some | priors.map(lambda prior: {"prior": prior})
 
 

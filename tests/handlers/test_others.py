@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from torch.distributions import Independent, Normal, constraints
+from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, constraints
 
 from poutine import (
     AlreadyObserved,
@@ -17,11 +17,13 @@ from poutine import (
     NonlocalExit,
     Observe,
     Param,
+    ParamError,
     PlateError,
     Program,
     Sample,
     ScalePoutine,
     TracePoutine,
+    UnusedNames,
     block,
     chain,
     condition,
@@ -243,7 +245,71 @@ def test_substitute_decides_what_lift_makes_of_it():
     assert (t["w"].type, t["w"].value) == ("sample", 3.0)
 
 
+@pytest.mark.parametrize(("param", "prior", "problem"), [
+    (Param("w", torch.ones(3), constraint=constraints.positive), D, r"site 'w'.*Normal.*support Real\(\).*constraint GreaterThan"),
+    (Param("w", torch.tensor(0.5), constraint=constraints.unit_interval), HalfNormal(1.0), "which does not satisfy its constraint Interval"),
+    (Param("w", torch.ones(2) / 2, constraint=constraints.simplex), PRIOR, "which does not satisfy its constraint Simplex"),
+    (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and the value of its prior Normal.* has \(\)"),
+    (Param("w", ONE), PRIOR, None),
+    (Param("w", 0.5, constraint=constraints.positive), LogNormal(0.0, 1.0), None),
+    (Param("w", torch.ones(2) / 2, constraint=constraints.simplex), Dirichlet(torch.ones(2)), None),
+])  # fmt: skip
+def test_a_prior_whose_support_or_shape_does_not_fit_the_param_is_refused(param, prior, problem):
+    def one():
+        return (yield param)
+
+    program = lift(one, prior={"w": prior})
+    if problem is None:
+        assert run(program()).shape == prior.batch_shape + prior.event_shape
+    else:
+        with pytest.raises(ParamError, match=problem):
+            run(program())
+
+
+def test_names_that_no_param_has_are_listed_at_the_end():
+    with pytest.raises(UnusedNames, match=r"LiftPoutine names what the program never reached as a param: typo; it reached: w, b\."):
+        run(lift(network, prior={"w": PRIOR, "typo": D})())
+    run(lift(network, prior={"typo": D}, strict=False)())
+
+
+def test_a_second_read_of_a_lifted_param_is_no_site():
+    seen = []
+
+    def spying():
+        return (yield from escape(lift(network, prior={"w": PRIOR}), escape_fn=lambda site: seen.append(site.name))())
+
+    run(spying)
+    assert seen == ["w"]
+
+
 # scope and infer_config
+
+
+def test_infer_config_lists_names_that_no_site_has():
+    with pytest.raises(UnusedNames, match=r"InferConfigPoutine names what the program never reached as a site: typo; it reached: x, y"):
+        run(infer_config(model, config={"x": {"a": 1}, "typo": {"a": 1}})())
+    run(infer_config(model, config={"typo": {"a": 1}}, strict=False)())
+    run(infer_config(model, config=lambda site: {})())
+
+
+def test_what_scope_does_to_a_name_is_undone_only_for_those_who_look():
+    asked = []
+
+    class Noting(str):
+        def removeprefix(self, prefix):
+            asked.append(str(self))
+            return str(self).removeprefix(prefix)
+
+        def __radd__(self, prefix):
+            return Noting(prefix + str(self))
+
+    def named():
+        yield Sample(Noting("x"), D)
+
+    run(scope(named, prefix="a")())
+    assert asked == []
+    assert "x" in run(scope(trace(named).traced, prefix="a")())
+    assert asked == ["a/x"]
 
 
 def test_scope_renames_outside_and_not_inside():

@@ -94,7 +94,7 @@ def test_names_that_no_site_has_are_listed_at_the_end(alias):
 
 def test_condition_and_do_do_not_reach_parameters():
     for alias in (condition, do):
-        with pytest.raises(UnusedNames, match=r"w \(param\); it reached: x, y"):
+        with pytest.raises(UnusedNames, match=r"as a sample or an observation: w; it reached: x, y"):
             run(alias(model, data={"w": ONE})())
 
 

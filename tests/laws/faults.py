@@ -405,10 +405,14 @@ class LosesFrames(LiftPoutine):
 class LiftsAgain(LiftPoutine):
     """Lifts what an inner lift has lifted: the outer prior wins."""
 
-    def rules(self) -> Rules:
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         priors = self.prior if isinstance(self.prior, Mapping) else {}
         relift = Rule(up=lambda site: site.evolve(fn=priors[site.name], args=(), kwargs={}) if site.name in priors else site)
-        return {**super().rules(), Sample: relift}
+        return (yield from super().coroutine(Program(_under, program, {Sample: relift})))
+
+
+def _under(program: Program[Any], rules: Rules) -> Coroutine[Any]:
+    return (yield Handling(program, rules))
 
 
 class InnerWins(SubstitutePoutine):

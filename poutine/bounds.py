@@ -1,0 +1,42 @@
+"""Whether a distribution's support lies inside of a parameter's constraint, as far as their bounds tell."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, Final
+
+from torch.distributions import constraints
+
+_REAL: Final = type(constraints.real)
+_BOUNDED: Final = (
+    constraints.greater_than,
+    constraints.greater_than_eq,
+    constraints.less_than,
+    constraints.interval,
+    constraints.half_open_interval,
+)
+
+
+def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:
+    """True if ``support`` has values that ``constraint`` does not allow; False if it has none, or bounds do not tell.
+
+    Bounds that are tensors do not.
+    """
+    outer, inner = _bounds(support), _bounds(constraint)
+    if outer is None:
+        return False
+    if inner is None:
+        return constraint.event_dim > 0  # numbers that know nothing of one another make no simplex and no triangle
+    return outer[0] < inner[0] or outer[1] > inner[1]
+
+
+def _bounds(constraint: Any) -> tuple[float, float] | None:
+    """Of a constraint on single numbers."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    if isinstance(constraint, _REAL):
+        return -inf, inf
+    if not isinstance(constraint, _BOUNDED):
+        return None
+    found: Any = getattr(constraint, "lower_bound", -inf), getattr(constraint, "upper_bound", inf)
+    return found if all(isinstance(bound, (int, float)) for bound in found) else None
