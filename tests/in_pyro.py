@@ -16,6 +16,7 @@ import pyro
 import pyro.contrib.autoname
 import pyro.distributions
 import torch
+from pyro.poutine.messenger import Messenger
 from torch.distributions import Distribution, HalfCauchy, Independent, Poisson, Transform, TransformedDistribution, Uniform, constraints
 
 from poutine import (
@@ -28,6 +29,7 @@ from poutine import (
     InferConfigPoutine,
     Keyed,
     LiftPoutine,
+    MarkovPoutine,
     MaskPoutine,
     Observe,
     Param,
@@ -70,16 +72,19 @@ class NotInPyro(Exception):
 class InPyro:
     """``fn``, a generator function or a poutine, as a Pyro model.
 
-    seed, prefix:  what the key of a draw in ``fn`` begins with: the seed around it, and the scopes between that seed and it.
+    seed, prefix, suffix:  of the key of a draw in ``fn``: the seed around it, the scopes between that seed and it, and the steps.
     """
 
     fn: Fn
     seed: int = 0
     prefix: str = ""
+    suffix: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self.fn, PlatePoutine):
             return self._plate(self.fn, *args, **kwargs)
+        if isinstance(self.fn, MarkovPoutine):
+            return self._markov(self.fn, *args, **kwargs)
         if isinstance(self.fn, Poutine):
             return HANDLERS[type(self.fn)](self.fn, self._inside(self.fn))(*args, **kwargs)
         started = self.fn(*args, **kwargs)
@@ -87,9 +92,9 @@ class InPyro:
 
     def _inside(self, handler: Poutine) -> InPyro:
         if isinstance(handler, SeedPoutine):
-            return InPyro(handler.fn, handler.seed, "")
+            return InPyro(handler.fn, handler.seed)
         if isinstance(handler, ScopePoutine) and handler.prefix:
-            return InPyro(handler.fn, self.seed, f"{self.prefix}{handler.prefix}/")
+            return attrs.evolve(self, fn=handler.fn, prefix=f"{self.prefix}{handler.prefix}/")
         return attrs.evolve(self, fn=handler.fn)
 
     def _run(self, generator: Generator[Any, Any, Any]) -> Any:
@@ -124,8 +129,26 @@ class InPyro:
         with entered as index:
             return body(slice(None) if index is None else index, *args, **kwargs)
 
+    def _markov(self, markov: MarkovPoutine, state: Any, *args: Any, **kwargs: Any) -> Any:
+        for t in pyro.markov(range(markov.size)):
+            step = attrs.evolve(self, fn=markov.fn, suffix=f"_{t}{self.suffix}")
+            with Numbered(f"_{t}"):
+                state = step(t, state, *args, **kwargs)
+        return state
+
     def _keyed(self, name: str) -> Keyed:
-        return Keyed((self.seed, self.prefix + name, 1))
+        return Keyed((self.seed, f"{self.prefix}{name}{self.suffix}", 1))
+
+
+class Numbered(Messenger):  # type: ignore[misc]  # Pyro has no types
+    """Puts a step's number behind names, which Pyro's users do by hand."""
+
+    def __init__(self, suffix: str) -> None:
+        super().__init__()
+        self.suffix = suffix
+
+    def _pyro_sample(self, message: Any) -> None:
+        message["name"] += self.suffix
 
 
 # The primitives

@@ -22,7 +22,7 @@ def distributions(finite: bool | None = None) -> st.SearchStrategy[Distribution]
 
 def terms() -> st.SearchStrategy[Dist]:
     """The same as expressions, which print as they are written and can be compared."""
-    return st.sampled_from(FAMILIES).flatmap(lambda family: family.terms()).flatmap(_expanded)
+    return st.sampled_from(FAMILIES).flatmap(lambda family: family.terms).flatmap(_expanded)
 
 
 def _expanded(term: Dist) -> st.SearchStrategy[Dist]:

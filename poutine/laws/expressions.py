@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -111,19 +112,22 @@ class Op:
 
 @attrs.frozen(repr=False)
 class Dist:
-    """A distribution: ``Normal(x, 1.0)``, ``Independent(Normal(x, 1.0).expand([3]), 1)``.
+    """A distribution: ``Normal(x, scale=1.0)``, ``Independent(Normal(x, 1.0).expand([3]), 1)``.
 
-    family:  the name of a class in ``torch.distributions``.
-    shape:   what it is expanded to, if anything. event: how many of those dimensions belong to one draw.
+    family:    the name of a class in ``torch.distributions``.
+    shape:     what it is expanded to, if anything. event: how many of those dimensions belong to one draw.
+    keywords:  how many of its arguments, the last ones, are passed by their names.
     """
 
     family: str
     args: tuple[Expression, ...]
     shape: tuple[int, ...] | None = None
     event: int = 0
+    keywords: int = 0
 
     def value(self, env: Env) -> Any:
-        built = self.cls(*self.arguments(env))
+        args, kwargs = self.arguments(env)
+        built = self.cls(*args, **kwargs)
         built = built if self.shape is None else built.expand(self.shape)
         return distributions.Independent(built, self.event) if self.event else built
 
@@ -131,12 +135,26 @@ class Dist:
     def cls(self) -> Any:
         return getattr(distributions, self.family)
 
-    def arguments(self, env: Env) -> tuple[Any, ...]:
-        return tuple(arg.value(env) for arg in self.args)
+    def arguments(self, env: Env) -> tuple[list[Any], dict[str, Any]]:
+        """Those that are passed by position, and by name."""
+        values = [arg.value(env) for arg in self.args]
+        first = len(values) - self.keywords
+        return values[:first], dict(zip(self._names(), values[first:], strict=True))
+
+    def written(self) -> list[str]:
+        """The arguments as they are written."""
+        args = [*map(str, self.args)]
+        first = len(args) - self.keywords
+        return [*args[:first], *(f"{name}={arg}" for name, arg in zip(self._names(), args[first:], strict=True))]
+
+    def _names(self) -> list[str]:
+        if not self.keywords:
+            return []
+        return list(inspect.signature(self.cls).parameters)[len(self.args) - self.keywords : len(self.args)]
 
     def __str__(self) -> str:
         expand = "" if self.shape is None else f".expand({list(self.shape)})"
-        source = f"{self.family}({', '.join(map(str, self.args))}){expand}"
+        source = f"{self.family}({', '.join(self.written())}){expand}"
         return f"Independent({source}, {self.event})" if self.event else source
 
     __repr__ = __str__

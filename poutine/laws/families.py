@@ -19,39 +19,49 @@ CONCENTRATIONS: Final = st.sampled_from(((1.0, 1.0), (2.0, 0.5), (1.0, 2.0, 4.0)
 MATRICES: Final = st.sampled_from((((1.0, 0.0), (0.0, 1.0)), ((2.0, 0.5), (0.5, 1.0))))
 
 
+# How a number of a model becomes an argument of each of these kinds.
+DEPENDENT: Final = (("tanh", REALS), ("positive", POSITIVES), ("sigmoid", UNITS))
+
+Args = tuple[st.SearchStrategy[Any], ...]
+
+
 @attrs.frozen
 class Family:
     """One class of ``torch.distributions``: strategies of its arguments and, for those that models observe, of values in its support.
 
     name:   of the class. args: strategies of numbers, nested tuples (tensors) or expressions.
-    seen:   a strategy of values, where the support does not depend on the arguments.
+    seen:   a strategy of values; where they are vectors, of those of every length that the arguments may have.
     event:  the rank of one draw. discrete: whether its values count something.
     """
 
     name: str
-    args: tuple[st.SearchStrategy[Any], ...]
+    args: Args
     seen: st.SearchStrategy[Any] | None = None
     event: int = 0
     discrete: bool = False
+    terms: st.SearchStrategy[Dist] = attrs.field(init=False, eq=False, repr=False)  # its distributions as expressions
+    operations: tuple[str | None, ...] = attrs.field(init=False, eq=False, repr=False)
 
-    def terms(self, location: st.SearchStrategy[Expression] | None = None) -> st.SearchStrategy[Dist]:
-        """Its distributions as expressions; ``location``, where given, stands for its first argument."""
-        args = [arg.map(_as_expression) for arg in self.args]
-        if location is not None and args:
-            args[0] = location
-        return st.tuples(*args).map(lambda drawn: Dist(self.name, drawn))
+    @terms.default
+    def _terms(self) -> st.SearchStrategy[Dist]:
+        return st.tuples(*self.args).map(lambda drawn: Dist(self.name, tuple(map(_as_expression, drawn))))
 
-    def values(self) -> st.SearchStrategy[Expression]:
-        """Values in its support, as expressions."""
-        assert self.seen is not None
-        return self.seen.map(lambda number: Const(number) if isinstance(number, tuple) else Scalar(number))
+    @operations.default
+    def _operations(self) -> tuple[str | None, ...]:
+        """For each argument, the operation that makes it of any real number, if there is one."""
+        return tuple(next((name for name, kind in DEPENDENT if kind is arg), None) for arg in self.args)
 
 
 def _as_expression(thing: Any) -> Expression:
     return Const(thing) if isinstance(thing, (int, float, tuple)) else thing
 
 
-def _fixed(*args: Any) -> tuple[st.SearchStrategy[Any], ...]:
+def as_value(thing: Any) -> Expression:
+    """A tensor of a number or of nested tuples of numbers."""
+    return Const(thing) if isinstance(thing, tuple) else Scalar(thing)
+
+
+def _fixed(*args: Any) -> Args:
     return tuple(st.just(arg) for arg in args)
 
 
@@ -86,9 +96,9 @@ CONTINUOUS: Final = (
 )
 
 SHAPED: Final = (
-    Family("Dirichlet", (CONCENTRATIONS,), None, event=1),
+    Family("Dirichlet", (CONCENTRATIONS,), SIMPLICES, event=1),
     Family("MultivariateNormal", (VECTORS, MATRICES), VECTORS, event=1),
-    Family("OneHotCategorical", (SIMPLICES,), None, event=1),
+    Family("OneHotCategorical", (SIMPLICES,), st.sampled_from(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0, 1.0))), event=1),
 )
 
 # The rest of torch.distributions: what a runtime has to draw from, and what models need less often.
@@ -118,5 +128,6 @@ RARE: Final = (
     Family("Wishart", (st.sampled_from((4.0, 6.0)), MATRICES), event=2),
 )
 
+COUNTING: Final = tuple(family for family in (*INFINITE, *FINITE) if family.name in ("Poisson", "Binomial", "Categorical"))
 MODELLING: Final = LOCATED + FINITE + INFINITE + CONTINUOUS + SHAPED
 FAMILIES: Final = MODELLING + RARE

@@ -6,12 +6,13 @@ from typing import Any, Final
 
 import attrs
 
-from poutine.laws.statements import Closure, Function
+from poutine.laws.functions import Closure, Function
 from poutine.program import Coroutine
 
 HEADER: Final = """\
 import torch
 from torch.distributions import *
+from torch.distributions import constraints
 
 from poutine import *
 from poutine.laws import Ask

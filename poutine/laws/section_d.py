@@ -157,7 +157,7 @@ def factors(case: Case) -> None:
 def plates(case: Case) -> None:
     family, size = case.draw(st.sampled_from(LOCATED)), case.draw(st.integers(1, 4))
     few, seed = case.draw(st.none() | st.integers(1, size)), case.seed()
-    location, width = case.draw(family.terms()).args
+    location, width = case.draw(family.terms).args
     assert isinstance(location, Const) and isinstance(width, Const)
     cls = getattr(torch.distributions, family.name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import combinations
 from typing import Any, Final
 
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from poutine.equality import same
 from poutine.errors import DuplicateSite
 from poutine.handlers.trace import TracePoutine
+from poutine.laws.branching import apart, branching
 from poutine.laws.handlers import link
 from poutine.laws.law import Case, Law, law
 from poutine.laws.outcome import Failure, Outcome, outcome
@@ -42,16 +44,14 @@ def provenance(case: Case) -> None:
             case.expect((name, child) in trace.edges, f"{child!r} depends on {name!r}, without an edge")
 
 
-@law("K.branches", "no dense edge joins two branches of one sequential plate", "dense traces")
+@law("K.branches", "each site is joined to all before it, but to those in other branches of a loop that both are in", "dense traces")
 def branches(case: Case) -> None:
-    trace = _dense(case.program(), case.seed())
-    for parent, child in trace.edges:
-        entries = [
-            {frame.name: frame.counter for frame in trace[end].cond_indep_stack if frame.loop is not None and not frame.vectorized}
-            for end in (parent, child)
-        ]
-        apart = [name for name, counter in entries[0].items() if entries[1].get(name, counter) != counter]
-        case.expect(not apart, f"the edge from {parent!r} to {child!r} joins two branches of {apart}")
+    program = case.draw(branching())
+    trace = _dense(program, case.seed())
+    places = trace["_RETURN"].value  # the program itself says where its sites are
+    expected = {(parent, child) for parent, child in combinations(places, 2) if not apart(places[parent], places[child])}
+    wrong = expected ^ set(trace.edges)
+    case.expect(not wrong, f"of the edges from parent to child, {sorted(wrong)} are missing or too many; the sites are in {places}", repr(program))
 
 
 @law("K.copy", "editing a copy never changes the original", "traces", put_to=("trace",))
