@@ -110,7 +110,8 @@ class InPyro:
     def _answer(self, yielded: Any) -> Any:
         if isinstance(yielded, Program):
             return self._program(yielded)
-        with self._keyed(yielded.name):
+        numbered = attrs.evolve(self, suffix="") if isinstance(yielded, Param) else self  # a param is one for all steps
+        with numbered._keyed(yielded.name):
             return PRIMITIVES[type(yielded)](yielded)
 
     def _program(self, program: Program[Any]) -> Any:
