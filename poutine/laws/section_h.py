@@ -105,7 +105,7 @@ def unknown_messages(case: Case) -> None:
 
 @law("H6", "a program that is dropped is closed, and its finally runs once", "any handler", put_to=ANY)
 def closing(case: Case) -> None:
-    program, steps = case.program(), case.draw(STEPS)
+    program, steps = case.program(cleanup=False), case.draw(STEPS)
     watched = Watched(program)
     handler = case.handler(program)
     stepper = Stepper(handler(watched))

@@ -51,7 +51,9 @@ def branches(case: Case) -> None:
     places = trace["_RETURN"].value  # the program itself says where its sites are
     expected = {(parent, child) for parent, child in combinations(places, 2) if not apart(places[parent], places[child])}
     wrong = expected ^ set(trace.edges)
-    case.expect(not wrong, f"of the edges from parent to child, {sorted(wrong)} are missing or too many; the sites are in {places}", repr(program))
+    case.expect(
+        not wrong, f"of the edges from parent to child, {sorted(wrong)} are missing or too many; the sites are in {places}", repr(program)
+    )
 
 
 @law("K.copy", "editing a copy never changes the original", "traces", put_to=("trace",))

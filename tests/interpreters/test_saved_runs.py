@@ -99,7 +99,7 @@ def test_saved_and_resumed_in_a_new_process_is_uninterrupted_bit_for_bit(folder:
 
 
 @pytest.mark.slow
-@given(programs(), st.integers(0, 3), st.integers(0, 20))
+@given(programs(cleanup=False), st.integers(0, 3), st.integers(0, 20))
 def test_resumed_is_run(tmp_path_factory, fn, seed, count):
     path = tmp_path_factory.mktemp("runs") / "run.step"
     point = begin(stepped(fn, seed).setup.program, seed, runtime=AskingRuntime).step(count)
