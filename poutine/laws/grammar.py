@@ -15,7 +15,7 @@ KINDS: Final[Kinds] = (
     *[(write_sites.sample, lambda allowed, scope, depth: True)] * 6,
     *[(write_sites.observe, lambda allowed, scope, depth: allowed.observations)] * 2,
     (write_sites.learn, lambda allowed, scope, depth: allowed.params),
-    (write_sites.read, lambda allowed, scope, depth: bool(scope.params)),
+    *[(write_sites.read, lambda allowed, scope, depth: bool(scope.params))] * 2,
     (write_sites.record, lambda allowed, scope, depth: True),
     (write_sites.weigh, lambda allowed, scope, depth: allowed.observations),
     (write_sites.ask, lambda allowed, scope, depth: allowed.asks),

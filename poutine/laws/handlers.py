@@ -9,12 +9,13 @@ from typing import Any, Final
 import attrs
 import torch
 from hypothesis import strategies as st
-from torch.distributions import Laplace, Normal
+from torch.distributions import Beta, Laplace, Normal, Uniform, constraints
 
 from poutine import aliases
 from poutine.handlers.lift import LiftPoutine
 from poutine.laws.links import Chain, Link
 from poutine.laws.traces import ELSEWHERE, Names, trace_of, traces, values
+from poutine.messages import Param
 from poutine.trace_graph import Trace
 
 Options = st.SearchStrategy[Mapping[str, Any]]
@@ -23,6 +24,8 @@ SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25)).
 MASKS: Final = st.booleans() | st.booleans().map(torch.tensor)
 PREFIXES: Final = st.sampled_from(("a", "b", ""))
 PLATES: Final = st.sampled_from(("outer", "other"))
+PRIORS: Final = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
+BOUNDED: Final = st.sampled_from((Uniform(0.0, 1.0), Beta(2.0, 2.0)))  # inside of every constraint that a random program has
 SEED_OPTIONS: Final = st.integers(0, 5)
 
 
@@ -111,15 +114,18 @@ def _infer_config(program: Callable[..., Any]) -> Options:
 
 
 def _lift(program: Callable[..., Any]) -> Options:
-    priors = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
-    params = tuple(Names.of(trace_of(program)).params)
+    """Priors for some params, each of which obeys its constraint; or one for all of them."""
+    params = {site.name: site.constraint for site in trace_of(program).nodes.values() if isinstance(site, Param)}
     names = st.lists(st.sampled_from((*params, ELSEWHERE)), unique=True, min_size=min(len(params), 1), max_size=3)
-    some = st.builds(lambda lifted, prior: {"prior": dict.fromkeys(lifted, prior), "strict": False}, names, priors)
-    return some | priors.map(lambda prior: {"prior": prior})
+
+    def some(lifted: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+        return st.fixed_dictionaries({n: PRIORS if params.get(n, constraints.real) is constraints.real else BOUNDED for n in lifted})
+
+    return names.flatmap(some).map(lambda prior: {"prior": prior, "strict": False}) | BOUNDED.map(lambda prior: {"prior": prior})
 
 
 def _replay(program: Callable[..., Any]) -> Options:
-    lifted = LiftPoutine(program, Normal(0.0, 1.0))
+    lifted = LiftPoutine(program, Uniform(0.0, 1.0))
     guides = st.one_of(traces(program, partial=True), traces(lifted, partial=True))
 
     def chosen(guide: Trace) -> Options:
