@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from poutine.laws import write_parts, write_sites
+import poutine.laws.write_parts as write_parts
+import poutine.laws.write_sites as write_sites
 from poutine.laws.writer import Kinds
 
 _DEEPEST: Final = 3
