@@ -38,6 +38,7 @@ class FactorGraph:
 
     names:  of the site that each factor is of.
     terms:  what else the constant is made of, by name of site.
+    rank:   how many batch dimensions the program has by itself.
     """
 
     constant: torch.Tensor
@@ -46,6 +47,7 @@ class FactorGraph:
     variables: tuple[Variable, ...]
     chains: tuple[Chain, ...]
     terms: dict[str, torch.Tensor]
+    rank: int
 
 
 def _as_it_is(site: Any) -> Any:
@@ -99,7 +101,7 @@ class Collector:
         constant = sum(self._terms.values(), start=torch.zeros(()))
         names, factors = tuple(name for name, _ in self._factors), tuple(factor for _, factor in self._factors)
         variables = tuple(self._variables.values())
-        return FactorGraph(constant, factors, names, variables, tuple(self._loops.chains), self._terms)
+        return FactorGraph(constant, factors, names, variables, tuple(self._loops.chains), self._terms, self._layout.rank)
 
     def enumerate(self, site: Sample) -> Message:
         """All values of an undecided site, along a dimension of its own. Raises ``NotFinite``, ``NotVectorizable``."""

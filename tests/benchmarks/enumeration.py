@@ -1,9 +1,9 @@
 """What the log evidence of a hidden Markov model, and its gradient, cost. Run: python -m tests.benchmarks.enumeration
 
 16 states, parameters of the transitions and locations, 50 and 500 steps, double precision, in one process. "tree scan" is the same
-computation written by hand in torch, without any program: log matrices are multiplied by halves. Each contestant builds its model anew from the
-parameters at every call, as a loop that trains one does; ours without the plain run that compares (``max_plate_nesting=1``). Pyro is
-without validation; NumPyro is compiled before, and is left out where it is not installed.
+computation written by hand in torch, without any program: log matrices are multiplied by halves. "recorded" is what a loop that trains a model
+calls, ``interpreters.evidence``; the other two of ours, and Pyro, run the program anew at every call, ours without the plain run that
+compares (``max_plate_nesting=1``). Pyro is without validation; NumPyro is compiled before, and is left out where it is not installed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.distributions as td
 
 from interpreters.elimination import eliminate
+from interpreters.evidence import evidence
 from poutine import Observe, Program, Sample, markov
 from tests.benchmarks.racing import race, setting
 
@@ -51,6 +52,17 @@ def ours(y: torch.Tensor, vectorized: bool = True) -> Contestant:
 
     def call() -> tuple[torch.Tensor, Any]:
         value = eliminate(Program(hidden_markov_model, logits, locations, y, vectorized), max_plate_nesting=1).log_evidence
+        return value, torch.autograd.grad(value, [logits, locations])
+
+    return call
+
+
+def recorded(y: torch.Tensor) -> Contestant:
+    logits, locations = parameters()
+    log_evidence = evidence(Program(hidden_markov_model, logits, locations, y, True))
+
+    def call() -> tuple[torch.Tensor, Any]:
+        value = log_evidence()
         return value, torch.autograd.grad(value, [logits, locations])
 
     return call
@@ -138,6 +150,7 @@ def numpyro_contestants(y: torch.Tensor) -> Iterator[tuple[str, Contestant]]:
 def contestants(steps: int) -> Iterator[tuple[str, Contestant]]:
     y = data(steps)
     yield "tree scan", tree_scan(y)
+    yield "markov, vectorized, recorded", recorded(y)
     yield "markov, vectorized", ours(y)
     yield "markov, step by step", ours(y, vectorized=False)
     yield from pyro_contestants(y)

@@ -1,0 +1,156 @@
+"""The recorded log evidence is the one that elimination gives, at other values, too, and so is its gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, Categorical, Normal, constraints
+
+from interpreters.elimination import eliminate
+from interpreters.errors import NotFinite, NotVectorizable, StructureChanged
+from interpreters.evidence import evidence
+from poutine import Observe, Param, ParamStore, Program, Sample, factor, markov, plate
+
+F64 = torch.float64
+
+
+def hidden_markov_model(logits, locations, y, vectorized=True):
+    @markov("time", len(y), vectorized=vectorized)
+    def step(t, x):
+        x = yield Sample("x", Categorical, logits=torch.zeros(len(locations), dtype=F64) if x is None else logits[x])
+        yield Observe("y", Normal, y[t], locations[x], 1.0)
+        return x
+
+    yield from step()
+
+
+def two_chains(logits, locations, y):
+    @markov("time", len(y), vectorized=True)
+    def step(t, state):
+        a, b = state
+        a, b = (yield Sample("a", Categorical(logits=logits[a, b]))), (yield Sample("b", Categorical(logits=logits[b, a])))
+        yield Observe("y", Normal(locations[a] + locations[b], 1.0), y[t])
+        return a, b
+
+    first = yield Sample("first", Categorical(logits=locations))
+    second = yield Sample("second", Categorical(logits=locations))
+    yield from step((first, second))
+
+
+def mixture(weights, locations, y):
+    @plate("data", len(y))
+    def point(i):
+        k = yield Sample("k", Categorical(logits=weights))
+        yield Observe("y", Normal(locations[k], 1.0), y[i])
+        return k
+
+    yield from point()
+    flip = yield Sample("flip", Bernoulli(torch.sigmoid(weights[0])))
+    yield factor("f", flip * locations.sum())
+
+
+def numbers(seed, *shapes):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, dtype=F64, generator=generator).requires_grad_() for shape in shapes]
+
+
+MODELS = pytest.mark.parametrize(
+    ("model", "shapes"),
+    [
+        (hidden_markov_model, ((3, 3), (3,), (7,))),
+        (lambda *of: hidden_markov_model(*of, vectorized=False), ((3, 3), (3,), (4,))),
+        (two_chains, ((2, 2, 2), (2,), (6,))),
+        (mixture, ((3,), (3,), (5,))),
+    ],
+    ids=["vectorized", "step by step", "two chains", "mixture"],
+)
+
+
+def value_and_grad(value, inputs):
+    return value, *torch.autograd.grad(value, inputs)
+
+
+@MODELS
+def test_at_other_values_it_is_what_elimination_gives(model, shapes):
+    recorded = evidence(Program(model, *numbers(0, *shapes)))
+    for seed in (0, 1, 2, 1):
+        inputs = numbers(seed, *shapes)
+        torch.testing.assert_close(
+            value_and_grad(recorded(*inputs), inputs),
+            value_and_grad(eliminate(Program(model, *inputs)).log_evidence, inputs),
+            rtol=1e-10,
+            atol=1e-10,
+        )
+
+
+@MODELS
+def test_tensors_that_change_in_place_are_read_anew(model, shapes):
+    inputs = numbers(0, *shapes)
+    recorded = evidence(Program(model, *inputs))
+    with torch.no_grad():
+        for tensor in inputs:
+            tensor.mul_(0.5)
+    torch.testing.assert_close(recorded(), eliminate(Program(model, *inputs)).log_evidence)
+
+
+def test_long_chains_and_what_is_impossible():
+    logits, locations, y = numbers(0, (4, 4), (4,), (300,))
+    with torch.no_grad():
+        logits[1] = torch.tensor([0.0, -torch.inf, -torch.inf, 0.0], dtype=F64)
+    recorded = evidence(Program(hidden_markov_model, logits, locations, y))
+    torch.testing.assert_close(
+        value_and_grad(recorded(), [locations]),
+        value_and_grad(eliminate(Program(hidden_markov_model, logits, locations, y, False), max_plate_nesting=1).log_evidence, [locations]),
+    )
+
+
+def test_parameters_learn():
+    y = torch.tensor([-2.0, -1.8, 2.1, 1.9, 2.0, -2.2], dtype=F64)
+
+    def model(y):
+        locations = yield Param("locations", torch.tensor([-0.5, 0.5], dtype=F64))
+        width = yield Param("width", torch.tensor(1.0, dtype=F64), constraint=constraints.positive)
+
+        @plate("data", len(y))
+        def point(i):
+            k = yield Sample("k", Categorical(logits=torch.zeros(2, dtype=F64)))
+            yield Observe("y", Normal(locations[k], width), y[i])
+
+        yield from point()
+
+    params = ParamStore()
+    recorded = evidence(Program(model, y), params)
+    optimizer = torch.optim.Adam(params.parameters(), lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        (-recorded()).backward()
+        optimizer.step()
+    assert recorded().item() == pytest.approx(eliminate(Program(model, y), params).log_evidence.item())
+    assert params["locations"].tolist() == pytest.approx([-2.0, 2.0], abs=0.05)
+    assert params["width"].item() < 0.3
+
+
+def test_other_shapes_are_refused():
+    recorded = evidence(Program(mixture, *numbers(0, (3,), (3,), (5,))))
+    with pytest.raises(StructureChanged, match=r"tensors of shapes \(3,\), \(3,\), \(5,\), got \(3,\), \(3,\), \(6,\)"):
+        recorded(*numbers(0, (3,), (3,), (6,)))
+    with pytest.raises(StructureChanged, match="record anew"):
+        recorded(*numbers(0, (3,), (3,)))
+
+
+def test_a_program_that_looks_at_a_value():
+    def model(w):
+        x = yield Sample("x", Bernoulli(0.3))
+        if w > 0:
+            yield Observe("y", Normal(w * x, 1.0), torch.tensor(1.0))
+
+    with pytest.raises(NotVectorizable, match="must not look at values of tensors .*; eliminate runs it each time"):
+        evidence(Program(model, torch.tensor(1.0)))
+
+
+def test_a_continuous_site():
+    def model():
+        yield Sample("x", Normal(0.0, 1.0))
+
+    with pytest.raises(NotFinite, match="site 'x'"):
+        evidence(model)
