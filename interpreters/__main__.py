@@ -6,42 +6,28 @@ line that tells what to put right; 3 for a result with a warning, where --strict
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Final
 
-from interpreters.command.infer import add_infer
-from interpreters.command.model_file import one_line
-from interpreters.command.step import add_step
-from interpreters.errors import InputError
+from interpreters.command.arguments import Misused, parser
+from interpreters.command.entries import entry
+
+_DISPATCH: Final = "interpreters.command.dispatch:dispatch"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line ``argv`` (without it, the process's own) and returns the exit code."""
     try:
-        options = _parser().parse_args(argv)
-        code: int = options.run(options)
-    except InputError as error:
-        print(f"poutine: error: {one_line(str(error))}", file=sys.stderr)
+        options = parser().parse_args(argv)
+        code: int = entry(_DISPATCH)(options)
+    except Misused as error:
+        print(f"poutine: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("poutine: interrupted", file=sys.stderr)
         return 130
     return code
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser("poutine", description="Probabilistic programs as Python generators.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_infer(commands)
-    add_step(commands)
-    return parser
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import poutine
+from interpreters.command.entries import entry
 
 ROOT = Path(__file__).parent.parent
 FILES = {path: ast.parse(path.read_text()) for package in ("poutine", "interpreters") for path in sorted((ROOT / package).rglob("*.py"))}
@@ -25,6 +27,8 @@ def own_imports(tree: ast.AST) -> set[str]:
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value.partition(":")[0] if ":" in node.value else "")  # an entry, which is an import of later
     return {name for name in found if name in MODULES}
 
 
@@ -51,6 +55,27 @@ def test_own_modules_are_imported_at_the_top_and_by_their_full_names(path: Path)
             assert node.level == 0, "relative import"
         if isinstance(node, (ast.Import, ast.ImportFrom)) and id(node) not in top:
             assert not own_imports(ast.Module([node], [])), f"line {node.lineno}: an own module is imported inside of something"
+
+
+def test_entries_are_there():
+    entries = [
+        node.value
+        for tree in FILES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"interpreters[\w.]*:\w+", node.value)
+    ]
+    assert len(entries) == 6
+    for each in entries:
+        assert callable(entry(each)), each
+
+
+def test_what_the_command_line_says_of_itself_needs_no_torch():
+    """Nor do complaints about it; and those about its files need no compiler."""
+    for argv, unneeded in ((["infer", "--help"], "torch"), (["infer"], "torch"), (["infer", "no_such_file.py"], "numba")):
+        code = f"import sys; sys.argv[1:] = {argv!r}; from interpreters.__main__ import main\n"
+        code += f"try: main()\nexcept SystemExit: pass\nprint({unneeded!r} in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+        assert done.stdout.splitlines()[-1] == "False", argv
 
 
 def test_poutine_does_not_import_interpreters_and_handlers_do_not_import_one_another():

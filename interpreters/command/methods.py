@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Collection, Mapping
-from os import PathLike
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any
 
-import attrs
-
+from interpreters.command.arguments import NUM_SAMPLES
 from interpreters.command.checkpoint import Checkpoint, Saved
 from interpreters.command.interruption import interruptible
+from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.density import Density, density
 from interpreters.errors import InputError
@@ -24,30 +20,9 @@ from interpreters.hamiltonian.worth import compiled, eager, worthwhile
 from interpreters.importance import importance_resampling, vectorization_of
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
-from interpreters.results.summary import Summary
 from interpreters.sampled_posterior import SampledPosterior
 from interpreters.streaming import write_out
 from poutine import Program, run
-
-NUM_SAMPLES: Final = 10_000
-
-
-class Result(Protocol):
-    """What a method returns."""
-
-    def summary(self) -> Summary: ...
-    def problems(self, summary: Summary | None = None, /) -> list[str]: ...
-    def save(self, path: str | PathLike[str], /) -> None: ...
-    def plot(self, path: str | PathLike[str], /) -> None: ...
-
-
-@attrs.frozen
-class Outcome:
-    """A result, whether Ctrl-C cut it short, and the files that it was written to already."""
-
-    result: Result
-    is_interrupted: bool = False
-    written: Collection[Path] = ()
 
 
 def importance_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
@@ -127,8 +102,3 @@ def _tell(draws: int, is_interrupted: bool, options: argparse.Namespace) -> None
     print(f"poutine: interrupted: kept the {draws} draws of each chain that there were{on}", file=sys.stderr)
     if not draws:
         raise KeyboardInterrupt
-
-
-METHODS: Final[Mapping[str, Callable[[Program[Any], Program[Any] | None, argparse.Namespace], Outcome]]] = MappingProxyType(
-    {"importance": importance_method, "nuts": nuts_method}
-)

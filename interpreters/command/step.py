@@ -16,22 +16,6 @@ from interpreters.errors import InputError, RecordError
 from interpreters.stepping import Saved, Suspended, begin, load, resume
 
 
-def add_step(commands: Any) -> None:
-    """Adds the command to a parser's ``commands``."""
-    command = commands.add_parser(
-        "step",
-        help="run a model one message at a time",
-        description="Runs a model one message at a time: go on, back, to a site; edit values, branch, compare, save. "
-        "Commands come from the terminal or from a pipe; `help` lists them.",
-    )
-    add = command.add_argument
-    add("model", nargs="?", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
-    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
-    add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
-    add("--resume", type=Path, metavar="FILE", help="go on with a run that was saved there, with its own model and data or those given")
-    command.set_defaults(run=step)
-
-
 def step(options: argparse.Namespace) -> int:
     """``poutine step``: returns the exit code. Raises ``InputError``."""
     if options.model is None and options.resume is None:

@@ -249,7 +249,11 @@ def test_bad_models(capsys: pytest.CaptureFixture[str], name: str, text: str):
         *(("model", f'{{"x": {"[" * n}1{"]" * n}}}', "d.json: lists are nested too deeply") for n in (500, 100_000)),
         ("model", f"{'[' * 500}1{']' * 500}", "d.json: "),
         ("latent", '{"x": [1.0, 2.0, 3.0], "y": 2}', "site 'y': expected data of shape (3,), got ()"),
-        ("plated", '{"y": [[1, 2], [3, 4]]}', "site 'y': expected data of shape (2,), got (2, 2)"),
+        (
+            "plated",
+            '{"y": [[1, 2], [3, 4]]}',
+            "m.py, line 82: site 'y': expected a value that broadcasts to batch shape (2,) and event shape (), got shape (2, 2)",
+        ),
         ("of_three", '{"y": [[1, 2, 3], [3, 4, 5], [6, 7, 8]]}', "site 'y': expected data of shape (3,), got (3, 3)"),
         ("of_one_support", '{"y": [1.0, -1.0]}', "m.py: site 'y': cannot score a value of shape (2,)"),
         ("model", '{"x": [1.0, 2.0], "y": [1, 2], "sigma": -1.0}', "m.py: site 'y': cannot call Normal("),

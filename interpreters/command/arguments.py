@@ -1,0 +1,85 @@
+"""What may be written on the command line. Needs nothing but Python itself, so that help and complaints come at once."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from interpreters.command.numbers import positive
+
+METHODS: Final = ("importance", "nuts")
+NUM_SAMPLES: Final = 10_000
+
+EXIT_CODES: Final = """exit codes:
+  0    the result was printed, and written where it should be
+  2    bad input; one line on stderr tells what to put right
+  3    with --strict: the result was printed, with a warning that it is not to be trusted
+  130  Ctrl-C; what was drawn until then was printed and written, if there was any
+"""
+
+
+class Misused(Exception):
+    """No command line of this program; its text is one line."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Misused(f"{message}; see {self.prog} --help")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands: the option ``command`` is the one that was given. What is wrong raises ``Misused``."""
+    parser = _Parser("poutine", description="Probabilistic programs as Python generators.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_infer(commands)
+    _add_step(commands)
+    return parser
+
+
+def _add_infer(commands: Any) -> None:
+    command = commands.add_parser(
+        "infer",
+        help="the posterior of a model, given data",
+        description="The posterior of a model, given data.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = command.add_argument
+    add("model", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
+    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
+    add(
+        "--method",
+        choices=METHODS,
+        help="how to infer (default: nuts if all latent sites are continuous and the same in every run, else importance)",
+    )
+    add("--guide", metavar="NAME", help="importance: a generator function in MODEL.py to draw from, instead of the prior")
+    add("--num-samples", type=positive, metavar="N", help=f"importance: weighted draws (default: {NUM_SAMPLES})")
+    add(
+        "--num-draws",
+        type=positive,
+        metavar="N",
+        help="importance: equally weighted draws in the output (default: as many as are effective)",
+    )
+    add("--chains", type=positive, default=4, metavar="N", help="nuts: independent chains (default: %(default)s)")
+    add("--warmup", type=positive, default=1000, metavar="N", help="nuts: draws of each chain to adapt with (default: %(default)s)")
+    add("--draws", type=positive, default=1000, metavar="N", help="nuts: draws of each chain to keep (default: %(default)s)")
+    add("--checkpoint", type=Path, metavar="FOLDER", help="nuts: keep the chains there while they run, and go on from there")
+    add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
+    add("--out", type=Path, metavar="RESULT.nc", help="write the draws as NetCDF, for arviz.from_netcdf, or as zarr if it ends in .zarr")
+    add("--plot", type=Path, metavar="PICTURE.png", help="write a picture of the marginals")
+    add("--strict", action="store_true", help="exit with 3 if the result comes with a warning")
+
+
+def _add_step(commands: Any) -> None:
+    command = commands.add_parser(
+        "step",
+        help="run a model one message at a time",
+        description="Runs a model one message at a time: go on, back, to a site; edit values, branch, compare, save. "
+        "Commands come from the terminal or from a pipe; `help` lists them.",
+    )
+    add = command.add_argument
+    add("model", nargs="?", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
+    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
+    add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
+    add("--resume", type=Path, metavar="FILE", help="go on with a run that was saved there, with its own model and data or those given")

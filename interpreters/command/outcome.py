@@ -1,0 +1,30 @@
+"""What a method of ``poutine infer`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from os import PathLike
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from interpreters.results.summary import Summary
+
+
+class Result(Protocol):
+    """What a method returns."""
+
+    def summary(self) -> Summary: ...
+    def problems(self, summary: Summary | None = None, /) -> list[str]: ...
+    def save(self, path: str | PathLike[str], /) -> None: ...
+    def plot(self, path: str | PathLike[str], /) -> None: ...
+
+
+@attrs.frozen
+class Outcome:
+    """A result, whether Ctrl-C cut it short, and the files that it was written to already."""
+
+    result: Result
+    is_interrupted: bool = False
+    written: Collection[Path] = ()
