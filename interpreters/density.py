@@ -23,7 +23,7 @@ from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
 from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained
 from interpreters.factor_graph.checking import check
-from interpreters.factor_graph.collecting import Collector, collected
+from interpreters.factor_graph.collecting import Collector, FactorGraph, collected
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.validation import SkipValidation
@@ -105,12 +105,18 @@ class Density:
 
     def discrete(self, position: torch.Tensor) -> Elimination:
         """The exact posterior of the discrete sites, given that the continuous ones are at ``position``."""
-        evaluation = Unconstrained(self.sites, position, self._collector())
-        self._run(evaluation)
-        graph = evaluation.collector.graph() if evaluation.collector else None
-        if graph is None:
-            raise ValueError("the program has no discrete sites")
+        graph = self._graph(Unconstrained(self.sites, position, self._collector()))
         return Elimination(graph, log_evidence(graph))
+
+    def graph(self, values: Mapping[str, torch.Tensor]) -> FactorGraph:
+        """What the log density of the discrete sites is made of, given constrained values of the continuous ones by name."""
+        return self._graph(Constrained(self.sites, values, self._collector()))
+
+    def _graph(self, evaluation: Evaluation) -> FactorGraph:
+        self._run(evaluation)
+        if evaluation.collector is None:
+            raise ValueError("the program has no discrete sites")
+        return evaluation.collector.graph()
 
     def at(self, program: Program[Any]) -> Density:
         """The same structure over other data: ``program`` must have the same latent sites and shapes."""

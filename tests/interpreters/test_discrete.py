@@ -1,0 +1,83 @@
+"""Discrete sites that were summed out, drawn for all draws of a posterior at once: from the exact posterior of each."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interpreters.density import density
+from interpreters.discrete import discrete_draws, with_discrete
+from interpreters.sampled_posterior import SampledPosterior
+from poutine import Program, Sample, run
+from tests.interpreters.test_summed_density import Y, hmm, mixture, somewhere
+
+F64 = torch.float64
+TIMES = 400  # each position, so that frequencies can be told
+
+
+def asking(y):
+    """Looks at a value, which no vmap answers."""
+    z = yield from hmm(y, False)
+    if float(y[0]) > 100.0:
+        yield Sample("never", torch.distributions.Normal(0.0, 1.0))
+    return z
+
+
+@pytest.mark.parametrize(
+    ("program", "names"),
+    [
+        (Program(mixture, Y[:6]), ("z",)),
+        (Program(hmm, Y[:5], True), ("x_0", "x_1", "x_4")),
+        (Program(hmm, Y[:4], False), ("x_0", "x_3")),
+        (Program(asking, Y[:3]), ("x_2",)),
+    ],
+    ids=["mixture", "vectorized chain", "chain", "one by one"],
+)
+def test_frequencies_are_the_exact_marginals_of_each_draw(program, names):
+    target = density(program)
+    positions = [somewhere(target.dim, seed) for seed in range(2)]
+    places = [target.constrain(position) for position in positions]
+    known = {name: torch.stack([place[name] for place in places]).repeat_interleave(TIMES, 0) for name in target.sites}
+    shapes = {name: torch.Size((6,) if name == "z" else ()) for name in target.summed}
+    drawn = run(Program(discrete_draws, target, known, shapes), 1)
+    for i, position in enumerate(positions):
+        exact = target.discrete(position)
+        for name in names:
+            mine = drawn[name][i * TIMES : (i + 1) * TIMES]
+            expected = exact.marginal(name)
+            for k in range(expected.shape[-1]):
+                p = expected[..., k]
+                error = (p * (1 - p) / TIMES).sqrt() + 1e-3
+                assert bool((((mine == k).to(F64).mean(0) - p).abs() < 4.5 * error).all())
+
+
+def test_neighbours_of_a_chain_are_drawn_together():
+    target = density(Program(hmm, Y[:4], True))
+    place = target.constrain(somewhere(target.dim, 3))
+    known = {name: place[name].expand(4 * TIMES, *place[name].shape) for name in target.sites}
+    drawn = run(Program(discrete_draws, target, known, dict.fromkeys(target.summed, torch.Size())), 2)
+    plain = density(Program(hmm, Y[:4], False)).discrete(somewhere(target.dim, 3)).marginal("x_1", "x_2")
+    for a in range(3):
+        for b in range(3):
+            share = ((drawn["x_1"] == a) & (drawn["x_2"] == b)).to(F64).mean().item()
+            p = plain[a, b].item()
+            assert abs(share - p) < 4.5 * (p * (1 - p) / (4 * TIMES)) ** 0.5 + 1e-3
+
+
+def test_a_posterior_is_made_whole():
+    program = Program(mixture, Y)
+    target = density(program)
+    places = [target.constrain(somewhere(target.dim, seed)) for seed in range(40)]
+    draws = {name: torch.stack([place[name] for place in places]).unflatten(0, (2, 20)) for name in target.sites}
+    posterior = SampledPosterior(draws, {"diverging": torch.zeros(2, 20)}, {}, {}, {}, {}, {})
+    whole = with_discrete(program, posterior, seed=3)
+    assert whole.draws["z"].shape == (2, 20, 40) and whole.dims["z"] == ("rows",)
+    assert torch.equal(whole.draws["z"], with_discrete(program, posterior, seed=3).draws["z"])
+    assert not torch.equal(whole.draws["z"], with_discrete(program, posterior, seed=4).draws["z"])
+    assert "z" in whole.to_arviz().posterior
+    with pytest.raises(ValueError, match="no discrete sites"):
+        with_discrete(Program(continuous), posterior)
+
+
+def continuous():
+    yield Sample("a", torch.distributions.Normal(0.0, 1.0))
