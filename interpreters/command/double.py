@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from poutine import Message, Param, Poutine, Program, Rule, Rules, Sample
+from poutine import Message, Param, ParamStore, Poutine, Program, Rule, Rules, Runtime, Sample
 
 
 class DoublePoutine(Poutine):
@@ -23,6 +24,19 @@ class DoublePoutine(Poutine):
 def in_double(program: Program[Any]) -> Program[Any]:
     """``program`` under a ``DoublePoutine``."""
     return DoublePoutine(program.fn)(*program.args, **program.kwargs)
+
+
+class DoubleRuntime(Runtime):
+    """Answers as ``run`` does under a ``DoublePoutine``, which would be one more in the chain that a stepper shows."""
+
+    def __init__(self, seed: int = 0, params: ParamStore | None = None) -> None:
+        super().__init__(seed, params)
+        for kind in (Sample, Param):
+            self[kind] = _doubling(self[kind])
+
+
+def _doubling(answer: Callable[[Any], Message]) -> Callable[[Any], Message]:
+    return lambda message: _doubled(answer(message))
 
 
 def _doubled(site: Message) -> Message:

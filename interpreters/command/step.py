@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from interpreters.command.data_file import load_data
+from interpreters.command.double import DoubleRuntime
 from interpreters.command.model_file import blaming
 from interpreters.command.output import say
 from interpreters.console.model import ModelOnData
@@ -39,7 +40,7 @@ def _model(options: argparse.Namespace, saved: Saved | None) -> ModelOnData:
 def _begin(model: ModelOnData, seed: int) -> Suspended[Any]:
     program = model.load()
     with blaming(model.path):
-        start = begin(program, seed)
+        start = begin(program, seed, runtime=DoubleRuntime)
         if start.ending is not None and start.ending.error is not None:
             raise start.ending.error
     return start
@@ -48,7 +49,7 @@ def _begin(model: ModelOnData, seed: int) -> Suspended[Any]:
 def _resumed(model: ModelOnData, saved: Saved) -> Suspended[Any]:
     program = model.load()
     with blaming(model.path):
-        resumed = resume(saved, program)
+        resumed = resume(saved, program, runtime=DoubleRuntime)
     if resumed.departure is not None:
         say(str(resumed.departure))
     return resumed.here

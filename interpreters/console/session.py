@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from interpreters.command.double import DoubleRuntime
 from interpreters.console.model import ModelOnData
 from interpreters.errors import InputError
 from interpreters.steps.breakpoints import Breakpoint, Where
@@ -78,14 +79,14 @@ class Session:
     def load(self, path: Path) -> Departure | None:
         saved = load(path)
         model = ModelOnData.saved(saved)
-        resumed = resume(saved, model.load())
+        resumed = resume(saved, model.load(), runtime=DoubleRuntime)
         self.model, self._cursor.here = model, resumed.here
         self._left()
         return resumed.departure
 
     def reload(self) -> Departure | None:
         """Goes on with the model as its file is now, as far as it does what it did."""
-        resumed = resume(recorded(self.here), self.model.load())
+        resumed = resume(recorded(self.here), self.model.load(), runtime=DoubleRuntime)
         self._cursor.here = resumed.here
         self._left()
         return resumed.departure

@@ -45,6 +45,11 @@ def hiding():
 def inner():
     return (yield Sample("x", Bernoulli(0.5)))
 
+def regression(X, y):
+    beta = yield Sample("beta", Independent(Normal(torch.zeros(2), 1.0), 1))
+    yield Observe("y", Normal(X @ beta, 1.0), y)
+    return beta.dtype
+
 def raising(y):
     mu = yield Sample("mu", Normal, 0.0, 5.0)
     raise ValueError("two\\nlines")
@@ -134,6 +139,13 @@ def test_it_shows_the_view_of_the_chain(talk):
     ]
     assert [line.split()[:2] for line in shown[3].splitlines()][3:] == [["↓", "the"], ["↓", "ConditionPoutine"], ["↓", "ScalePoutine"]]
     assert "Sample('mu', Normal(0, 5), value=" in shown[4]
+
+
+def test_it_runs_in_double_precision_as_infer_does(talk):
+    Path("d.json").write_text('{"X": [[1.0, 2.0], [0.5, 0.25]], "y": [1.0, 2.0]}')
+    shown = talk("chain; edit beta [0.1, 0.2]; save run.step; reload; c; load run.step; c", "m.py:regression", "--data", "d.json")
+    assert "Double" not in "".join(shown)
+    assert [line for each in shown for line in each.splitlines() if "ended" in line] == ["ended: returned torch.float64"] * 2
 
 
 def test_going_back_and_forth(talk):
