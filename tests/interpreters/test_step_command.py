@@ -45,11 +45,6 @@ def hiding():
 def inner():
     return (yield Sample("x", Bernoulli(0.5)))
 
-def regression(X, y):
-    beta = yield Sample("beta", Independent(Normal(torch.zeros(2), 1.0), 1))
-    yield Observe("y", Normal(X @ beta, 1.0), y)
-    return beta.dtype
-
 def raising(y):
     mu = yield Sample("mu", Normal, 0.0, 5.0)
     raise ValueError("two\\nlines")
@@ -74,6 +69,11 @@ def slow():
     import time
     print("begun", flush=True)
     time.sleep(60)
+
+def regression(X, y):
+    beta = yield Sample("beta", Independent(Normal(torch.zeros(2), 1.0), 1))
+    yield Observe("y", Normal(X @ beta, 1.0), y)
+    return beta.dtype
 """
 
 
