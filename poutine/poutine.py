@@ -32,9 +32,12 @@ class Poutine:
 
     Override ``coroutine`` to act before or after the program, or on what it returns or raises.
 
-    **Laws**: identity, ``Poutine(p) ≈ p`` (H1). For every poutine, a user's own included: associativity (H2), unit (H3), unknown
+    **Laws**: identity, ``Poutine(p) ≈ p``. For every poutine, a user's own included: associativity (H2), unit (H3), unknown
     messages pass (H5), programs are closed (H6), errors arrive (H7), no state is kept (H8, H11, H12, H13), whatever is wrapped
-    is affected (H9). ``poutine.laws.check_laws`` puts yours to these, and to those that its docstring names.
+    is affected (H9). ``poutine.laws.check_laws`` puts yours to these, and to those that its docstring states.
+
+    **Obeys**: H1.
+
     Raises ``NotAProgram`` if ``fn`` cannot be called.
     """
 

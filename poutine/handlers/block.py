@@ -32,8 +32,8 @@ class BlockPoutine(Poutine):
 
     **Laws**: ``block()`` isolates, ``h(block()(p)) ≈ block()(p)``; ``block(hide=A)(block(hide=B)(p)) ≈ block(hide=A | B)(p)``;
     ``block(hide=[])`` is the identity. Raises ``ValueError`` if one name or type is both hidden and exposed.
-    In ``poutine.laws``: H4, I.neutral, I.idempotent, I.block, B.isolates, B.hides, B.types, B.inner, B.escape, B.outside;
-    C.scale, C.mask, C.block, C.trace, C.infer_config, C.seed, C.indep, C.broadcast.
+    **Obeys**: H4, I.neutral, I.idempotent, I.block, B.isolates, B.hides, B.types, B.inner, B.escape, B.outside; C.scale,
+    C.mask, C.block, C.trace, C.infer_config, C.seed, C.indep, C.broadcast.
     """
 
     hide_all: bool = True

@@ -17,7 +17,7 @@ class ConditionPoutine(ValueMap):
         posterior_target = condition(model, data={"y": y})
 
     **Laws**: ``lp(condition(d)(p) at z) = lp(p at (z, d))``; ``condition({})`` is the identity; of two, the outer one wins.
-    In ``poutine.laws``: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.lifted-names, C.intervened,
+    **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.lifted-names, C.intervened,
     D.condition, D.do, R.condition, R.draws; C.scale, C.mask, C.trace, C.replay, C.do, C.infer_config, C.seed, C.escape,
     C.indep, C.broadcast.
     Raises ``AlreadyObserved`` at a site that the model itself observes (uncondition first), ``UnusedNames`` at the end of

@@ -27,8 +27,8 @@ class EscapePoutine(Poutine):
             prefix = exit.trace
 
     **Laws**: ``escape(never)`` is the identity; never fires at a site that a block inside hides.
-    In ``poutine.laws``: I.neutral, I.idempotent, B.isolates, B.escape, R.prefix; C.scale, C.mask, C.condition, C.substitute,
-    C.trace, C.replay, C.do, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
+    **Obeys**: I.neutral, I.idempotent, B.isolates, B.escape, R.prefix; C.scale, C.mask, C.condition, C.substitute, C.trace,
+    C.replay, C.do, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     """
 
     escape_fn: Callable[[Choice], bool]

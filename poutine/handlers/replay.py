@@ -47,7 +47,7 @@ class ReplayPoutine(Poutine):
     **Laws**: ``trace(replay(p, t)) ≈ t`` for a trace ``t`` of ``p``; a sample that is not in the trace keeps its draw; of two,
     the outer one wins; a condition wins over it in both orders. Raises ``AlreadyObserved`` at a site that is named in
     ``sites`` and that the model observes, ``ValueError`` if the trace lacks a name or does not sample it.
-    In ``poutine.laws``: H4, I.neutral, I.idempotent, I.replay, B.isolates, R.replay, R.partial, R.prefix; C.scale, C.mask,
+    **Obeys**: H4, I.neutral, I.idempotent, I.replay, B.isolates, R.replay, R.partial, R.prefix; C.scale, C.mask,
     C.condition, C.trace, C.do, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     """
 

@@ -18,15 +18,16 @@ class SeedPoutine(Poutine):
     """Every draw of the program is keyed by ``seed``, its site's name and the number of the visit inside this poutine.
 
     So is what the initial value of a parameter draws, the first time that it is read.
-    It reaches hidden sites, too: what a draw is keyed by is no part of what a block hides.
+    It reaches hidden sites, too.
 
     ::
 
         frozen = seed(simulator, seed=7)       # the same draws under every run(frozen(), seed=...)
 
     **Laws**: the innermost seed wins; commutes with condition, replay, uncondition, substitute, scale, mask, block and trace.
-    In ``poutine.laws``: H4, I.idempotent, I.seed, D.keeps; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace,
-    C.replay, C.do, C.uncondition, C.infer_config, C.escape, C.indep, C.broadcast.
+    **Obeys**: H4, I.idempotent, I.seed, D.keeps; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace, C.replay,
+    C.do, C.uncondition, C.infer_config, C.escape, C.indep, C.broadcast.
+    **Breaks**: H14, because what a hidden draw is keyed by is no part of what a block hides.
     """
 
     seed: int = attrs.field(validator=of_type(int))

@@ -13,17 +13,19 @@ It is built on Hypothesis, whose profile says how many programs are tried. ``imp
 from poutine.laws.ambient import ambient, module_state, state_of
 from poutine.laws.ask import Ask, AskingRuntime
 from poutine.laws.check import check_law, check_laws, laws_of
-from poutine.laws.claims import claims_of
+from poutine.laws.claims import Claims, claims_of
 from poutine.laws.distributions import distributions
 from poutine.laws.handlers import chains, handlers, link
-from poutine.laws.law import Case, Law, LawBroken, law
+from poutine.laws.law import Case, Law, law
 from poutine.laws.links import Chain, Link
 from poutine.laws.model import Model
 from poutine.laws.outcome import Difference, Failure, Outcome, difference, outcome
 from poutine.laws.programs import programs
+from poutine.laws.report import Finding, LawBroken
 from poutine.laws.stepping import Stepper, interleaved
+from poutine.laws.subject import Subject
 from poutine.laws.table import LAWS
-from poutine.laws.traces import traces, values
+from poutine.laws.traces import sampled, traces, values
 
 __all__ = [
     "LAWS",
@@ -31,14 +33,17 @@ __all__ = [
     "AskingRuntime",
     "Case",
     "Chain",
+    "Claims",
     "Difference",
     "Failure",
+    "Finding",
     "Law",
     "LawBroken",
     "Link",
     "Model",
     "Outcome",
     "Stepper",
+    "Subject",
     "ambient",
     "chains",
     "check_law",
@@ -54,6 +59,7 @@ __all__ = [
     "module_state",
     "outcome",
     "programs",
+    "sampled",
     "state_of",
     "traces",
     "values",

@@ -7,7 +7,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ import torch
 from torch.distributions import Distribution
 
 PACKAGES: Final = ("poutine", "interpreters")
+SURROUNDINGS: Final = ("the global generators", "torch's default dtype", "torch's grad mode")
 
 
 def ambient() -> dict[str, Any]:
@@ -51,6 +52,21 @@ def other_generators(seed: int) -> Iterator[None]:
         random.setstate(before[2])
 
 
+@contextmanager
+def other_surroundings(*what: str) -> Iterator[None]:
+    """Some of ``SURROUNDINGS`` otherwise than usual for a while; all of them by default."""
+    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+    wanted = what or SURROUNDINGS
+    with other_generators(123) if "the global generators" in wanted else nullcontext():
+        torch.set_default_dtype(torch.float64 if "torch's default dtype" in wanted else dtype)
+        torch.set_grad_enabled(grad != ("torch's grad mode" in wanted))
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(grad)
+
+
 def module_state(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     """Every object that hangs on a loaded module of ``packages``, deep: from the path to it to what it is there."""
     found: dict[str, Any] = {}
@@ -60,10 +76,20 @@ def module_state(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     return found
 
 
-def state_of(thing: Any) -> dict[str, Any]:
-    """One object, deep: from the path to each part of it to what it is."""
+def state_of(thing: Any, *packages: str) -> dict[str, Any]:
+    """One object, deep: from the path to each part of it to what it is. Into objects of ``packages`` (and of its own) it looks."""
     found: dict[str, Any] = {}
-    _look("", thing, found, set(), (*PACKAGES, getattr(type(thing), "__module__", "").split(".")[0]))
+    _look("", thing, found, set(), (*PACKAGES, *packages, getattr(type(thing), "__module__", "").split(".")[0]))
+    return found
+
+
+def state_of_class(cls: type) -> dict[str, Any]:
+    """A class of a user's own and its bases, as far as they are outside of the library: what hangs on them, and the globals that they use."""
+    found: dict[str, Any] = {}
+    for base in cls.__mro__:
+        module = base.__module__
+        if module.split(".")[0] not in (*PACKAGES, "builtins", "typing"):
+            _look(f"{module}.{base.__qualname__}", base, found, set(), (module,), follow=True)
     return found
 
 
@@ -75,7 +101,7 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _look(path: str, thing: Any, found: dict[str, Any], seen: set[int], packages: tuple[str, ...]) -> None:
+def _look(path: str, thing: Any, found: dict[str, Any], seen: set[int], packages: tuple[str, ...], follow: bool = False) -> None:
     if id(thing) in seen:
         return
     if isinstance(thing, (int, float, str, bytes, type(None), torch.dtype)):
@@ -84,9 +110,13 @@ def _look(path: str, thing: Any, found: dict[str, Any], seen: set[int], packages
     seen.add(id(thing))
     found[path] = (type(thing).__name__, id(thing))
     if isinstance(thing, torch.Tensor):
-        found[path] = (id(thing), thing.detach().numpy().tobytes(), thing.requires_grad)
+        found[path] = (id(thing), thing.detach().cpu().numpy().tobytes(), thing.requires_grad)
     for key, part in _parts(thing, packages):
-        _look(f"{path}.{key}", part, found, seen, packages)
+        _look(f"{path}.{key}", part, found, seen, packages, follow)
+    if follow and isinstance(thing, types.FunctionType) and thing.__module__ in packages:
+        for name in _names_in(thing.__code__):
+            if name in thing.__globals__:
+                _look(f"the global {name}", thing.__globals__[name], found, seen, packages, follow)
 
 
 def _parts(thing: Any, packages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -104,16 +134,27 @@ def _parts(thing: Any, packages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     elif hasattr(thing, "cache_info"):
         yield "cache_info", repr(thing.cache_info())
     elif isinstance(thing, type):
-        if thing.__module__.split(".")[0] in packages:
+        if _within(thing.__module__, packages):
             yield from ((key, value) for key, value in vars(thing).items() if key not in _OF_PYTHON)
-    elif type(thing).__module__.split(".")[0] in packages:
+    elif _within(type(thing).__module__, packages):
         yield from getattr(thing, "__dict__", {}).items()
         yield from ((slot, getattr(thing, slot)) for cls in type(thing).__mro__ for slot in _slots(cls) if hasattr(thing, slot))
 
 
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+def _within(module: str, packages: tuple[str, ...]) -> bool:
+    return module.split(".")[0] in packages or module in packages
+
+
 def _slots(cls: type) -> tuple[str, ...]:
     slots = cls.__dict__.get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+    return tuple(slot for slot in ((slots,) if isinstance(slots, str) else slots) if slot not in _OF_PYTHON)
 
 
 def _is_filled(cell: types.CellType) -> bool:

@@ -2,73 +2,127 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from typing import NoReturn
+from itertools import count
+from typing import Any, Final, NoReturn
 
+import attrs
+import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import FlakyFailure
 
 from poutine.laws.claims import claims_of
-from poutine.laws.law import Case, Law, LawBroken, Subject
+from poutine.laws.law import Case, Law
 from poutine.laws.links import Wrap
-from poutine.laws.table import ANY_HANDLER, LAWS
+from poutine.laws.report import LawBroken
+from poutine.laws.subject import Subject
+from poutine.laws.table import LAWS
+from poutine.messages import Message
+
+BUDGET: Final = 40
+Messages = Iterable[Message] | st.SearchStrategy[Message]
 
 
-def check_laws(handler: Wrap, laws: Iterable[str] | None = None, max_examples: int | None = None) -> None:
-    """Puts ``handler`` to the laws of any handler and to those that its docstring names, on random programs.
+def check_laws(
+    handler: Wrap,
+    laws: Iterable[str] | None = None,
+    max_examples: int | None = None,
+    *,
+    messages: Messages | None = None,
+    seed: int | None = None,
+) -> None:
+    """Puts ``handler`` to the laws of any handler and to those that its docstring states (``**Obeys**: H4.``), on random programs.
 
     ::
 
         def test_doubled():
-            check_laws(Doubled)                     # a poutine without options
-            check_laws(noisy(level=2.0))            # or what makes one of what it wraps
+            check_laws(Doubled)                         # a poutine without options
+            check_laws(lambda fn: Noisy(fn, level=2.0)) # or what makes one of what it wraps
+            check_laws(Telling, messages=[Tell("x")])   # the programs send messages of your own, too
 
-    handler:       is called with what it wraps.
+    handler:       is called with what it wraps. A class of the library, or derived from one, gets random options; a handler that is
+                   ``strict`` about names is taken not to be, since random programs do not have them.
     laws:          names of laws (keys of ``LAWS``) instead of these.
-    max_examples:  random cases for each law; that of the Hypothesis profile in use by default.
+    max_examples:  random cases for each law; by default 40, or that of the Hypothesis profile in use if it is less.
+    messages:      of your own types, or a Hypothesis strategy of them. What ``handler`` does not answer is answered outside, with 0.0.
+    seed:          of the random cases: the same gives the same. By default it is another each time, or 0 where the Hypothesis profile in use
+                   is ``derandomize``. A report gives it.
 
-    Raises ``LawBroken``, whose text names the law, both sides, the smallest program that was found and the first difference;
-    ``ValueError`` for a law that is about other handlers.
+    Raises ``LawBroken``, whose text names the law, both sides, the smallest program that was found and the first difference; before
+    anything runs, ``ValueError`` for a law that cannot be put to ``handler``, ``TypeError`` if that needs options.
     """
-    for law in laws_of(handler) if laws is None else tuple(map(_known, laws)):
-        if not law.generic:
-            raise ValueError(f"{law!r} is about {law.about}, and cannot be put to another handler")
-        check_law(law, lambda program: st.just(handler), max_examples)
+    subject = Subject.of(handler)
+    wanted = laws_of(handler) if laws is None else tuple(map(_known, laws))
+    unfit = [law for law in wanted if not law.speaks_of(subject.kind)]
+    if unfit:
+        raise ValueError(
+            f"{getattr(handler, '__name__', handler)!r} cannot be put to {', '.join(f'{law.name} (about {law.about})' for law in unfit)}: "
+            "it is no such handler, and derives from none"
+        )
+    profile: Any = settings.default
+    for law in wanted:
+        check_law(law, subject, min(profile.max_examples, BUDGET) if max_examples is None else max_examples, messages=messages, seed=seed)
 
 
 def laws_of(handler: Wrap) -> tuple[Law, ...]:
-    """What ``check_laws`` puts a handler to: what any handler must obey, and what it says of itself."""
-    return tuple(dict.fromkeys((*ANY_HANDLER, *claims_of(handler))))
+    """What ``check_laws`` puts a handler to: what any handler must obey, but for what it states to break, and what it states to obey."""
+    return claims_of(handler).all
 
 
-def check_law(law: Law, subject: Subject | None = None, max_examples: int | None = None, shrink: bool = True) -> None:
-    """Puts one law to random cases; ``subject`` is the strategy of the handlers, for the generic laws. Raises ``LawBroken``."""
-    phases = tuple(phase for phase in Phase if shrink or phase in (Phase.explicit, Phase.generate))
-    count = settings.default.max_examples if max_examples is None else max_examples  # type: ignore[union-attr]
+def check_law(
+    law: Law,
+    subject: Subject | Wrap | None = None,
+    max_examples: int | None = None,
+    shrink: bool = True,
+    *,
+    messages: Messages | None = None,
+    seed: int | None = None,
+) -> None:
+    """Puts one law to random cases, of ``subject`` or, without it, of the library's handlers that it is about. Raises ``LawBroken``."""
+    known = subject if subject is None or isinstance(subject, Subject) else Subject.of(subject)
+    profile: Any = settings.default
+    seed = (0 if profile.derandomize else int.from_bytes(os.urandom(4))) if seed is None else seed
+    examples = profile.max_examples if max_examples is None else max_examples
+    sent, numbers = _strategy(messages), count()
 
     @settings(
-        max_examples=count, phases=phases, deadline=None, database=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
+        max_examples=examples,
+        phases=tuple(phase for phase in Phase if shrink or phase in (Phase.explicit, Phase.generate)),
+        deadline=None,
+        database=None,
+        derandomize=False,
+        suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
     )
+    @hypothesis.seed(seed)
     @given(st.data())
     def holds(data: st.DataObject) -> None:
-        law.check(Case(law, data.draw, subject))
+        law.check(Case(law, data.draw, known, sent, is_first=next(numbers) == 0))
 
+    again = f"check_laws(..., laws=[{law.name!r}], max_examples={examples}, seed={seed})"
     try:
         holds()
     except LawBroken as broken:
-        _report(broken)
+        _report(broken, again)
     except FlakyFailure as flaky:
         # It failed, and then held in the same case: what is remembered from run to run makes the difference.
         broken_ones = [error for error in flaky.exceptions if isinstance(error, LawBroken)]
         if not broken_ones:
             raise  # pragma: no cover  # an error of another kind that comes and goes is shown as it is
-        _report(broken_ones[0])
+        _report(broken_ones[0], again)
 
 
-def _report(broken: LawBroken) -> NoReturn:
+def _report(broken: LawBroken, again: str) -> NoReturn:
     """Without Hypothesis's notes on how it came to the case: the text says it all."""
-    raise LawBroken(*broken.args) from None
+    raise LawBroken(broken.law, attrs.evolve(broken.finding, again=again)) from None
+
+
+def _strategy(messages: Messages | None) -> st.SearchStrategy[Message] | None:
+    if messages is None or isinstance(messages, st.SearchStrategy):
+        return messages
+    return st.sampled_from(list(messages))
 
 
 def _known(name: str) -> Law:

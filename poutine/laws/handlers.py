@@ -49,6 +49,11 @@ def link(kind: str, **options: Any) -> Link:
     return Link(kind, getattr(aliases, kind).poutine, options)
 
 
+def kind_of(poutine: type) -> str | None:
+    """The short name of the library's poutine that a class is, or derives from."""
+    return next((KINDS[cls] for cls in poutine.__mro__ if cls in KINDS), None)
+
+
 @attrs.frozen(repr=False)
 class AtSite:
     """An ``escape_fn``: leaves at the site of this name."""
@@ -156,3 +161,5 @@ CONFIGURATIONS: Final[Mapping[str, Callable[[Callable[..., Any]], Options]]] = M
         "broadcast": _none,
     }
 )
+
+KINDS: Final[Mapping[type, str]] = MappingProxyType({getattr(aliases, kind).poutine: kind for kind in CONFIGURATIONS})

@@ -1,4 +1,4 @@
-"""Law: an equation that random programs put to the test; and what is said where it does not hold."""
+"""Law: an equation that random programs put to the test. Case: what one test draws and compares."""
 
 from __future__ import annotations
 
@@ -8,43 +8,46 @@ from typing import Any, Final, TypeVar
 import attrs
 from hypothesis import strategies as st
 
-from poutine.laws.handlers import handlers
+from poutine.equality import same
+from poutine.laws.handlers import handlers, link
 from poutine.laws.links import Link, Wrap, written
 from poutine.laws.model import Model
 from poutine.laws.outcome import Difference, Outcome, difference, outcome
 from poutine.laws.programs import programs
+from poutine.laws.report import Finding, LawBroken
+from poutine.laws.subject import Subject
 from poutine.laws.traces import SEEDS
 from poutine.trace_graph import Trace
 
 T = TypeVar("T")
 
-Subject = Callable[[Any], st.SearchStrategy[Any]]
-"""What a law is put to: the handlers of one kind, whose options may name sites of the program."""
-
-
-ANY: Final = ("any",)
+ANY: Final = ("any handler",)
 
 
 @attrs.frozen(repr=False)
 class Law:
-    """One law: its ``name`` in the tables, its ``equation``, what it is ``about``, and its ``check``.
+    """One law: its ``name`` in the tables, its ``equation``, and its ``check``.
 
-    about:   which handlers and programs the equation speaks of, in words.
-    put_to:  the kinds of handlers (short names) whose options the check reads; ``ANY`` if it can be put to any handler, a user's own
-             included; nothing if it is about something else.
+    put_to:  the kinds of handlers (short names) that it is about, and so can be put to; ``ANY``: any handler, a user's own included;
+             nothing: it is about something else, which no handler can stand for.
+    where:   a precondition, in words.
     check:   draws a case and raises ``LawBroken`` where it does not hold.
     """
 
     name: str
     equation: str
-    about: str
     check: Callable[[Case], None]
     put_to: tuple[str, ...] = ()
+    where: str = ""
+
+    def speaks_of(self, kind: str | None) -> bool:
+        """Whether it can be put to handlers of a kind; None: to those of the user's own."""
+        return self.put_to == ANY or kind in self.put_to
 
     @property
-    def generic(self) -> bool:
-        """Whether it can be put to any handler."""
-        return self.put_to == ANY
+    def about(self) -> str:
+        """What it speaks of, in words."""
+        return ": ".join(filter(None, (" and ".join(self.put_to), self.where)))
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.equation}>"
@@ -58,36 +61,38 @@ class Side:
     fn: Callable[..., Any]
 
 
-class LawBroken(AssertionError):
-    """A law does not hold. Its ``str`` names the law, and shows both sides, the program and the first difference."""
-
-    def __init__(self, law: Law, sides: tuple[str, str], programs: tuple[Model, ...], found: Difference | str) -> None:
-        super().__init__(law, sides, programs, found)
-        self.law, self.sides, self.programs, self.found = law, sides, programs, found
-
-    def __str__(self) -> str:
-        lines = [f"law {self.law.name} does not hold: {self.law.equation}", ""]
-        lines += [f"  left:   {self.sides[0]}", f"  right:  {self.sides[1]}"] if any(self.sides) else []
-        lines += [f"  first difference, at {self.found}"]
-        lines += ["\nwith the program" + repr(program).rstrip() for program in self.programs]
-        return "\n".join(lines)
-
-
 class Case:
     """One case of a law: draws what the law speaks of, and compares.
 
-    handler:  is drawn from the subject, for the generic laws.
+    subject:   what the law is put to; without it, random handlers of one of the kinds that it is about.
+    messages:  of the user's own, which the programs send, too.
+    is_first:  whether it is the first case of several; some looks are too long to be taken in each.
     """
 
-    def __init__(self, law: Law, draw: Callable[[st.SearchStrategy[Any]], Any], subject: Subject | None = None) -> None:
-        self.law = law
-        self.subject: Subject | None = subject or (None if law.generic else lambda program: handlers(program, law.put_to))
+    def __init__(
+        self,
+        law: Law,
+        draw: Callable[[st.SearchStrategy[Any]], Any],
+        subject: Subject | None = None,
+        messages: st.SearchStrategy[Any] | None = None,
+        is_first: bool = True,
+    ) -> None:
+        self.law, self.messages, self.is_first = law, messages, is_first
         self._draw = draw
         self._programs: list[Model] = []
+        self._seed: int | None = None
+        if subject is None and law.put_to and law.put_to != ANY:
+            subject = Subject.of(link(self.draw(st.sampled_from(law.put_to))).poutine)
+        self._subject = subject
 
     def draw(self, strategy: st.SearchStrategy[T]) -> T:
         drawn: T = self._draw(strategy)
         return drawn
+
+    @property
+    def subject(self) -> Subject:
+        assert self._subject is not None, f"{self.law.name} is to be put to a handler"
+        return self._subject
 
     def program(self, **flags: Any) -> Model:
         """A random program, which the report shows."""
@@ -96,29 +101,38 @@ class Case:
         return program
 
     def handler(self, program: Callable[..., Any]) -> Wrap:
-        """A handler of the kind that the law is put to."""
-        assert self.subject is not None, f"{self.law.name} is to be put to a handler"
-        handler: Wrap = self.draw(self.subject(program))
-        return handler
+        """The handler that the law is put to."""
+        return self.draw(self.subject.handlers(program))
 
-    def link(self, program: Callable[..., Any]) -> Link:
-        """The same, where the law reads its options."""
-        handler = self.handler(program)
-        assert isinstance(handler, Link), f"{self.law.name} needs a Link, to read its options; got {handler!r}"
-        return handler
+    def another(self, program: Callable[..., Any]) -> Link:
+        """A handler of the same class, with other options."""
+        return self.draw(self.subject.others(program))
+
+    def link(self, kind: str, **options: Any) -> Link:
+        """A handler of a kind with these options: of the class that the law is put to, if that is of this kind; of the library's otherwise."""
+        if self._subject is not None and self._subject.kind == kind:
+            return self._subject.like(**options)
+        return link(kind, **options)
+
+    def options(self, handler: Wrap) -> dict[str, Any]:
+        """The options of a handler that the law is put to."""
+        assert isinstance(handler, Link), f"the options of {handler!r} are not known"
+        return dict(handler.options)
 
     def trace(self, program: Callable[..., Any], seed: int | None = None) -> Trace:
-        """A trace of ``program`` by a tracing handler (one with ``traced``, as ``TracePoutine`` has), which is what the law is put to."""
+        """A trace of ``program`` by the tracing handler that the law is put to."""
         tracer: Any = self.handler(program)(program)
         trace: Trace = outcome(tracer.traced, seed=self.seed() if seed is None else seed).value
         return trace
 
-    def other(self, program: Callable[..., Any], *kinds: str) -> Wrap:
+    def other(self, program: Callable[..., Any], *kinds: str) -> Link:
         """A handler of the library, of one of ``kinds``, or of any kind."""
         return self.draw(handlers(program, kinds or None))
 
     def seed(self) -> int:
-        return self.draw(SEEDS)
+        """The seed of this case's runs, which the report shows."""
+        self._seed = self.draw(SEEDS)
+        return self._seed
 
     def agree(self, left: Side, right: Side, seed: int | None = None) -> None:
         """``left ≈ right``, under one seed."""
@@ -131,13 +145,18 @@ class Case:
         if found is not None:
             self.broken(found, *sources)
 
+    def same(self, what: str, left: Any, right: Any, *sources: str) -> None:
+        """The same of any two values; ``what`` says what they are, and at which site."""
+        if not same(left, right):
+            self.broken(Difference(what, "", left, right), *sources)
+
     def expect(self, holds: bool, otherwise: str, *sources: str) -> None:
         """Any other claim: ``otherwise`` says what is wrong where it does not hold."""
         if not holds:
             self.broken(otherwise, *sources)
 
     def broken(self, found: Difference | str, left: str = "", right: str = "") -> None:
-        raise LawBroken(self.law, (left, right), tuple(self._programs), found)
+        raise LawBroken(self.law, Finding(left, right, found, self._seed, tuple(self._programs)))
 
 
 def side(program: Callable[..., Any], *wraps: Wrap, name: str = "model") -> Side:
@@ -148,6 +167,6 @@ def side(program: Callable[..., Any], *wraps: Wrap, name: str = "model") -> Side
     return Side(source, fn)
 
 
-def law(name: str, equation: str, about: str, put_to: tuple[str, ...] = ()) -> Callable[[Callable[[Case], None]], Law]:
+def law(name: str, equation: str, put_to: tuple[str, ...] = (), where: str = "") -> Callable[[Callable[[Case], None]], Law]:
     """Makes a law of its check, a function that draws a case."""
-    return lambda check: Law(name, equation, about, check, put_to)
+    return lambda check: Law(name, equation, check, put_to, where)

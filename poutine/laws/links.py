@@ -9,8 +9,8 @@ import attrs
 
 from poutine.aliases import Awaiting
 from poutine.equality import same
+from poutine.laws.sources import source_of
 from poutine.poutine import Poutine
-from poutine.trace_graph import Trace
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 """What makes a handler out of what it wraps: a poutine class, an alias with its options, or any function of one argument."""
@@ -46,6 +46,16 @@ class Link:
         printer.text(repr(self))  # Hypothesis would show the fields
 
 
+@attrs.frozen(eq=False, repr=False)
+class Given(Link):
+    """A link as somebody gave it: ``wrap`` makes the poutine, whose class and options are known."""
+
+    wrap: Wrap
+
+    def __call__(self, fn: Callable[..., Any]) -> Any:
+        return self.wrap(fn)
+
+
 @attrs.frozen(repr=False)
 class Chain:
     """Handlers around one another, innermost first. Called with ``fn``, it wraps it in all of them."""
@@ -77,14 +87,3 @@ def written(wrap: Wrap, fn: str) -> str:
     if isinstance(wrap, Awaiting):
         return Link(wrap.poutine.__name__, wrap.poutine, wrap.options).around(fn)
     return f"{getattr(wrap, '__name__', repr(wrap))}({fn})"
-
-
-def source_of(value: Any) -> str:
-    """An option as it is written."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {source_of(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Trace):
-        return f"<trace of {', '.join(f'{name}={site.value!r}' for name, site in value.nodes.items())}>"
-    if isinstance(value, (set, frozenset, list, tuple)):
-        return "[" + ", ".join(map(source_of, sorted(value, key=repr))) + "]"
-    return getattr(value, "__name__", None) or repr(value).replace("tensor(", "torch.tensor(")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -58,7 +58,7 @@ class Difference:
     right: Any
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}\n    left:  {self.left}\n    right: {self.right}"
+        return f"{self.where}{': ' * bool(self.what)}{self.what}\n    left:  {self.left}\n    right: {self.right}"
 
 
 def outcome(fn: Callable[..., Any], *args: Any, seed: int = 0, **kwargs: Any) -> Outcome:
@@ -104,15 +104,22 @@ def difference(left: Outcome, right: Outcome) -> Difference | None:
 
 
 _PARTS: Final = MappingProxyType({"value": "the returned value", "asked": "what was asked of the world outside"})
-_FIELDS: Final = ("name", "type", "value", "scale", "mask", "cond_indep_stack", "infer", "fn", "args", "kwargs")
+
+_LEFT_OUT: Final = ("key",)  # what a draw is keyed by is the runtime's business; the draw itself is the value
 
 
 def _between_sites(left: Message, right: Message) -> Difference | None:
-    for field in _FIELDS:
+    for field in ("name", "type", *_fields(type(left))):
         mine, yours = getattr(left, field, None), getattr(right, field, None)
+        if isinstance(mine, Mapping) and isinstance(yours, Mapping):
+            mine, yours = dict(mine), dict(yours)  # of what class is nobody's business
         if not same(mine, yours):
             return Difference(f"site {left.name!r}", field, mine, yours)
     return None
+
+
+def _fields(kind: type[Message]) -> Iterable[str]:
+    return (field.name for field in attrs.fields(kind) if field.name not in _LEFT_OUT)
 
 
 def _sites(trace: Trace | None) -> tuple[Message, ...]:

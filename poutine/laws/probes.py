@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from poutine.driver.engine import answer
-from poutine.laws.ask import Ask, AskingRuntime
-from poutine.laws.watch import Boom, Mine, Watched
+from poutine.laws.ask import AskingRuntime
+from poutine.laws.watch import Watched
 from poutine.messages import Message
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
@@ -17,41 +17,60 @@ from poutine.program import Coroutine, Program, Rule, Rules
 
 @attrs.frozen(slots=False, eq=False, repr=False)
 class AskingPoutine(Poutine):
-    """Asks before each message of its program; and keeps what it asked and what came back."""
+    """Yields a message of ``make`` before each message of its program; and keeps what it yielded and what came back."""
 
-    name: str
+    make: Callable[[], Message]
     asked: list[Message]
     replies: list[Any]
 
     def rules(self) -> Rules:
         def around(message: Message) -> Coroutine[Any]:
-            ask = Ask(self.name, 1.0)
-            self.asked.append(ask)
-            self.replies.append((yield ask))
+            self.asked.append(self.make())
+            self.replies.append((yield self.asked[-1]))
             return (yield message)
 
         return {Message: Rule(around=around)}
 
 
-class KeepingRuntime(AskingRuntime):
-    """Keeps its replies to ``Ask``, too."""
+@attrs.frozen(slots=False, eq=False, repr=False)
+class NotingPoutine(Poutine):
+    """Calls ``up`` with each message on its way up, and ``down`` with each on its way down: they return it, or another in its place."""
 
-    def __init__(self) -> None:
+    up: Callable[[Any], Message] | None = None
+    down: Callable[[Any], Message] | None = None
+
+    def rules(self) -> Rules:
+        return {Message: Rule(up=self.up, down=self.down)}
+
+
+class KeepingRuntime(AskingRuntime):
+    """Keeps the messages that arrive and are some ``of`` those wanted, and its replies to them."""
+
+    def __init__(self, of: Callable[[Message], bool]) -> None:
         super().__init__()
+        self.of = of
+        self.arrived: list[Message] = []
         self.replies: list[Message] = []
 
-    def _reply(self, ask: Ask) -> Message:
-        self.replies.append(super()._reply(ask))
-        return self.replies[-1]
+    def __getitem__(self, kind: type[Message]) -> Callable[[Any], Message]:
+        reply = super().__getitem__(kind)
+
+        def kept(message: Message) -> Message:
+            site = reply(message)
+            if self.of(message):
+                self.arrived.append(message)
+                self.replies.append(site)
+            return site
+
+        return kept
 
 
 class BoomingRuntime(AskingRuntime):
     """Raises at the message with a given number."""
 
-    def __init__(self, number: int, watched: Watched) -> None:
+    def __init__(self, number: int, watched: Watched, boom: BaseException) -> None:
         super().__init__()
-        self.number, self.watched = number, watched
-        self.boom = Boom()
+        self.number, self.watched, self.boom = number, watched, boom
         self.reached = False
 
     def __getitem__(self, kind: type[Message]) -> Callable[[Any], Message]:
@@ -63,11 +82,11 @@ class BoomingRuntime(AskingRuntime):
 
 
 class Failing:
-    """A program that raises before its message with a given number; ``error`` is what it raised."""
+    """A program that raises ``error`` before its message with a given number."""
 
-    def __init__(self, program: Callable[..., Any], number: int) -> None:
-        self.program, self.number = program, number
-        self.error: Mine | None = None
+    def __init__(self, program: Callable[..., Any], number: int, error: BaseException) -> None:
+        self.program, self.number, self.error = program, number, error
+        self.has_raised = False
 
     def __call__(self) -> Program[Any]:
         return _FailingPoutine(self.program, self)()
@@ -92,19 +111,17 @@ class _FailingPoutine(Poutine):
 
         return {Message: Rule(up=up)}
 
-    def _mine(self) -> Mine:
-        self.failing.error = self.failing.error or Mine()
+    def _mine(self) -> BaseException:
+        self.failing.has_raised = True
         return self.failing.error
 
 
-def answered(fn: Callable[..., Any], runtime: AskingRuntime) -> Any:
-    """Runs ``fn()`` in a runtime of the caller's; the error is the value, if there is one."""
+def error_of(fn: Callable[..., Any], runtime: AskingRuntime, expected: BaseException | None = None) -> BaseException | None:
+    """What running ``fn()`` in a runtime of the caller's raises; but what ends Python itself is raised if it is not the ``expected`` one."""
     try:
-        return answer(Program(fn), runtime)
-    except Exception as error:
+        answer(Program(fn), runtime)
+    except BaseException as error:
+        if not isinstance(error, Exception) and error is not expected:
+            raise
         return error
-
-
-def error_of(fn: Callable[..., Any], runtime: AskingRuntime) -> Exception | None:
-    found = answered(fn, runtime)
-    return found if isinstance(found, Exception) else None
+    return None

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
-import attrs
 from hypothesis import strategies as st
 
 from poutine.equality import same
-from poutine.handlers.trace import TracePoutine
 from poutine.laws.handlers import AtSite, link
 from poutine.laws.law import ANY, Case, Law, law, side
-from poutine.laws.links import Link
 from poutine.laws.outcome import outcome
 from poutine.laws.traces import Names, trace_of, values
 from poutine.messages import Message
 
 
-@law("B.isolates", "h∘block()∘p ≈ block()∘p", "handlers that act on messages only: all but seed", put_to=ANY)
+@law("B.isolates", "h∘block()∘p ≈ block()∘p", ANY, "handlers that act on messages only: all but seed")
 def isolates(case: Case) -> None:
     program = case.program()
     handler = case.handler(program)
     case.agree(side(program, link("block"), handler), side(program, link("block")))
 
 
-@law("B.hides", "the trace of block(hide=A)∘p is that of p without A; the log densities, too", "block", put_to=("block",))
+@law("B.hides", "the trace of block(hide=A)∘p is that of p without A; the log densities, too", ("block",))
 def hides(case: Case) -> None:
     program, seed = case.program(), case.seed()
     hidden = list(case.draw(values(program, elsewhere=True)))
-    outer = side(program, attrs.evolve(case.link(program), options={"hide": hidden}))
+    outer = side(program, case.link("block", hide=hidden))
     found, inner = outcome(outer.fn, seed=seed), outcome(program, seed=seed)
     _same_but(case, found.sites, [site for site in inner.sites if site.name not in hidden], outer.source)
     case.expect(same(found.value, inner.value), f"it returns {found.value} instead of {inner.value}", outer.source)
@@ -39,34 +36,35 @@ def hides(case: Case) -> None:
     case.expect(same(left.compute_batch_log_pdf(), kept), "the log densities differ", outer.source)
 
 
-@law("B.types", "block(hide_types=T)∘p hides the sites of these types; an observed one is of type observe", "block")
+@law("B.types", "block(hide_types=T)∘p hides the sites of these types; an observed one is of type observe", ("block",))
 def hides_types(case: Case) -> None:
     program, seed = case.program(), case.seed()
     types = case.draw(st.lists(st.sampled_from(("sample", "observe", "param", "deterministic")), unique=True))
     data = case.draw(values(program))
-    outer = side(program, link("condition", data=data, strict=False), link("block", hide_types=types))
+    outer = side(program, link("condition", data=data, strict=False), case.link("block", hide_types=types))
     inner = outcome(link("condition", data=data, strict=False)(program), seed=seed)
     found = outcome(outer.fn, seed=seed)
     _same_but(case, found.sites, [site for site in inner.sites if site.type not in types], outer.source)
 
 
-@law("B.inner", "a trace inside of block() sees all", "block, trace")
+@law("B.inner", "a trace inside of block() sees all", ("block", "trace"))
 def inner_trace_sees_all(case: Case) -> None:
     program, seed = case.program(), case.seed()
-    traced = outcome(link("block")(TracePoutine(program).traced), seed=seed)
+    tracer: Any = case.link("trace")(program)
+    traced = outcome(case.link("block")(tracer.traced), seed=seed)
     case.expect(not traced.sites, f"it lets {traced.sites} through", "block(trace(model).traced)")
     case.expect(same(traced.value, trace_of(program, seed)), f"the inner trace is {traced.value}", "block(trace(model).traced)")
 
 
-@law("B.escape", "an escape outside of a block never fires at a hidden site", "block, escape")
+@law("B.escape", "an escape outside of a block never fires at a hidden site", ("block", "escape"))
 def no_escape(case: Case) -> None:
     program = case.program()
     name = case.draw(st.sampled_from(("none", *Names.of(trace_of(program)).all)))
-    block = link("block", hide=[name])
-    case.agree(side(program, block, link("escape", escape_fn=AtSite(name))), side(program, block))
+    block = case.link("block", hide=[name])
+    case.agree(side(program, block, case.link("escape", escape_fn=AtSite(name))), side(program, block))
 
 
-@law("B.outside", "block(hide=A)∘h∘p ≈ h∘block(hide=A)∘p, where h acts outside of A only", "block, value maps, infer_config, lift")
+@law("B.outside", "block(hide=A)∘h∘p ≈ h∘block(hide=A)∘p, where h acts outside of A only", ("block",), "a value map or infer_config as h")
 def acts_outside(case: Case) -> None:
     program = case.program()
     hidden = [name for name in Names.of(trace_of(program)).all if case.draw(st.booleans())]
@@ -75,7 +73,7 @@ def acts_outside(case: Case) -> None:
         st.sampled_from(("condition", "do", "substitute")).map(lambda kind: link(kind, data=data, strict=False))
         | st.just(link("infer_config", config={name: {"step": 0.5} for name in data}))
     )
-    block: Link = link("block", hide=hidden)
+    block = case.link("block", hide=hidden)
     case.agree(side(program, handler, block), side(program, block, handler))
 
 

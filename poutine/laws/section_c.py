@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import attrs
 from hypothesis import strategies as st
 
 from poutine.equality import same
 from poutine.handlers.trace import TracePoutine
-from poutine.laws.handlers import CONFIGURATIONS, link
+from poutine.laws.handlers import CONFIGURATIONS
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.outcome import outcome
 from poutine.laws.traces import trace_of, values
@@ -28,47 +27,47 @@ def commutes_with(kind: str, inside: bool = False) -> Law:
         case.agree(side(seen, handler, other, name=name), side(seen, other, handler, name=name))
 
     trace, suffix = ("∘trace", ".inside") if inside else ("", "")
-    return Law(f"C.{kind}{suffix}", f"{kind}∘h{trace}∘p ≈ h∘{kind}{trace}∘p", "handlers that say so", check, put_to=ANY)
+    return Law(f"C.{kind}{suffix}", f"{kind}∘h{trace}∘p ≈ h∘{kind}{trace}∘p", check, ANY, "handlers that say so")
 
 
 @law(
     "C.scoped-names",
     "scope(a)∘condition(d)∘p ≈ condition({a/k: v})∘scope(a)∘p",
-    "scope, condition, do, substitute, under one seed",
-    put_to=("scope",),
+    ("scope", "condition", "do", "substitute"),
 )
 def scoped_names(case: Case) -> None:
     program = case.program()
-    scope = case.link(program)
-    prefix = f"{scope.options['prefix']}/" if scope.options["prefix"] else ""
-    kind = case.draw(st.sampled_from(("condition", "do", "substitute")))
+    kind = case.subject.kind if case.subject.kind != "scope" else case.draw(st.sampled_from(("condition", "do", "substitute")))
+    assert kind is not None
+    scope = case.handler(program) if case.subject.kind == "scope" else case.other(program, "scope")
+    prefix = "".join(f"{part}/" for part in filter(None, (case.options(scope)["prefix"],)))
     data = case.draw(values(program))
     inside, outside = (
-        link(kind, data=data, strict=False),
-        link(kind, data={f"{prefix}{name}": value for name, value in data.items()}, strict=False),
+        case.link(kind, data=data, strict=False),
+        case.link(kind, data={f"{prefix}{name}": value for name, value in data.items()}, strict=False),
     )
     case.agree(side(program, inside, scope), side(program, scope, outside))
 
 
-@law("C.lifted-names", "condition outside of lift observes the lifted sites; inside it cannot", "condition, lift", put_to=("lift",))
+@law("C.lifted-names", "condition outside of lift observes the lifted sites; inside it cannot", ("lift", "condition"))
 def lifted_names(case: Case) -> None:
     program = case.program(handlers=False)
-    lift = case.handler(program)
+    lift = case.handler(program) if case.subject.kind == "lift" else case.other(program, "lift")
     lifted = trace_of(lift(program))
     names = [name for name, site in trace_of(program).nodes.items() if site.type == "param" and lifted[name].type == "sample"]
-    condition = link("condition", data={name: lifted[name].value for name in names}, strict=False)
+    condition = case.link("condition", data={name: lifted[name].value for name in names}, strict=False)
     found = trace_of(side(program, lift, condition).fn)
     missed = [name for name in names if not isinstance(found[name], Observe)]
     case.expect(not missed, f"{missed} are not observed", side(program, lift, condition).source)
     case.agree(side(program, condition, lift), side(program, lift))
 
 
-@law("C.intervened", "of condition(d) and do(e), in both orders, the trace has d and the model gets e", "condition, do", put_to=("do",))
+@law("C.intervened", "of condition(d) and do(e), in both orders, the trace has d and the model gets e", ("condition", "do"))
 def intervened(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     d, e = case.draw(values(program)), case.draw(values(program))
-    do = attrs.evolve(case.link(program), options={"data": e, "strict": False})
-    condition = link("condition", data=d, strict=False)
+    do = case.link("do", data=e, strict=False)
+    condition = case.link("condition", data=d, strict=False)
     for chain in ((condition, do), (do, condition)):
         whole = side(program, *chain)
         found, inside = outcome(whole.fn, seed=seed), outcome(chain[1](chain[0](TracePoutine(program).traced)), seed=seed).value

@@ -2,97 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
-import attrs
 from hypothesis import strategies as st
 
 from poutine.errors import PlateError
-from poutine.laws.handlers import PLATES, AtSite, link
+from poutine.laws.handlers import PLATES, AtSite
 from poutine.laws.law import ANY, Case, Law, law, side
+from poutine.laws.links import Link
 from poutine.laws.outcome import outcome
 from poutine.laws.traces import ELSEWHERE
 from poutine.trace_graph import Trace
 
-NEUTRAL: Final = (
-    link("scale", scale=1.0),
-    link("mask", mask=True),
-    link("condition", data={}),
-    link("substitute", data={}),
-    link("do", data={}),
-    link("replay", guide_trace=Trace()),
-    link("lift", prior={}),
-    link("block", hide=[]),
-    link("block", expose_all=True),
-    link("scope", prefix=""),
-    link("escape", escape_fn=AtSite(ELSEWHERE)),
-    link("infer_config", config={}),
-    link("trace"),
-    link("broadcast"),
+NEUTRAL: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = MappingProxyType(
+    {
+        "scale": ({"scale": 1.0},),
+        "mask": ({"mask": True},),
+        "condition": ({"data": {}},),
+        "substitute": ({"data": {}},),
+        "do": ({"data": {}},),
+        "replay": ({"guide_trace": Trace()},),
+        "lift": ({"prior": {}},),
+        "block": ({"hide": []}, {"expose_all": True}),
+        "scope": ({"prefix": ""},),
+        "escape": ({"escape_fn": AtSite(ELSEWHERE)},),
+        "infer_config": ({"config": {}},),
+        "trace": ({},),
+        "broadcast": ({},),
+    }
 )
 
 
 @law(
     "I.neutral",
     "h∘p ≈ p, where h has nothing to do",
+    tuple(NEUTRAL),
     "scale(1), mask(True), condition({}), substitute({}), do({}), replay of nothing, lift({}), block(hide=[]), scope(''), "
     "escape(never), infer_config({}); trace and broadcast in any case",
 )
 def neutral(case: Case) -> None:
-    program, handler = case.program(), case.draw(st.sampled_from(NEUTRAL))
+    program, kind = case.program(), case.subject.kind
+    assert kind is not None
+    handler = case.link(kind, **case.draw(st.sampled_from(NEUTRAL[kind])))
     case.agree(side(program, handler), side(program))
 
 
-@law("I.idempotent", "h∘h∘p ≈ h∘p", "handlers with the same options", put_to=ANY)
+@law("I.idempotent", "h∘h∘p ≈ h∘p", ANY, "both with the same options")
 def idempotent(case: Case) -> None:
     program = case.program()
     handler = case.handler(program)
     case.agree(side(program, handler, handler), side(program, handler))
 
 
-@law("I.scale", "scale(a)∘scale(b)∘p ≈ scale(a·b)∘p", "scale", put_to=("scale",))
+@law("I.scale", "scale(a)∘scale(b)∘p ≈ scale(a·b)∘p", ("scale",))
 def scales_multiply(case: Case) -> None:
     _fuse(case, "scale", lambda a, b: a * b)
 
 
-@law("I.mask", "mask(m)∘mask(n)∘p ≈ mask(m ∧ n)∘p", "mask", put_to=("mask",))
+@law("I.mask", "mask(m)∘mask(n)∘p ≈ mask(m ∧ n)∘p", ("mask",))
 def masks_conjoin(case: Case) -> None:
     # ∧ of a bool and a tensor: a tensor. A mask of one element is the same in both forms, but they are not equal as objects.
     _fuse(case, "mask", lambda m, n: m & n if type(m) is type(n) else None)
 
 
-@law("I.block", "block(hide=A)∘block(hide=B)∘p ≈ block(hide=A∪B)∘p", "block", put_to=("block",))
+@law("I.block", "block(hide=A)∘block(hide=B)∘p ≈ block(hide=A∪B)∘p", ("block",))
 def blocks_unite(case: Case) -> None:
     _fuse(case, "hide", lambda a, b: sorted({*a, *b}))
 
 
-@law("I.scope", 'scope(a)∘scope(b)∘p ≈ scope("a/b")∘p', "scope", put_to=("scope",))
+@law("I.scope", 'scope(a)∘scope(b)∘p ≈ scope("a/b")∘p', ("scope",))
 def scopes_nest(case: Case) -> None:
     _fuse(case, "prefix", lambda a, b: "/".join(filter(None, (a, b))))
 
 
-@law("I.outer-wins", "h(d)∘h(e)∘p ≈ h({**e, **d})∘p", "condition, substitute", put_to=("condition", "substitute"))
+@law("I.outer-wins", "h(d)∘h(e)∘p ≈ h({**e, **d})∘p", ("condition", "substitute"))
 def outer_wins(case: Case) -> None:
     _fuse(case, "data", lambda d, e: {**e, **d})
 
 
-@law("I.replay", "replay(t)∘replay(u)∘p ≈ replay(u, overwritten by t)∘p", "replay", put_to=("replay",))
+@law("I.replay", "replay(t)∘replay(u)∘p ≈ replay(u, overwritten by t)∘p", ("replay",))
 def replays_overwrite(case: Case) -> None:
     _fuse(case, "guide_trace", _overwritten)
 
 
-@law("I.do", "do(d)∘do(e)∘p ≈ do({**d, **e})∘p", "do: what is nearest to the model is what it gets", put_to=("do",))
+@law("I.do", "do(d)∘do(e)∘p ≈ do({**d, **e})∘p", ("do",), "what is nearest to the model is what it gets")
 def inner_intervention_wins(case: Case) -> None:
     _fuse(case, "data", lambda d, e: {**d, **e})
 
 
-@law("I.seed", "seed(a)∘seed(b)∘p ≈ seed(b)∘p", "seed", put_to=("seed",))
+@law("I.seed", "seed(a)∘seed(b)∘p ≈ seed(b)∘p", ("seed",))
 def inner_seed_wins(case: Case) -> None:
     _fuse(case, "seed", lambda a, b: b)
 
 
-@law("I.lift", "lift(d)∘lift(e)∘p ≈ lift({**d, **e})∘p", "lift", put_to=("lift",))
+@law("I.lift", "lift(d)∘lift(e)∘p ≈ lift({**d, **e})∘p", ("lift",))
 def inner_prior_wins(case: Case) -> None:
     # A prior that is no mapping is one of every param: an inner one leaves nothing to lift.
     def fused(d: Any, e: Any) -> Any:
@@ -101,16 +106,16 @@ def inner_prior_wins(case: Case) -> None:
     _fuse(case, "prior", fused)
 
 
-@law("I.infer_config", "infer_config(c)∘infer_config(d)∘p ≈ infer_config(d, overwritten by c)∘p", "infer_config", put_to=("infer_config",))
+@law("I.infer_config", "infer_config(c)∘infer_config(d)∘p ≈ infer_config(d, overwritten by c)∘p", ("infer_config",))
 def configurations_merge(case: Case) -> None:
     _fuse(case, "config", lambda c, d: {name: {**d.get(name, {}), **c.get(name, {})} for name in (*d, *c)})
 
 
-@law("I.indep", "indep(n)∘indep(m): n's frame, then m's; one name twice is an error", "indep")
+@law("I.indep", "indep(n)∘indep(m): n's frame, then m's; one name twice is an error", ("indep",))
 def frames_are_outermost_first(case: Case) -> None:
     program = case.program()
     n, m = case.draw(PLATES), case.draw(PLATES)
-    whole = side(program, link("indep", name=m, vectorized=False), link("indep", name=n, vectorized=False))
+    whole = side(program, case.link("indep", name=m, vectorized=False), case.link("indep", name=n, vectorized=False))
     found, alone = outcome(whole.fn), outcome(program)
     if n == m:
         case.expect(found.failure is not None and issubclass(found.failure.type, PlateError), f"it gives {found.failure}", whole.source)
@@ -125,13 +130,13 @@ def frames_are_outermost_first(case: Case) -> None:
 def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     """Two handlers of the same class around one another are one, whose ``option`` is ``fuse`` of theirs (None: no such one)."""
     program = case.program()
-    outer = case.link(program)
-    inner = case.link(program)
+    outer, inner = case.handler(program), case.another(program)
+    assert isinstance(outer, Link)
     alone = all(each.options.keys() - {"strict"} == {option} for each in (outer, inner))
     if alone and outer.name == inner.name:
         both = fuse(outer.options[option], inner.options[option])
         if both is not None:
-            fused = attrs.evolve(outer, options={**outer.options, option: both})
+            fused = case.subject.like(**{**outer.options, option: both})
             case.agree(side(program, inner, outer), side(program, fused))
 
 

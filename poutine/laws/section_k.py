@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from poutine.equality import same
 from poutine.errors import DuplicateSite
-from poutine.handlers.trace import TracePoutine
 from poutine.laws.branching import apart, branching
 from poutine.laws.handlers import link
 from poutine.laws.law import Case, Law, law
@@ -23,19 +22,19 @@ from poutine.trace_graph import Trace, is_subsample
 EDITS: Final = st.lists(st.tuples(st.sampled_from(("remove", "value", "edge", "add")), st.integers(0, 20), st.integers(0, 20)), max_size=5)
 
 
-@law("K.forward", "dense edges go forward in the order of the trace, so there is no cycle", "dense traces")
+@law("K.forward", "dense edges go forward in the order of the trace, so there is no cycle", ("trace",), "dense traces")
 def forward(case: Case) -> None:
-    trace = _dense(case.program(), case.seed())
+    trace = _dense(case, case.program(), case.seed())
     order = {name: i for i, name in enumerate(trace)}
     for parent, child in trace.edges:
         case.expect(order[parent] < order[child], f"the edge from {parent!r} to {child!r} goes back")
         case.expect(child in trace.successors(parent) and parent in trace.predecessors(child), f"only one end knows the edge to {child!r}")
 
 
-@law("K.provenance", "dense edges contain every true dependency", "dense traces")
+@law("K.provenance", "dense edges contain every true dependency", ("trace",), "dense traces")
 def provenance(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
-    trace = _dense(program, seed)
+    trace = _dense(case, program, seed)
     for name, value in case.draw(values(program)).items():
         if name not in trace or is_subsample(trace[name]):
             continue  # pragma: no cover  # which of the two random programs have is the dice's
@@ -44,10 +43,15 @@ def provenance(case: Case) -> None:
             case.expect((name, child) in trace.edges, f"{child!r} depends on {name!r}, without an edge")
 
 
-@law("K.branches", "each site is joined to all before it, but to those in other branches of a loop that both are in", "dense traces")
+@law(
+    "K.branches",
+    "each site is joined to all before it, but to those in other branches of a loop that both are in",
+    ("trace",),
+    "dense traces",
+)
 def branches(case: Case) -> None:
     program = case.draw(branching())
-    trace = _dense(program, case.seed())
+    trace = _dense(case, program, case.seed())
     places = trace["_RETURN"].value  # the program itself says where its sites are
     expected = {(parent, child) for parent, child in combinations(places, 2) if not apart(places[parent], places[child])}
     wrong = expected ^ set(trace.edges)
@@ -56,7 +60,7 @@ def branches(case: Case) -> None:
     )
 
 
-@law("K.copy", "editing a copy never changes the original", "traces", put_to=("trace",))
+@law("K.copy", "editing a copy never changes the original", ("trace",))
 def copies(case: Case) -> None:
     trace = case.trace(case.program())
     trace.compute_batch_log_pdf()
@@ -71,7 +75,7 @@ def copies(case: Case) -> None:
     case.expect(same(trace.compute_batch_log_pdf(), densities), "after the edits of its copy, its densities are others")
 
 
-@law("K.remove", "a node that is removed leaves the induced subgraph", "traces", put_to=("trace",))
+@law("K.remove", "a node that is removed leaves the induced subgraph", ("trace",))
 def removal(case: Case) -> None:
     trace = case.trace(case.program())
     edges, names = trace.edges, list(trace)
@@ -85,7 +89,7 @@ def removal(case: Case) -> None:
         case.expect(all(end in trace for end in ends), f"{name!r} is still joined to one of {ends}")
 
 
-@law("K.records", "a trace has each site of the program once, in order, as the outside left it", "traces", put_to=("trace",))
+@law("K.records", "a trace has each site of the program once, in order, as the outside left it", ("trace",))
 def records(case: Case) -> None:
     program, seed = case.program(), case.seed()
     found, expected = case.trace(program, seed), trace_of(program, seed)
@@ -97,7 +101,7 @@ def records(case: Case) -> None:
     case.expect(same(found["_RETURN"].value, expected["_RETURN"].value), f"it has {found['_RETURN']} instead of {expected['_RETURN']}")
 
 
-@law("K.duplicates", "two sites of one name are an error at the second, before anything is drawn", "traces", put_to=("trace",))
+@law("K.duplicates", "two sites of one name are an error at the second, before anything is drawn", ("trace",))
 def duplicates(case: Case) -> None:
     program, seed = case.program(asks=False), case.seed()
     tracer: Any = case.handler(program)
@@ -130,9 +134,10 @@ def _edit(trace: Trace, edit: str, i: int, j: int) -> None:
         trace.add_node(f"edited_{first}", trace[first])
 
 
-def _dense(program: Any, seed: int) -> Trace:
+def _dense(case: Case, program: Any, seed: int) -> Trace:
     """The dense trace of a program: what a trace returns from inside."""
-    traced: Trace = outcome(TracePoutine(program, graph_type="dense").traced, seed=seed).value
+    tracer: Any = case.link("trace", graph_type="dense")(program)
+    traced: Trace = outcome(tracer.traced, seed=seed).value
     return traced
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from typing import Any, Final
 
-import attrs
 import torch
 from hypothesis import strategies as st
 from torch.distributions import constraints
@@ -21,44 +20,44 @@ from poutine.program import Program
 from poutine.trace_graph import Trace, is_subsample
 
 
-@law("R.replay", "trace(replay(p, t)) ≈ t, and returns the same", "replay", put_to=("replay",))
+@law("R.replay", "trace(replay(p, t)) ≈ t, and returns the same", ("replay",))
 def replayed(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     recorded = outcome(program, seed=seed)
-    replay = side(program, attrs.evolve(case.link(program), options={"guide_trace": recorded.trace}))
+    replay = side(program, case.link("replay", guide_trace=recorded.trace))
     found = outcome(replay.fn, seed=seed + 1)
     case.equal(found, recorded, replay.source, "the run that t records")
     left, right = (each.trace.log_pdf() for each in (found, recorded) if each.trace is not None)
     case.expect(same(left, right), f"lp is {left} instead of {right}", replay.source)
 
 
-@law("R.partial", "with a part of t, the other sites keep the draws of the same seed", "replay, substitute")
+@law("R.partial", "with a part of t, the other sites keep the draws of the same seed", ("replay", "substitute"))
 def partially_replayed(case: Case) -> None:
     program, seed = case.program(), case.seed()
     recorded = outcome(program, seed=seed)
     part = case.draw(_parts(recorded.trace or Trace()))
-    for handler in (link("replay", guide_trace=part), link("substitute", data=Names.of(part).samples, strict=False)):
+    for handler in (case.link("replay", guide_trace=part), case.link("substitute", data=Names.of(part).samples, strict=False)):
         case.equal(outcome(handler(program), seed=seed), recorded, side(program, handler).source, "the run that t records")
 
 
-@law("R.draws", "conditioning p on some of what it draws moves no other draw", "condition, do")
+@law("R.draws", "conditioning p on some of what it draws moves no other draw", ("condition", "do"))
 def draws_stay(case: Case) -> None:
     program, seed = case.program(), case.seed()
     recorded = outcome(program, seed=seed)
     data = Names.of(case.draw(_parts(recorded.trace or Trace()))).samples
     for kind in ("condition", "do"):
-        handler = link(kind, data=data, strict=False)
+        handler = case.link(kind, data=data, strict=False)
         found = outcome(handler(program), seed=seed)
         moved = [mine.name for mine, yours in zip(found.sites, recorded.sites, strict=False) if not same(mine.value, yours.value)]
         source = side(program, handler).source
         case.expect(not moved and same(found.value, recorded.value), f"sites {moved} moved, or the returned value did", source)
 
 
-@law("R.condition", "condition(p, latents of t) has the density of t, and everything is observed", "condition")
+@law("R.condition", "condition(p, latents of t) has the density of t, and everything is observed", ("condition",))
 def conditioned_on_trace(case: Case) -> None:
     program, seed = case.program(), case.seed()
     recorded = outcome(program, seed=seed).trace or Trace()
-    condition = side(program, link("condition", data=recorded))
+    condition = side(program, case.link("condition", data=recorded))
     found = outcome(condition.fn, seed=seed).trace or Trace()
     latent = [name for name, site in found.nodes.items() if isinstance(site, Sample) and not is_subsample(site)]
     case.expect(not latent, f"{latent} are not observed", condition.source)
@@ -68,8 +67,7 @@ def conditioned_on_trace(case: Case) -> None:
 @law(
     "R.uncondition",
     "uncondition∘condition(d)∘p ≈ p, for p without observations: draws are keyed by name",
-    "uncondition, condition",
-    put_to=("uncondition",),
+    ("uncondition",),
 )
 def unconditioned(case: Case) -> None:
     program = case.program(observations=False)
@@ -77,7 +75,7 @@ def unconditioned(case: Case) -> None:
     case.agree(side(program, condition, case.handler(program)), side(program))
 
 
-@law("R.predict", "nothing is observed in uncondition∘p", "uncondition", put_to=("uncondition",))
+@law("R.predict", "nothing is observed in uncondition∘p", ("uncondition",))
 def nothing_observed(case: Case) -> None:
     program = case.program(handlers=False)
     condition = link("condition", data=case.draw(values(program)), strict=False)
@@ -86,18 +84,18 @@ def nothing_observed(case: Case) -> None:
     case.expect(not observed, f"{observed} are still observed", whole.source)
 
 
-@law("R.substitute", "the log density as a function, at the values of t, is lp(t)", "substitute")
+@law("R.substitute", "the log density as a function, at the values of t, is lp(t)", ("substitute",))
 def as_a_function(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     recorded = outcome(program, seed=seed).trace or Trace()
     known = Names.of(recorded)
-    substitute = side(program, link("substitute", data={**known.samples, **known.params}))
+    substitute = side(program, case.link("substitute", data={**known.samples, **known.params}))
     found = outcome(substitute.fn, seed=seed + 1).trace or Trace()
     left, right = found.compute_batch_log_pdf(), recorded.compute_batch_log_pdf()
     case.expect(same(left, right), f"{left} is not {right}", substitute.source)
 
 
-@law("R.prefix", "resuming a recorded prefix and finishing = running once", "escape, replay")
+@law("R.prefix", "resuming a recorded prefix and finishing = running once", ("escape", "replay"))
 def resumed(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
     whole = outcome(program, seed=seed)
@@ -105,16 +103,16 @@ def resumed(case: Case) -> None:
     if not names:
         return
     name = case.draw(st.sampled_from(names))
-    prefix = outcome(link("escape", escape_fn=AtSite(name))(program), seed=seed)
+    prefix = outcome(case.link("escape", escape_fn=AtSite(name))(program), seed=seed)
     source = f"escape(model, lambda site: site.name == {name!r})"
     before = whole.sites[: [site.name for site in whole.sites].index(name)]
     case.expect(same(prefix.sites, before), f"the prefix is {prefix.sites} instead of {before}", source)
     case.equal(
-        outcome(link("replay", guide_trace=prefix.trace)(program), seed=seed), whole, f"replay(model, the trace of {source})", "model"
+        outcome(case.link("replay", guide_trace=prefix.trace)(program), seed=seed), whole, f"replay(model, the trace of {source})", "model"
     )
 
 
-@law("R.pickle", "pickle.loads(pickle.dumps(x)) == x", "messages, programs of picklable functions, handlers, traces")
+@law("R.pickle", "pickle.loads(pickle.dumps(x)) == x", where="messages, programs of picklable functions, handlers, traces")
 def pickled(case: Case) -> None:
     program = case.program()
     trace = case.draw(traces(program))
@@ -133,7 +131,7 @@ CONSTRAINED: Final[tuple[tuple[constraints.Constraint, tuple[Any, ...]], ...]] =
 )
 
 
-@law("R.params", "a parameter is read as it was initialised, also after its store was saved and loaded", "ParamStore")
+@law("R.params", "a parameter is read as it was initialised, also after its store was saved and loaded", where="ParamStore")
 def params_round_trip(case: Case) -> None:
     constraint, inits = case.draw(st.sampled_from(CONSTRAINED))
     init = torch.tensor(case.draw(st.sampled_from(inits)), dtype=torch.float64)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from poutine.laws.outcome import outcome
 from poutine.messages import Observe, Param, Sample, Site
+from poutine.plates import Subsample
 from poutine.trace_graph import Trace
 
 SEEDS: Final = st.integers(0, 3)
@@ -49,6 +52,19 @@ class Names:
             {name: site.value for name, site in trace.nodes.items() if isinstance(site, kind)} for kind in (Sample, Observe, Param)
         )
         return cls(samples, observed, params, tuple(name for name, site in trace.nodes.items() if isinstance(site, Site)))
+
+
+def sampled(values: Mapping[str, Any], plates: Mapping[str, int] = MappingProxyType({})) -> Trace:
+    """A trace of samples with these values, to replay; ``plates`` are the sizes of those whose value is the index of a subsampled plate."""
+    trace = Trace()
+    for name, value in values.items():
+        fn, infer = (Subsample(plates[name], None), {"is_subsample": True}) if name in plates else (functools.partial(_known, value), {})
+        trace.add_node(name, Sample(name, fn, infer=infer).evolve(value=value))
+    return trace
+
+
+def _known(value: Any) -> Any:
+    return value
 
 
 def trace_of(program: Callable[..., Any], seed: int = 0) -> Trace:

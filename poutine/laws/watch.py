@@ -6,16 +6,23 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any
 
+from poutine.errors import NonlocalExit
 from poutine.messages import Deterministic
 from poutine.program import Coroutine
 
 
 class Boom(Exception):
-    """Comes from outside of a program."""
+    """An error that nobody can know."""
 
 
-class Mine(Exception):
-    """Comes from a program."""
+class Quit(BaseException):
+    """One that is no ``Exception``, as ``GeneratorExit`` and ``asyncio.CancelledError`` are."""
+
+
+def kinds_of_errors() -> tuple[BaseException, ...]:
+    """One of each kind that handlers might take for their own: unknown, common, of this library, and what ends a run or Python."""
+    left = NonlocalExit(Deterministic("elsewhere", 0.0))
+    return (Boom(), ValueError("boom"), KeyError("boom"), RuntimeError("boom"), left, Quit(), KeyboardInterrupt(), SystemExit(1))
 
 
 class Watched:
@@ -23,14 +30,14 @@ class Watched:
 
     Held on to, since reference counting would close a forgotten generator at once, and so hide that nobody else does.
 
-    swallow:  whether the errors from outside are caught, and the program goes on.
+    swallow:  an error from outside that is caught, and the program goes on.
     """
 
-    def __init__(self, fn: Callable[..., Any], swallow: bool = False) -> None:
+    def __init__(self, fn: Callable[..., Any], swallow: BaseException | None = None) -> None:
         self.fn, self.swallow = fn, swallow
         self.generators: list[Generator[Any, Any, Any]] = []
         self.started = self.ended = 0
-        self.thrown: list[Boom] = []
+        self.thrown: list[BaseException] = []
         self.unnoticed = False  # has the run gone on after a swallowed error?
 
     def __call__(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
@@ -57,14 +64,18 @@ class Watched:
     def _caught(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
         try:
             return (yield from self.fn(*args, **kwargs))
-        except Boom as boom:
-            self.thrown.append(boom)
-            if not self.swallow:
+        except BaseException as boom:
+            self._note(boom)
+            if boom is not self.swallow:
                 raise
         try:
             yield Deterministic("after", 0.0)
-        except Boom as boom:
-            self.thrown.append(boom)
+        except BaseException as boom:
+            self._note(boom)
             raise
         self.unnoticed = True  # pragma: no cover  # the driver raises it again; a law says so if it does not
         return None  # pragma: no cover
+
+    def _note(self, error: BaseException) -> None:
+        if not isinstance(error, GeneratorExit):
+            self.thrown.append(error)

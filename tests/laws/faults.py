@@ -12,12 +12,14 @@ import attrs
 import numpy
 import torch
 
+import poutine.plates
 from poutine import (
     BlockPoutine,
     Choice,
     CondIndepStackFrame,
     ConditionPoutine,
     Coroutine,
+    Deterministic,
     DoPoutine,
     EnterPlate,
     EscapePoutine,
@@ -145,7 +147,9 @@ class DrivesWell(DrivesByHand):
             while True:
                 try:
                     site = yield forwarded(message)
-                except Exception as error:
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: B036  # it is raised where the program lies
                     message = inner.throw(error)
                 else:
                     message = inner.send(site)
@@ -241,6 +245,50 @@ class OnlyOnGenerators(Poutine):
         return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * 2.0))} if isgeneratorfunction(fn) else {}
 
 
+class SwallowsOne(Poutine):
+    """Turns errors of one kind into None."""
+
+    kind: ClassVar[type[BaseException]] = Exception
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        try:
+            return (yield Handling(program, {}))
+        except self.kind:
+            return None
+
+
+def swallowing(kind: type[BaseException]) -> type[Poutine]:
+    return type(f"Swallows{kind.__name__}", (SwallowsOne,), {"kind": kind})
+
+
+class AnswersForOthers(Poutine):
+    """Answers itself where the world outside fails: the program never hears of it."""
+
+    def rules(self) -> Rules:
+        def answer(site: Site) -> Coroutine[Any]:
+            try:
+                return (yield site)
+            except LookupError:
+                return site.evolve(value=torch.tensor(0.0))
+
+        return {Site: Rule(around=answer)}
+
+
+class GoesOnAtTheEnd(DrivesByHand):
+    """Yields once more where it is closed."""
+
+    def driven(self, inner: Generator[Message, Message, Any]) -> Coroutine[Any]:
+        try:
+            message = next(inner)
+            while True:
+                message = inner.send((yield forwarded(message)))
+        except StopIteration as stop:
+            return stop.value
+        except GeneratorExit:
+            inner.close()
+            yield Param("last", torch.tensor(0.0))
+
+
 # Messages that are not passed on as they should be
 
 
@@ -330,6 +378,92 @@ class EscapesHidden(EscapePoutine):
         return {**super().rules(), Sealed: Rule(up=leave)}
 
 
+class Detaches(Poutine):
+    """Cuts the gradient of every value."""
+
+    def rules(self) -> Rules:
+        return {Sample: Rule(down=lambda site: site.evolve(value=site.value.detach()))}
+
+
+class DetachesData(Poutine):
+    """Cuts the gradient of what is observed or computed."""
+
+    def rules(self) -> Rules:
+        def cut(site: Site) -> Message:
+            return site.evolve(value=site.value.detach()) if isinstance(site.value, torch.Tensor) else site
+
+        return {Observe: Rule(up=cut), Deterministic: Rule(up=cut)}
+
+
+class RoundsInPlace(Poutine):
+    """Rounds every value where it lies."""
+
+    def rules(self) -> Rules:
+        def round_(site: Site) -> Message:
+            site.value.round_() if isinstance(site.value, torch.Tensor) and site.value.is_floating_point() else None
+            return site
+
+        return {Sample: Rule(down=round_)}
+
+
+class ShiftsDataInPlace(Poutine):
+    """Shifts what the program observes where it lies, and back again after the site is answered by others."""
+
+    def rules(self) -> Rules:
+        def shift(site: Observe) -> Message:
+            site.value.add_(1) if isinstance(site.value, torch.Tensor) and site.value.is_floating_point() else None
+            return site
+
+        return {Observe: Rule(up=shift)}
+
+
+class NotesInPlace(Poutine):
+    """Writes its notes into the configuration of the site itself."""
+
+    def rules(self) -> Rules:
+        def note(site: Site) -> Message:
+            site.infer["seen"] = True if isinstance(site.infer, dict) else None
+            return site
+
+        return {Choice: Rule(up=lambda site: note(site) if isinstance(site.infer, dict) else site)}
+
+
+class DropsConstraint(Poutine):
+    """Makes each param anew, and loses its constraint."""
+
+    def rules(self) -> Rules:
+        def anew(param: Param) -> Message:
+            return Param(param.name, param.init).evolve(
+                scale=param.scale, mask=param.mask, cond_indep_stack=param.cond_indep_stack, infer=param.infer
+            )
+
+        return {Param: Rule(up=anew)}
+
+
+class DropsKeywords(Poutine):
+    """Makes each sample anew, and loses what its distribution is given by keyword."""
+
+    def rules(self) -> Rules:
+        return {Sample: Rule(up=lambda site: site.evolve(kwargs={}))}
+
+
+class ScalesMasked(Poutine):
+    """Scales those sites only that are under a mask."""
+
+    def rules(self) -> Rules:
+        return {Choice: Rule(up=lambda site: site if site.mask is True else site.evolve(scale=site.scale * 2.0))}
+
+
+class ScalesHidden(Poutine):
+    """Scales hidden sites, too."""
+
+    def rules(self) -> Rules:
+        def opened(sealed: Sealed) -> Message:
+            return Sealed(sealed.message.evolve(scale=2.0)) if isinstance(sealed.message, Choice) else sealed
+
+        return {Sealed: Rule(up=opened)}
+
+
 # Ambient state
 
 
@@ -373,6 +507,52 @@ class WithoutGradients(Poutine):
             return (yield Handling(program, {}))
 
 
+class ReadsGradMode(Poutine):
+    """Scales only where gradients are on."""
+
+    def rules(self) -> Rules:
+        return {Choice: Rule(up=lambda site: site.evolve(scale=2.0 if torch.is_grad_enabled() else 1.0))}
+
+
+class ReadsDtype(Poutine):
+    """Gives the program its values in the default dtype of the moment."""
+
+    def rules(self) -> Rules:
+        return {Sample: Rule(down=lambda site: site.evolve(value=torch.as_tensor(site.value, dtype=torch.get_default_dtype())))}
+
+
+LOG: list[str] = []
+
+
+class WritesGlobal(Poutine):
+    """Keeps a log that hangs on its module. No run sees it; but it is there."""
+
+    def rules(self) -> Rules:
+        def log(site: Site) -> Message:
+            LOG.append(site.name)
+            return site
+
+        return {Site: Rule(up=log)}
+
+
+class CountsOnClass(Poutine):
+    """Counts its runs on its class."""
+
+    runs: ClassVar[int] = 0
+
+    def rules(self) -> Rules:
+        type(self).runs += 1
+        return {}
+
+
+class PatchesLibrary(Poutine):
+    """Leaves something behind in a module of the library."""
+
+    def rules(self) -> Rules:
+        poutine.plates.last = object()
+        return {}
+
+
 # Handlers of the library, done wrong
 
 
@@ -394,12 +574,12 @@ class DropsConfiguration(UnconditionPoutine):
 class LosesFrames(LiftPoutine):
     """The sample that it makes has lost the frames of the param."""
 
-    def rules(self) -> Rules:
-        def lift(param: Param) -> Coroutine[Any]:
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        def lift(param: Param) -> Message:
             prior = self.prior.get(param.name) if isinstance(self.prior, Mapping) else self.prior
-            return (yield param if prior is None else Sample(param.name, prior).evolve(scale=param.scale, mask=param.mask))
+            return param if prior is None else param.lifted(prior).evolve(cond_indep_stack=())
 
-        return {Param: Rule(around=lift)}
+        return (yield Handling(program, {Param: Rule(up=lift)}))
 
 
 class LiftsAgain(LiftPoutine):
