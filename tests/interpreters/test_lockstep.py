@@ -325,6 +325,23 @@ def test_each_instance_counts_its_own_plates():
     assert together(model, 4).values == ([1, 2],) * 4
 
 
+def test_each_instance_counts_its_own_plates_whenever_others_enter():
+    started = iter(range(4))
+
+    def model():
+        for k in range(next(started)):
+            yield Sample(f"before_{k}", Normal, 0.0, 1.0)
+
+        @plate("one", 2)
+        def inside(_):
+            site = yield from trace(lambda: coin_of("x")).traced()
+            return site["x"].cond_indep_stack[0].counter
+
+        return (yield from inside())
+
+    assert together(model, 4).values == (1, 1, 1, 1)
+
+
 def test_computed_values_and_values_that_are_no_numbers():
     def model():
         x = yield Sample("x", Normal, 0.0, 1.0)
