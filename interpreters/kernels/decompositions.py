@@ -18,7 +18,9 @@ def decompositions() -> Table:
     """Torch's into its core operations, and our own."""
     aten = torch.ops.aten
     more = [aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data, aten.addmm, aten.baddbmm]
-    return {**core_aten_decompositions(), **get_decompositions(more), **own_decompositions()}
+    table = {**core_aten_decompositions(), **get_decompositions(more), **own_decompositions()}
+    del table[aten.select_scatter.default]  # by torch into a choice between two at each of all entries
+    return table
 
 
 def decompositions_before_derivatives() -> Table:

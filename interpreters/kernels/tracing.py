@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -53,7 +55,9 @@ def constant_values(
 
 
 def _functional(function: Callable[..., Any], inputs: Sequence[torch.Tensor], table: Table) -> tuple[GraphModule, list[torch.Tensor]]:
-    traced = make_fx(functionalize(function), decomposition_table=dict(table))(*inputs)
+    """One mode for the fakes that say what each node is: without a context, torch makes one for each, which takes as long as the trace."""
+    with tracing(TracingContext(FakeTensorMode())):
+        traced = make_fx(functionalize(function), decomposition_table=dict(table))(*inputs)
     return traced, _lift(traced)
 
 
