@@ -6,7 +6,7 @@ Each is ``f(dim, x, gradient, value, user)``, ``user`` an array of pointers to t
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -95,16 +95,42 @@ _MIXTURE: Final = """
 }
 """
 
-SOURCES: Final[Mapping[str, str]] = MappingProxyType({"logistic": _LOGISTIC, "radon": _RADON, "mixture": _MIXTURE})
+_EIGHT_SCHOOLS: Final = """
+    const double *y = data[0], *sigma = data[1];
+    const double tau = std::exp(x[1]), s = tau / 5.0;
+    double lp = -x[0] * x[0] / 50.0 + x[1] - std::log1p(s * s), of_mu = 0.0, of_tau = 0.0;
+    for (int i = 0; i < ROWS; ++i) {
+        const double z = x[2 + i], r = (y[i] - x[0] - tau * z) / sigma[i], d = r / sigma[i];
+        lp -= 0.5 * (r * r + z * z) + std::log(sigma[i]);
+        of_mu += d; of_tau += d * z;
+        g[2 + i] = d * tau - z;
+    }
+    g[0] = of_mu - x[0] / 25.0;
+    g[1] = of_tau * tau + 1.0 - 2.0 * s * s / (1.0 + s * s);
+    *value = lp;
+    return 0;
+}
+"""
+
+SOURCES: Final[Mapping[str, str]] = MappingProxyType(
+    {"eight_schools": _EIGHT_SCHOOLS, "logistic": _LOGISTIC, "radon": _RADON, "mixture": _MIXTURE}
+)
 
 
-def handwritten(kind: str, data: Sequence[torch.Tensor], directory: Path) -> tuple[int, int, Any]:
-    """The address of the function, its ``user``, and what must live as long. ``data``: the rows are those of the last."""
+def handwritten(kind: str, data: Sequence[torch.Tensor], directory: Path) -> tuple[Callable[[torch.Tensor], torch.Tensor], int, int, Any]:
+    """The gradient, the address of the function, its ``user``, and what must live as long. ``data``: the rows are those of the last."""
     rows = len(data[-1])
     cpp = directory / f"{kind}{rows}.cpp"
     cpp.write_text(_HEAD.replace("#include <cmath>", f"#include <cmath>\n#define ROWS {rows}") + SOURCES[kind])
     build(cpp, cpp.with_suffix(".so"))
-    loaded = ctypes.CDLL(str(cpp.with_suffix(".so")))
+    function = getattr(ctypes.CDLL(str(cpp.with_suffix(".so"))), SYMBOL)
+    function.argtypes = [ctypes.c_uint64, *[ctypes.c_void_p] * 4]
     pointers = (ctypes.c_void_p * len(data))(*(tensor.data_ptr() for tensor in data))
-    address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
-    return address, ctypes.addressof(pointers), (loaded, pointers, data)
+    user = ctypes.addressof(pointers)
+
+    def gradient(u: torch.Tensor) -> torch.Tensor:
+        found, value = torch.empty_like(u), torch.empty((), dtype=u.dtype)
+        function(len(u), u.data_ptr(), found.data_ptr(), value.data_ptr(), user)
+        return found
+
+    return gradient, ctypes.cast(function, ctypes.c_void_p).value or 0, user, (function, pointers, data)

@@ -1,17 +1,17 @@
-"""What a log density and its gradient cost on each tier, and what compiling costs.
+"""What a log density and its gradient cost as a kernel, what NUTS makes of it, and what compiling costs.
 
-``OMP_NUM_THREADS=1 python -m tests.benchmarks.kernels`` prints a table in microseconds a gradient (the best of many), and in
-seconds the first start of a model (nothing on disk but what torch keeps) and the second (the library is on disk).
-"native" is the call from Python; "by address" what a compiled sampler pays; "by hand" what a plain loop in C++ does, and the
-ratio of the two, in which the load of the machine cancels out. Seconds are of the processor, compiler and all.
+``OMP_NUM_THREADS=1 python -m tests.benchmarks.kernels`` prints, in microseconds, the best of many: a gradient by autograd
+("eager"), by the kernel's address from a compiled loop ("kernel"), by a plain loop in C++ ("by hand") and the ratio of the two,
+and a leapfrog of a run of NUTS, draws and all. Then, in seconds, the first start of a model (nothing on disk; the first row has
+torch's imports in it) and the second (the library is on disk), of the processor, compiler and all.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,9 +22,16 @@ from torch.distributions import constraints
 
 from interpreters.compiled import Kernel, compile_density
 from interpreters.density import Density, density
-from poutine import ImproperUniform, Observe, Program, Sample, factor, ordered
+from interpreters.hamiltonian.machine import STATISTICS
+from interpreters.hamiltonian.notices import NoticePoutine
+from interpreters.nuts import nuts
+from poutine import ImproperUniform, Observe, Program, Sample, factor, markov, ordered, run
 from tests.benchmarks.handwritten import handwritten
 from tests.benchmarks.racing import race, setting
+from tests.benchmarks.samplers.by_address import time_of
+from tests.benchmarks.samplers.in_poutine import MODELS
+from tests.benchmarks.samplers.problems import PROBLEMS
+from tests.benchmarks.samplers.with_poutine import tensors
 
 F64: Final = torch.float64
 
@@ -90,28 +97,51 @@ def mixture(y: torch.Tensor) -> Any:
     yield factor("y", torch.logaddexp(weight.log() + each[:, 0], (-weight).log1p() + each[:, 1]).sum())
 
 
+def hidden(y: torch.Tensor, vectorized: bool) -> Any:
+    """Three hidden states, summed out: all steps at once, or one after the other."""
+    rows = yield Sample("rows", td.Independent(td.Dirichlet(torch.ones(3, 3, dtype=F64)), 1))
+    loc = yield Sample("loc", td.Independent(td.Normal(torch.tensor([-2.0, 0.0, 2.0], dtype=F64), 1.0), 1))
+
+    @markov("time", len(y), vectorized=vectorized)
+    def step(t: Any, x: Any) -> Any:
+        x = yield Sample("x", td.Categorical(torch.ones(3, dtype=F64) / 3 if x is None else rows[x]))
+        yield Observe("y", td.Normal(loc[x], 1.0), y[t])
+        return x
+
+    yield from step()
+
+
 @attrs.frozen
 class Model:
     """``by_hand``: which of the densities that are written by hand it is; ``data`` are its arguments there, too."""
 
     name: str
-    program: Callable[..., Any]
-    data: Sequence[torch.Tensor]
+    program: Program[Any]
     by_hand: str = ""
+
+    @property
+    def data(self) -> tuple[torch.Tensor, ...]:
+        return self.program.args
 
 
 def models() -> Iterator[Model]:
-    yield Model("eight schools, 10 dims", eight_schools, (10 * normals(8, seed=0), 10 + 2 * normals(8, seed=1).abs()))
+    schools = Program(eight_schools, 10 * normals(8, seed=0), 10 + 2 * normals(8, seed=1).abs())
+    yield Model("eight schools, 10 dims", schools, "eight_schools")
+    for name in ("kidscore_momhsiq", "arK", "gp_regr"):
+        yield Model(name, Program(MODELS[name], **tensors(PROBLEMS[name]())))
     for n, d in ((500, 5), (10_000, 20)):
         x = normals(n, d, seed=2)
         y = (x @ normals(d, seed=3) + normals(n, seed=4) > 0).double()
-        yield Model(f"logistic {n} x {d}", logistic, (x, y), "logistic")
+        yield Model(f"logistic {n} x {d}", Program(logistic, x, y), "logistic")
     county = torch.randint(85, (919,), generator=torch.Generator().manual_seed(5))
     floor = (normals(919, seed=6) > 0).double()
-    yield Model("radon-like, 919 rows, 175 dims", radon, (county, floor, 1.3 - 0.6 * floor + normals(919, seed=7)), "radon")
-    yield Model("mixture of two, 1000 rows", mixture, (torch.cat([normals(600, seed=10) - 2, normals(400, seed=11) + 2]),), "mixture")
-    yield Model("ARMA(1, 1), 200 steps", recursion, (normals(200, seed=8),))
-    yield Model("GARCH(1, 1), 200 steps", garch, (normals(200, seed=8),))
+    yield Model("radon-like, 919 rows, 175 dims", Program(radon, county, floor, 1.3 - 0.6 * floor + normals(919, seed=7)), "radon")
+    two = torch.cat([normals(600, seed=10) - 2, normals(400, seed=11) + 2])
+    yield Model("mixture of two, 1000 rows", Program(mixture, two), "mixture")
+    yield Model("ARMA(1, 1), 200 steps", Program(recursion, normals(200, seed=8)))
+    yield Model("GARCH(1, 1), 200 steps", Program(garch, normals(200, seed=8)))
+    yield Model("hidden Markov, 200 at once", Program(hidden, normals(200, seed=8), True))
+    yield Model("hidden Markov, 50 in turn", Program(hidden, normals(50, seed=8), False))
 
 
 def timed(d: Density, **options: Any) -> tuple[Kernel, float]:
@@ -121,41 +151,45 @@ def timed(d: Density, **options: Any) -> tuple[Kernel, float]:
 
 
 def row(model: Model, directory: str) -> str:
-    """Tiers that do not exist for this model show as the one taken instead."""
-    d = density(Program(model.program, *model.data))
-    native, first = timed(d, cache_dir=directory)
+    d = density(model.program)
+    kernel, first = timed(d, cache_dir=directory)
     _, second = timed(d, cache_dir=directory)
-    kernels = [timed(d, tier="eager", cache_dir=directory)[0], native]
+    u = torch.full((d.dim,), 0.1, dtype=F64)
+    eager = race({"eager": lambda: d.value_and_grad(u)}, rounds=20)["eager"]
+    own = time_of(kernel.address, kernel.user, d.dim) if kernel.address else None
+    by_hand = time_by_hand(model, d, directory) if model.by_hand else None
+    cells = eager, own, by_hand, own / by_hand if own and by_hand else None, per_leapfrog(kernel) if own else None, first, second
+    return f"{model.name:32}" + "".join(f"{'-':>10}" if cell is None else f"{cell:10.2f}" for cell in cells)
+
+
+def time_by_hand(model: Model, d: Density, directory: str) -> float:
+    """Of what gives the same gradient."""
+    function, address, user, alive = handwritten(model.by_hand, model.data, Path(directory))
     u = 0.3 * normals(d.dim, seed=9)
-    contestants: dict[str, Any] = {kernel.tier: lambda kernel=kernel: kernel.value_and_grad(u) for kernel in kernels}
-    if native.address:
-        contestants["by address"] = by_address(native.address, native.user, u, native)
-    if model.by_hand:
-        address, user, alive = handwritten(model.by_hand, model.data, Path(directory))
-        contestants["by hand"] = by_address(address, user, u, alive)
-        assert torch.allclose(contestants["by hand"]()[1], d.value_and_grad(u)[1], rtol=1e-8)
-    best = race(contestants, rounds=20)
-    cells = [f"{best[name]:10.2f}" if name in best else f"{'-':>10}" for name in ("eager", "native", "by address", "by hand")]
-    ratio = f"{best['by address'] / best['by hand']:10.2f}" if {"by address", "by hand"} <= set(best) else f"{'-':>10}"
-    return f"{model.name:32}{''.join(cells)}{ratio}{first:10.2f}{second:10.2f}"
+    assert torch.allclose(function(u), d.value_and_grad(u)[1], rtol=1e-8)
+    taken = time_of(address, user, d.dim)
+    del alive
+    return taken
 
 
-def by_address(address: int, user: int, u: torch.Tensor, alive: Any) -> Any:
-    function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)(address)
-    value, gradient = torch.empty((), dtype=F64), torch.empty(len(u), dtype=F64)
-    arguments = (len(u), u.data_ptr(), gradient.data_ptr(), value.data_ptr(), user)
+def per_leapfrog(kernel: Kernel) -> float:
+    """Microseconds: a run of one chain over its leapfrogs, the best of a few."""
+    return min(_run(kernel, seed) for seed in range(4))
 
-    def call() -> tuple[torch.Tensor, torch.Tensor]:
-        function(*arguments)
-        return value, gradient  # and so they live as long as this function, as does ``alive``
 
-    call.alive = alive  # type: ignore[attr-defined]
-    return call
+def _run(kernel: Kernel, seed: int) -> float:
+    steps: list[float] = []
+    column = STATISTICS.index("n_steps")
+    counted = NoticePoutine(nuts, chunk=lambda chunk: steps.append(float(chunk.part.statistics[:, column].sum())))
+    started = time.process_time()
+    run(counted(kernel, 1, 300, 300), seed=seed)
+    return (time.process_time() - started) / sum(steps) * 1e6
 
 
 def main() -> None:
     print(setting("torch"))
-    print("".join([" " * 32, *(f"{head:>10}" for head in ("eager", "native", "by address", "by hand", "ratio", "1st, s", "2nd, s"))]))
+    heads = "eager", "kernel", "by hand", "ratio", "leapfrog", "1st, s", "2nd, s"
+    print(" " * 32 + "".join(f"{head:>10}" for head in heads), flush=True)
     with tempfile.TemporaryDirectory() as directory:
         for model in models():
             print(row(model, directory), flush=True)
