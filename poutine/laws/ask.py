@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
 
-from poutine.messages import Message
+from poutine.messages import Message, Sealed
 from poutine.params import ParamStore
 from poutine.runtime import Runtime
 
@@ -20,13 +21,23 @@ class Ask(Message):
 
 
 class AskingRuntime(Runtime):
-    """The default runtime, which also answers ``Ask``, with twice the question, and keeps what it was asked, in order."""
+    """The default runtime, which also answers ``Ask``, with twice the question, and keeps what it was asked, in order;
+    and what else nobody knows, with 0.0."""
 
     def __init__(self, seed: int = 0, params: ParamStore | None = None) -> None:
         super().__init__(seed, params)
         self.asked: list[Ask] = []
         self[Ask] = self._reply
 
+    def __missing__(self, kind: type[Message]) -> Callable[[Any], Message]:
+        """What nobody knows is a message of a user's own."""
+        known = kind is Sealed or any(cls in self for cls in kind.__mro__)
+        return super().__missing__(kind) if known else _answer_anything
+
     def _reply(self, ask: Ask) -> Message:
         self.asked.append(ask)
         return ask.evolve(value=2 * ask.question)
+
+
+def _answer_anything(message: Message) -> Message:
+    return message if message.is_decided else message.evolve(value=0.0)

@@ -17,6 +17,7 @@ from poutine.laws.programs import programs
 from poutine.laws.report import Finding, LawBroken
 from poutine.laws.subject import Subject
 from poutine.laws.traces import SEEDS
+from poutine.messages import Message
 from poutine.trace_graph import Trace
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Case:
         law: Law,
         draw: Callable[[st.SearchStrategy[Any]], Any],
         subject: Subject | None = None,
-        messages: st.SearchStrategy[Any] | None = None,
+        messages: st.SearchStrategy[Message] | None = None,
         is_first: bool = True,
     ) -> None:
         self.law, self.messages, self.is_first = law, messages, is_first
@@ -96,7 +97,7 @@ class Case:
 
     def program(self, **flags: Any) -> Model:
         """A random program, which the report shows."""
-        program = self.draw(programs(**flags))
+        program = self.draw(programs(messages=self.messages, **flags))
         self._programs.append(program)
         return program
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from poutine.laws.grammar import FIRST, KINDS
 from poutine.laws.model import Model
 from poutine.laws.writer import Draws, Features, Writer
+from poutine.messages import Message
 
 
 def programs(
@@ -20,6 +21,7 @@ def programs(
     handlers: bool = True,
     cleanup: bool = True,
     duplicates: bool = False,
+    messages: st.SearchStrategy[Message] | None = None,
     first: tuple[str, ...] = (),
     prefix: str = "",
 ) -> st.SearchStrategy[Model]:
@@ -31,13 +33,14 @@ def programs(
     ``markov``, ``handlers`` for those inside of the program, ``cleanup`` for what is yielded in a ``finally``, where nobody answers it if
     the run is dropped. With ``duplicates``, two sites of a run may have one name, which a trace refuses.
 
-    first:   what the model begins with in any case: "sample", "observe", "param", "computed", "factor", "ask".
+    messages: of types of your own, which are sent, too; what comes back is recorded as a computed value.
+    first:   what the model begins with in any case: "sample", "observe", "param", "computed", "factor", "ask", "message".
     prefix:  begins every name.
 
     The model has no arguments; ``run`` can run it if there are no asks, and ``poutine.laws.outcome`` can in any case. It prints as
     its source.
     """
-    allowed = Features(observations, params, asks, plates, loops, submodels, handlers, cleanup, duplicates)
+    allowed = Features(observations, params, asks, plates, loops, submodels, handlers, cleanup, duplicates, messages)
     return st.composite(_model)(allowed, first, prefix)
 
 

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 from poutine.factors import factor
 from poutine.laws.ask import Ask
 from poutine.laws.expressions import Dist, Env, Expression, Name
-from poutine.messages import Deterministic, Observe, Param, Sample
+from poutine.messages import UNDECIDED, Deterministic, Message, Observe, Param, Sample, Site
 from poutine.program import Coroutine
 
 
@@ -133,6 +133,26 @@ class Inquire:
 
     def lines(self) -> Iterator[str]:
         yield f"{self.var} = yield Ask({self.name}, {self.question})"
+
+
+@attrs.frozen
+class Send:
+    """``m = yield Tell("m")``: a message of a type that somebody else has made. A site gets a name of its own."""
+
+    var: str
+    name: Name
+    message: Message
+
+    def run(self, env: Env) -> Coroutine[None]:
+        message = self.message
+        env[self.var] = yield message.evolve(name=self.name.value(env)) if isinstance(message, Site) else message
+
+    def lines(self) -> Iterator[str]:
+        given = {field.alias: getattr(self.message, field.name) for field in attrs.fields(type(self.message)) if field.init}
+        name = given.pop("name", self.message.name)
+        options = [f"{key}={value!r}" for key, value in given.items() if value is not UNDECIDED]
+        shown = str(self.name) if isinstance(self.message, Site) else repr(name)
+        yield f"{self.var} = yield {type(self.message).__name__}({', '.join([shown, *options])})"
 
 
 def run_all(statements: tuple[Statement, ...], env: Env) -> Coroutine[None]:

@@ -10,7 +10,7 @@ import attrs
 from poutine.laws.expressions import Const, Dist, Expression, Name, Op, Scalar, Var
 from poutine.laws.families import MODELLING, Family, as_value
 from poutine.laws.scope import Scope
-from poutine.laws.statements import Draw, Inquire, Learn, Record, See, Weigh
+from poutine.laws.statements import Draw, Inquire, Learn, Record, See, Send, Weigh
 from poutine.laws.writer import Block, Writer
 
 # Constraints of params, with values that obey them.
@@ -94,3 +94,13 @@ def _seen(writer: Writer, scope: Scope, family: Family, dist: Dist) -> Expressio
         return as_value(writer.draw(family.seen.filter(lambda value: len(value) == length)))
     size = dist.shape[0] if dist.shape else scope.rows if writer.one_in(2) else 0
     return as_value(tuple(writer.draw(family.seen) for _ in range(size)) if size else writer.draw(family.seen))
+
+
+def send(writer: Writer, scope: Scope, depth: int) -> Block:
+    """A message of a user's own, whose reply is recorded."""
+    var, name = writer.name("m", scope)
+    assert writer.allowed.messages is not None
+    return (
+        Send(var, name, writer.draw(writer.allowed.messages)),
+        Record(f"{var}_reply", attrs.evolve(name, base=f"{var}_reply"), Var(var)),
+    ), scope

@@ -13,6 +13,7 @@ from poutine.laws.families import LOCATED, REALS, Family
 from poutine.laws.functions import Function
 from poutine.laws.scope import Scope
 from poutine.laws.statements import Statement
+from poutine.messages import Message
 
 T = TypeVar("T")
 Draws = Callable[[st.SearchStrategy[Any]], Any]
@@ -32,6 +33,7 @@ class Features:
     handlers: bool = True
     cleanup: bool = True
     duplicates: bool = False
+    messages: st.SearchStrategy[Message] | None = None
 
 
 Kind = Callable[["Writer", Scope, int], Block]  # writes a statement of one kind, so many blocks deep

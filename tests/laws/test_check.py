@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 import torch
+from hypothesis import Phase, find, settings
+from hypothesis import strategies as st
 
-from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, block, chain, run, scale
-from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, law, laws_of, link, outcome
+from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, Site, block, chain, run, scale
+from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, law, laws_of, link, outcome, programs
 from poutine.laws.links import Chain, written
 from poutine.laws.table import ANY_HANDLER
 
@@ -200,3 +202,45 @@ def test_a_law_of_the_users_own():
     with pytest.raises(LawBroken, match="quiet"):
         check_law(quiet, max_examples=50, shrink=False)
     check_law(quiet, block(), max_examples=50)
+
+
+class Hoarding(Poutine):
+    """Answers ``Tell`` with the number of those that it has ever seen: keeps its count on the class."""
+
+    told: ClassVar[list[str]] = []
+
+    def rules(self):
+        def tell(message):
+            self.told.append(message.name)
+            return message.evolve(value=float(len(self.told)))
+            yield
+
+        return {Tell: Rule(around=tell)}
+
+
+def test_messages_of_the_users_own_are_sent():
+    check_laws(Hoarding, ["H12"], max_examples=10)  # no random program knows of its message
+    with pytest.raises(LawBroken, match="law H12 does not hold") as caught:
+        check_law(LAWS["H12"], Hoarding, 10, shrink=False, messages=[Tell("count")])
+    assert "= yield Tell('count')\n" in str(caught.value)
+
+
+def test_messages_that_are_answered_well_break_nothing():
+    check_laws(Telling, ["H2", "H8", "H12", "H13", "H17"], 5, messages=st.builds(Tell, st.text(max_size=2)))
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Mark(Site):
+    """A site of the user's own."""
+
+    type: ClassVar[str] = "mark"
+
+    def __init__(self, name):
+        self.__dict__.update(name=name)
+
+
+def test_sites_of_the_users_own_have_names_of_their_own():
+    quick = settings(max_examples=1, phases=[Phase.generate], database=None)
+    program = find(programs(messages=st.just(Mark("m")), first=("message", "message")), lambda program: True, settings=quick)
+    assert [site.name for site in outcome(program).sites if site.type == "mark"] == ["m_1", "m_2"]
+    assert 'm_1 = yield Mark("m_1")' in repr(program)
