@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -11,21 +11,34 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-WARMUP: Final = 1000
-DRAWS: Final = 1000
 TARGET: Final = 0.8
 
 
-class NoModel(LookupError):
-    """The peer has no model of this posterior."""
+@attrs.frozen
+class Size:
+    """Of one chain."""
+
+    warmup: int = 1000
+    draws: int = 1000
 
 
 @attrs.frozen(eq=False)
 class Drawn:
-    """values: [chains, draws, parameters], constrained; leapfrogs: of all chains, those of warmup too."""
+    """values: by site, each [chains, draws, *shape], constrained; leapfrogs: of all chains, those of warmup too."""
 
-    values: npt.NDArray[np.float64]
+    values: Mapping[str, Any]
     leapfrogs: int
+
+    @property
+    def columns(self) -> tuple[list[str], npt.NDArray[np.float64]]:
+        """The parameters' names, and their draws [chains, draws, parameters]; in the order of the sites' names, for all samplers."""
+        names: list[str] = []
+        arrays = []
+        for site in sorted(self.values):
+            value = np.asarray(self.values[site], dtype=float)
+            arrays.append(value.reshape(*value.shape[:2], -1))
+            names += [f"{site}{i}" for i in range(arrays[-1].shape[-1])]
+        return names, np.concatenate(arrays, axis=-1)
 
 
 class Sampler(Protocol):
@@ -37,7 +50,7 @@ class Sampler(Protocol):
         """Samples, and returns what hands out the draws: what comes after sampling is in nobody's time."""
 
 
-Make = Callable[[str], Sampler]
+Make = Callable[[str, Size], Sampler]
 
 
 def on_threads(chain: Callable[[int], Any], num_chains: int) -> list[Any]:
@@ -46,9 +59,3 @@ def on_threads(chain: Callable[[int], Any], num_chains: int) -> list[Any]:
         return [chain(0)]
     with ThreadPoolExecutor(min(num_chains, len(os.sched_getaffinity(0)))) as pool:
         return list(pool.map(chain, range(num_chains)))
-
-
-def columns(values: Iterable[Any]) -> npt.NDArray[np.float64]:
-    """Values [chains, draws, *shape] side by side: [chains, draws, parameters]."""
-    arrays = [np.asarray(value, dtype=float) for value in values]
-    return np.concatenate([array.reshape(*array.shape[:2], -1) for array in arrays], axis=-1)

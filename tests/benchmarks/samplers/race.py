@@ -1,28 +1,36 @@
-"""Rounds of samplers on one posterior, in turn, and what is made of them."""
+"""Runs of samplers, and what is made of them."""
 
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from interpreters.results.extras import extra
-from tests.benchmarks.samplers.contestants import Drawn, Make, Sampler
+from tests.benchmarks.samplers.contestants import Drawn, Make, Sampler, Size
+
+SAME: Final = 5.0  # standard errors, which of a few hundred true numbers none exceeds
 
 
 @attrs.frozen
 class Run:
-    """One run of one sampler. ``wall`` and ``cpu`` in seconds, warmup included; ``ess``: the smallest bulk ESS of all parameters."""
+    """One run of one sampler. ``wall`` and ``cpu`` in seconds, warmup included; ``ess``: the smallest bulk ESS of all parameters.
+
+    means: of each parameter the posterior mean and its Monte Carlo standard error.
+    """
 
     wall: float
     cpu: float
     ess: float
     leapfrogs: int
+    means: Mapping[str, tuple[float, float]]
 
 
 @attrs.frozen
@@ -47,6 +55,16 @@ class Score:
         """Microseconds of the process's clock, the best: whatever disturbs makes it longer."""
         return min(run.cpu / run.leapfrogs for run in self.runs) * 1e6
 
+    def mean(self, name: str) -> tuple[float, float]:
+        """Of a parameter over all runs, with its standard error."""
+        means, errors = zip(*(run.means[name] for run in self.runs), strict=True)
+        return statistics.fmean(means), math.hypot(*errors) / len(errors)
+
+    def distance(self, other: Score) -> float:
+        """The largest difference of two means of the same parameter, in standard errors."""
+        pairs = [(self.mean(name), other.mean(name)) for name in self.runs[0].means]
+        return max(abs(ours - theirs) / math.hypot(error, their_error) for (ours, error), (theirs, their_error) in pairs)
+
 
 @attrs.frozen(eq=False)
 class Compiled:
@@ -56,18 +74,9 @@ class Compiled:
     seconds: float
 
     @classmethod
-    def of(cls, make: Make, problem: str) -> Compiled:
+    def of(cls, make: Make, problem: str, size: Size) -> Compiled:
         begun = time.perf_counter()
-        return cls(make(problem), time.perf_counter() - begun)
-
-
-def race(samplers: Mapping[str, Sampler], seeds: Iterable[int], num_chains: int) -> dict[str, Score]:
-    """Each sampler in turn with each seed, so that a machine that slows down hits all."""
-    runs: dict[str, list[Run]] = {name: [] for name in samplers}
-    for seed in seeds:
-        for name, sampler in samplers.items():
-            runs[name].append(timed(sampler, seed, num_chains))
-    return {name: Score(tuple(timings)) for name, timings in runs.items()}
+        return cls(make(problem, size), time.perf_counter() - begun)
 
 
 def timed(sampler: Sampler, seed: int, num_chains: int) -> Run:
@@ -76,11 +85,15 @@ def timed(sampler: Sampler, seed: int, num_chains: int) -> Run:
     sampled = sampler.run(seed, num_chains)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     drawn = sampled()
-    return Run(wall, cpu, smallest_ess(drawn), drawn.leapfrogs)
+    names, values = drawn.columns
+    sizes = effective_sizes(values)
+    spread = values.std(axis=(0, 1)) / np.sqrt(np.maximum(sizes, 1.0))
+    means = zip(values.mean(axis=(0, 1)).tolist(), spread.tolist(), strict=True)
+    return Run(wall, cpu, float(sizes.min()), drawn.leapfrogs, dict(zip(names, means, strict=True)))
 
 
-def smallest_ess(drawn: Drawn) -> float:
-    """The smallest bulk ESS (Vehtari et al. 2021) of all parameters, pooled over chains; 0 if one did not move."""
+def effective_sizes(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The bulk ESS (Vehtari et al. 2021) of all parameters, pooled over chains; 0 if one did not move."""
     ess: Any = extra("arviz").ess
-    sizes = [float(ess(np.ascontiguousarray(values))) for values in np.moveaxis(drawn.values, -1, 0)]
-    return min(size if np.isfinite(size) else 0.0 for size in sizes)
+    sizes = np.array([float(ess(np.ascontiguousarray(column))) for column in np.moveaxis(values, -1, 0)])
+    return np.where(np.isfinite(sizes), sizes, 0.0)

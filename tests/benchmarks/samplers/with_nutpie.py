@@ -17,7 +17,7 @@ from nutpie.sample import CompiledModel
 
 from interpreters.compiled import compile_density
 from tests.benchmarks.samplers.by_address import time_of
-from tests.benchmarks.samplers.contestants import DRAWS, TARGET, WARMUP, Drawn, columns
+from tests.benchmarks.samplers.contestants import TARGET, Drawn, Size
 from tests.benchmarks.samplers.with_poutine import constrained, density_of
 from tests.benchmarks.samplers.with_stan import StanModel
 
@@ -64,13 +64,14 @@ def _start(seed: int, dim: int) -> Any:
 @attrs.frozen(eq=False)
 class _WithNutpie:
     model: _Model
-    constrain: Callable[[Any], Any]
+    constrain: Callable[[Any], dict[str, Any]]
     own: float
+    size: Size
     alive: Any
 
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
         cores = min(num_chains, len(os.sched_getaffinity(0)))
-        draws = {"draws": DRAWS, "tune": WARMUP, "chains": num_chains, "cores": cores, "target_accept": TARGET}
+        draws = {"draws": self.size.draws, "tune": self.size.warmup, "chains": num_chains, "cores": cores, "target_accept": TARGET}
         trace = nutpie.sample(self.model, seed=seed, progress_bar=False, blocking=False, **draws)
         trace._sampler.wait(None)
 
@@ -82,19 +83,20 @@ class _WithNutpie:
         return drawn
 
 
-def with_stan_density(problem: str) -> _WithNutpie:
+def with_stan_density(problem: str, size: Size) -> _WithNutpie:
     stan = StanModel(problem)
     numbers = stan.address, stan.user.value or 0, stan.dim
-    return _WithNutpie(_Model(stan.dim, *numbers[:2]), stan.constrain, time_of(*numbers), stan)
+    return _WithNutpie(_Model(stan.dim, *numbers[:2]), stan.constrain, time_of(*numbers), size, stan)
 
 
-def with_our_density(problem: str) -> _WithNutpie:
+def with_our_density(problem: str, size: Size) -> _WithNutpie:
     density = density_of(problem)
     kernel = compile_density(density)
     own = time_of(kernel.address, kernel.user, kernel.dim)
     return _WithNutpie(
         _Model(kernel.dim, kernel.address, kernel.user),
-        lambda positions: columns(constrained(density, torch.from_numpy(positions)).values()),
+        lambda positions: constrained(density, torch.from_numpy(positions)),
         own,
+        size,
         kernel,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from interpreters.hamiltonian.notices import NoticePoutine
 from interpreters.nuts import nuts
 from poutine import Program, run
 from tests.benchmarks.samplers.by_address import time_of
-from tests.benchmarks.samplers.contestants import DRAWS, TARGET, WARMUP, Drawn, columns
+from tests.benchmarks.samplers.contestants import TARGET, Drawn, Size
 from tests.benchmarks.samplers.in_poutine import MODELS
 from tests.benchmarks.samplers.problems import PROBLEMS, Data, model_of
 
@@ -35,11 +36,13 @@ def constrained(density: Density, positions: torch.Tensor) -> dict[str, torch.Te
 
 
 class WithPoutine:
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, size: Size) -> None:
+        self.size = size
         self.density = density_of(problem)
-        self.kernel: Kernel = compile_density(self.density)
+        with TemporaryDirectory() as empty:  # as if the model were new
+            self.kernel: Kernel = compile_density(self.density, cache_dir=empty)
+        run(Program(nuts, self.kernel, 1, 1, 1), seed=0)  # the loop, which is the same for all models, is compiled or read from the disk
         self.own = time_of(self.kernel.address, self.kernel.user, self.kernel.dim)
-        self.run(0, 1)  # the loop, which is the same for all models, is compiled or read from the disk
 
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
         steps: list[float] = []
@@ -47,5 +50,5 @@ class WithPoutine:
             nuts,
             chunk=lambda chunk: steps.append(float(chunk.part.statistics[:, STATISTICS.index("n_steps")].sum())),
         )
-        chains = run(counted(self.kernel, num_chains, WARMUP, DRAWS, target_accept=TARGET), seed=seed)
-        return lambda: Drawn(columns(constrained(self.density, chains.positions).values()), int(sum(steps)))
+        chains = run(counted(self.kernel, num_chains, self.size.warmup, self.size.draws, target_accept=TARGET), seed=seed)
+        return lambda: Drawn(constrained(self.density, chains.positions), int(sum(steps)))

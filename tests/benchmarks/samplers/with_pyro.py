@@ -8,7 +8,7 @@ import pyro
 import torch
 from pyro.infer import MCMC, NUTS
 
-from tests.benchmarks.samplers.contestants import DRAWS, TARGET, WARMUP, Drawn, NoModel, columns
+from tests.benchmarks.samplers.contestants import TARGET, Drawn, Size
 from tests.benchmarks.samplers.in_pyro import MODELS
 from tests.benchmarks.samplers.problems import PROBLEMS, model_of
 from tests.benchmarks.samplers.with_poutine import tensors
@@ -17,17 +17,16 @@ from tests.benchmarks.samplers.with_poutine import tensors
 class WithPyro:
     own = None
 
-    def __init__(self, problem: str) -> None:
-        if model_of(problem) not in MODELS:
-            raise NoModel(problem)
+    def __init__(self, problem: str, size: Size) -> None:
+        self.size = size
         self.model, self.data = MODELS[model_of(problem)], tensors(PROBLEMS[problem]())
 
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
         """Chain after chain: its processes cost more than they give here. Leapfrogs are counted by the calls of the potential."""
         counts = [0]
         chains = [self._chain(100 * seed + number, counts) for number in range(num_chains)]
-        values = [torch.stack([chain[name] for chain in chains]) for name in chains[0]]
-        return lambda: Drawn(columns(values), counts[0])
+        values = {name: torch.stack([chain[name] for chain in chains]) for name in chains[0]}
+        return lambda: Drawn(values, counts[0])
 
     def _chain(self, seed: int, counts: list[int]) -> dict[str, torch.Tensor]:
         pyro.set_rng_seed(seed)
@@ -45,6 +44,6 @@ class WithPyro:
             kernel.potential_fn = counted
 
         kernel.setup = counted_setup
-        mcmc = MCMC(kernel, num_samples=DRAWS, warmup_steps=WARMUP, disable_progbar=True)
+        mcmc = MCMC(kernel, num_samples=self.size.draws, warmup_steps=self.size.warmup, disable_progbar=True)
         mcmc.run(**self.data)
         return dict(mcmc.get_samples())

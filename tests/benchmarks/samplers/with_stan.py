@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from tests.benchmarks.samplers.by_address import time_of
-from tests.benchmarks.samplers.contestants import DRAWS, TARGET, WARMUP, Drawn, on_threads
+from tests.benchmarks.samplers.contestants import TARGET, Drawn, Size, on_threads
 from tests.benchmarks.samplers.problems import PROBLEMS, Data, model_of
 
 _SOURCES: Final = Path(__file__).with_name("stan")
@@ -97,31 +97,37 @@ class StanModel:
         size = self.library.names(self.user, buffer, ctypes.c_uint64(len(buffer)))
         self.names = buffer.raw[:size].decode().split()
 
-    def constrain(self, positions: Any) -> Any:
-        """[chains, draws, dim] to [chains, draws, number of names]."""
+    def constrain(self, positions: Any) -> dict[str, Any]:
+        """[chains, draws, dim] to the values of each site."""
         values = np.empty((*positions.shape[:2], len(self.names)))
         for where in np.ndindex(positions.shape[:2]):
             position = np.ascontiguousarray(positions[where])
             self.library.constrain(self.user, ctypes.c_void_p(position.ctypes.data), ctypes.c_void_p(values[where].ctypes.data))
-        return values
+        return self.by_site(values)
+
+    def by_site(self, values: Any) -> dict[str, Any]:
+        """[chains, draws, number of names], named as Stan does: ``beta.1``."""
+        sites = [name.partition(".")[0] for name in self.names]
+        return {site: values[..., [i for i, its in enumerate(sites) if its == site]] for site in sites}
 
 
 class WithStan:
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, size: Size) -> None:
+        self.size = size
         self.model = StanModel(problem)
         self.own = time_of(self.model.address, self.model.user.value or 0, self.model.dim)
 
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
-        model = self.model
-        rows = np.empty((num_chains, WARMUP + DRAWS, _STATISTICS + len(model.names)))
+        model, size = self.model, self.size
+        rows = np.empty((num_chains, size.warmup + size.draws, _STATISTICS + len(model.names)))
 
         def chain(number: int) -> int:
-            numbers = ctypes.c_uint(seed + 1), ctypes.c_uint(number + 1), WARMUP, DRAWS, ctypes.c_double(TARGET)
+            numbers = ctypes.c_uint(seed + 1), ctypes.c_uint(number + 1), size.warmup, size.draws, ctypes.c_double(TARGET)
             return int(model.library.sample(model.user, *numbers, ctypes.c_void_p(rows[number].ctypes.data)))
 
         if any(on_threads(chain, num_chains)):
             raise RuntimeError("Stan's sampler failed")
-        return lambda: Drawn(rows[:, WARMUP:, _STATISTICS:], int(rows[:, :, _LEAPFROGS].sum()))
+        return lambda: Drawn(model.by_site(rows[:, size.warmup :, _STATISTICS:]), int(rows[:, :, _LEAPFROGS].sum()))
 
 
 def _json(data: Data) -> str:

@@ -1,0 +1,115 @@
+"""A sampler in a process of its own: what it changes for all, how long it takes, and how it fails, concerns nobody else."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from types import MappingProxyType, TracebackType
+from typing import Any, Final
+
+import attrs
+
+from tests.benchmarks.samplers.contestants import Make, Size
+from tests.benchmarks.samplers.race import Compiled, Run, timed
+
+CONTESTANTS: Final = MappingProxyType(
+    {
+        "poutine": ("with_poutine", "WithPoutine"),
+        "stan": ("with_stan", "WithStan"),
+        "numpyro": ("with_numpyro", "WithNumpyro"),
+        "nutpie": ("with_nutpie", "with_stan_density"),
+        "nutpie, kernel": ("with_nutpie", "with_our_density"),
+        "pyro": ("with_pyro", "WithPyro"),
+    }
+)
+"""By name the module beside this one, and what in it makes a sampler."""
+
+
+@attrs.frozen
+class Made:
+    """``seconds`` to compile; ``own``: microseconds of the density, where it has an address."""
+
+    seconds: float
+    own: float | None
+
+
+@attrs.frozen
+class Failed:
+    """Why there is no result, in a few words."""
+
+    reason: str
+
+
+class Apart:
+    """Contestant ``name`` on ``problem``. Starts when it is first asked; a process that fails or takes too long is ended.
+
+    ``made`` is what came of its start, or what is known of it from elsewhere.
+    """
+
+    def __init__(self, name: str, problem: str, size: Size, made: Made | Failed | None = None) -> None:
+        self._what, self.made = (name, problem, size), made
+        self._process: Any = None
+        self._wire: Connection | None = None
+
+    def run(self, seed: int, num_chains: int, seconds: float) -> Run | Failed:
+        """One run of at most so many seconds."""
+        if self._wire is None and isinstance(self.made, Failed):
+            return self.made
+        if self._wire is None:
+            self.made = self._start()
+        if isinstance(self.made, Failed):
+            return self.made
+        assert self._wire is not None
+        self._wire.send((seed, num_chains))
+        return self._answer(seconds)  # type: ignore[no-any-return]
+
+    def __enter__(self) -> Apart:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        self._process = self._wire = None
+
+    def _start(self) -> Made | Failed:
+        spawning = get_context("spawn")
+        self._wire, theirs = spawning.Pipe()
+        self._process = spawning.Process(target=serve, args=(*self._what, theirs), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is noticed
+        return self._answer(600.0)  # type: ignore[no-any-return]
+
+    def _answer(self, seconds: float) -> Any:
+        assert self._wire is not None
+        try:
+            if self._wire.poll(seconds):
+                return self._wire.recv()
+            failed = Failed(f"> {seconds:.0f} s")
+        except EOFError:
+            failed = Failed("its process ended")
+        self.__exit__(None, None, None)
+        return failed
+
+
+def maker(name: str) -> Make:
+    module, make = CONTESTANTS[name]
+    found: Make = getattr(importlib.import_module(f"tests.benchmarks.samplers.{module}"), make)
+    return found
+
+
+def serve(name: str, problem: str, size: Size, wire: Connection) -> None:
+    """In the process: compiles, then runs as it is asked to, until the other side is gone."""
+    warnings.filterwarnings("ignore")  # the peers' own; ours are errors in the tests
+    try:
+        compiled = Compiled.of(maker(name), problem, size)
+        wire.send(Made(compiled.seconds, compiled.sampler.own))
+        while True:
+            seed, num_chains = wire.recv()
+            wire.send(timed(compiled.sampler, seed, num_chains))
+    except EOFError:
+        return
+    except Exception as error:
+        wire.send(Failed(f"{type(error).__name__}: {error}".splitlines()[0][:90]))
