@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
+from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, energy_tensor, leapfrog_tensor, momentum_tensor, point_tensor
 from interpreters.hamiltonian.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
 from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normal_tensor, uniform_tensor
 from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
@@ -18,7 +18,7 @@ from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_P, LAST_V, R
 class Trees:
     """The trajectories of all chains. The first axis is the chain; ``which`` in the methods are the chains that are meant.
 
-    ends [2, 4, dim], near [2, dim], stack [max_depth + 1, 5, dim], rho [dim], chosen [2, 2, dim] are as in ``native_tree.Work``.
+    ends [2, 5, dim], near [2, dim], stack [max_depth + 1, 5, dim], rho [dim], chosen [2, 2, dim] are as in ``native_tree.Work``.
     chosen_value [2, 2]: the log density and the energy of the sample, and of the new half's; chosen_leaf: its place in the half.
     """
 
@@ -26,7 +26,7 @@ class Trees:
         chains, dim = machine.position.shape
         zeros, integers = machine.position.new_zeros, machine.counts.new_zeros
         self.machine, self.settings = machine, settings
-        self.ends, self.near, self.stack = zeros(chains, 2, 4, dim), zeros(chains, 2, dim), zeros(chains, settings.max_depth + 1, 5, dim)
+        self.ends, self.near, self.stack = zeros(chains, 2, 5, dim), zeros(chains, 2, dim), zeros(chains, settings.max_depth + 1, 5, dim)
         self.rho, self.chosen, self.chosen_value = zeros(chains, dim), zeros(chains, 2, 2, dim), zeros(chains, 2, 2)
         self.start, self.log_weight, self.half_weight, self.acceptance = zeros(chains), zeros(chains), zeros(chains), zeros(chains)
         self.depth, self.leaf, self.num_steps, self.forwards = (integers(chains) for _ in range(4))
@@ -39,7 +39,7 @@ class Trees:
         position, gradient = machine.position[which], machine.gradient[which]
         normals = normal_tensor(self.settings.seed, which, machine.counts[which, DRAW], FOR_MOMENTUM, position.shape[-1])
         momentum = momentum_tensor(scale, machine.factor[which], normals)
-        point = torch.stack([position, gradient, momentum, velocity_tensor(scale, dense, momentum)], dim=1)
+        point = point_tensor(position, gradient, momentum, scale, dense)
         self.start[which] = energy_tensor(point, machine.log_density[which, 0])
         self.ends[which, 0] = self.ends[which, 1] = point
         self.rho[which] = momentum

@@ -62,14 +62,14 @@ class Places:
 
 def climbed(density: BatchedDensity, places: Places) -> Places:
     """The places from which no line search gains more than ``ABSURD``. **Law**: none is less likely than it was."""
-    going = torch.arange(len(places.value), device=places.value.device)
+    going = (places.gradient.abs().sum(dim=-1) > ABSURD).nonzero().squeeze(-1)  # the others gain less within a distance of 1
     for _ in range(_LINES):
+        if not len(going):
+            break
         here = places[going]
         best = best_along(density, here)
         far = best.value - here.value > ABSURD
         going, best = going[far], best[far]
-        if not len(going):
-            break
         places = places.put(going, best)
     return places
 

@@ -15,41 +15,42 @@ from typing import Any, Final
 
 import torch
 
-from interpreters.hamiltonian.jit import call_density, jitable
+from interpreters.hamiltonian.jit import call_density, jitable, reducing
 from interpreters.hamiltonian.machine import BatchedDensity
 
-# The rows of a point in phase space, [4, dim].
+# The rows of a point in phase space, [5, dim].
 POSITION: Final = 0
 GRADIENT: Final = 1
-MOMENTUM: Final = 2
-VELOCITY: Final = 3
+ACCELERATION: Final = 2  # the inverse metric times the gradient, so that a leapfrog has one such product
+MOMENTUM: Final = 3
+VELOCITY: Final = 4
 
 
 @jitable
 def leapfrog(density: Any, scale: Any, dense: Any, point: Any, value: Any, step: float) -> float:
     """One step of ``point``, in place; returns the log density there. ``density`` is the address of a C function and its data."""
-    position, gradient, momentum, velocity = point[0], point[1], point[2], point[3]
+    position, gradient, acceleration, momentum, velocity = point[0], point[1], point[2], point[3], point[4]
     dim = len(position)
     for i in range(dim):
         momentum[i] += 0.5 * step * gradient[i]
-    to_velocity(scale, dense, momentum, velocity)
-    for i in range(dim):
+        velocity[i] += 0.5 * step * acceleration[i]
         position[i] += step * velocity[i]
     call_density(density[0], dim, position.ctypes.data, gradient.ctypes.data, value.ctypes.data, density[1])
+    times_inverse_metric(scale, dense, gradient, acceleration)
     for i in range(dim):
         momentum[i] += 0.5 * step * gradient[i]
-    to_velocity(scale, dense, momentum, velocity)
+        velocity[i] += 0.5 * step * acceleration[i]
     return value[0]  # type: ignore[no-any-return]  # arrays of numba are untyped
 
 
 @jitable
-def to_velocity(scale: Any, dense: Any, momentum: Any, velocity: Any) -> None:
-    """The inverse metric times the momentum."""
+def times_inverse_metric(scale: Any, dense: Any, covector: Any, vector: Any) -> None:
+    """The inverse metric times a momentum or a gradient. Of a diagonal metric ``dense`` is empty."""
     for i in range(len(scale)):
-        velocity[i] = scale[i] * momentum[i]
-    for j in range(len(dense)):  # of a diagonal metric this is empty
+        vector[i] = 0.0 if len(dense) else scale[i] * covector[i]
+    for j in range(len(dense)):
         for i in range(len(dense)):  # over a row of the symmetric matrix: several at once
-            velocity[i] = (velocity[i] if j else 0.0) + dense[j, i] * momentum[j]
+            vector[i] += dense[j, i] * covector[j]
 
 
 @jitable
@@ -70,30 +71,39 @@ def copy(vector: Any, to: Any) -> None:
         to[i] = vector[i]
 
 
-@jitable
+@reducing
 def kinetic(point: Any) -> float:
     total = 0.0
     for i in range(point.shape[1]):
-        total += point[2, i] * point[3, i]
+        total += point[3, i] * point[4, i]
     return 0.5 * total
 
 
 def leapfrog_tensor(
     density: BatchedDensity, scale: torch.Tensor, dense: torch.Tensor, point: torch.Tensor, step: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step of ``point`` [chains, 4, dim] by ``step`` [chains]: the new point, and the log density there [chains]."""
-    position, gradient, momentum, _ = point.unbind(dim=1)
+    """One step of ``point`` [chains, 5, dim] by ``step`` [chains]: the new point, and the log density there [chains]."""
+    position, gradient, acceleration, momentum, velocity = point.unbind(dim=1)
     step = step.unsqueeze(-1)
-    momentum = momentum + 0.5 * step * gradient
-    position = position + step * velocity_tensor(scale, dense, momentum)
+    momentum, velocity = momentum + 0.5 * step * gradient, velocity + 0.5 * step * acceleration
+    position = position + step * velocity
     value, gradient = density(position)
-    momentum = momentum + 0.5 * step * gradient
-    return torch.stack([position, gradient, momentum, velocity_tensor(scale, dense, momentum)], dim=1), value
+    acceleration = vector_tensor(scale, dense, gradient)
+    momentum, velocity = momentum + 0.5 * step * gradient, velocity + 0.5 * step * acceleration
+    return torch.stack([position, gradient, acceleration, momentum, velocity], dim=1), value
 
 
-def velocity_tensor(scale: torch.Tensor, dense: torch.Tensor, momentum: torch.Tensor) -> torch.Tensor:
-    """``to_velocity`` over chains: all are [chains, dim], and dense is [chains, dim, dim] or [chains, 0, 0]."""
-    return torch.einsum("cij,cj->ci", dense, momentum) if dense.shape[-1] else scale * momentum
+def point_tensor(
+    position: torch.Tensor, gradient: torch.Tensor, momentum: torch.Tensor, scale: torch.Tensor, dense: torch.Tensor
+) -> torch.Tensor:
+    """Points [chains, 5, dim]."""
+    acceleration, velocity = vector_tensor(scale, dense, gradient), vector_tensor(scale, dense, momentum)
+    return torch.stack([position, gradient, acceleration, momentum, velocity], dim=1)
+
+
+def vector_tensor(scale: torch.Tensor, dense: torch.Tensor, covector: torch.Tensor) -> torch.Tensor:
+    """``times_inverse_metric`` over chains: all are [chains, dim], and dense is [chains, dim, dim] or [chains, 0, 0]."""
+    return (dense @ covector.unsqueeze(-1)).squeeze(-1) if dense.shape[-1] else scale * covector
 
 
 def momentum_tensor(scale: torch.Tensor, factor: torch.Tensor, normals: torch.Tensor) -> torch.Tensor:
@@ -105,5 +115,5 @@ def momentum_tensor(scale: torch.Tensor, factor: torch.Tensor, normals: torch.Te
 
 
 def energy_tensor(point: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """H, in nats, of points [chains, 4, dim] with log densities ``value``."""
+    """H, in nats, of points [chains, 5, dim] with log densities ``value``."""
     return 0.5 * (point[:, MOMENTUM] * point[:, VELOCITY]).sum(dim=-1) - value

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interpreters.hamiltonian.integrator import GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, to_momentum, to_velocity
+from interpreters.hamiltonian.integrator import ACCELERATION, GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, times_inverse_metric, to_momentum
 from interpreters.hamiltonian.jit import jitable
 from interpreters.hamiltonian.machine import DRAW, KEPT, LOG_STEP, Settings
 from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normals, uniform
@@ -30,7 +30,7 @@ from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_V, RHO, turn
 class Work(NamedTuple):
     """Room to work in, for one chain: nothing is allocated while it runs.
 
-    ends:    [2, 4, dim], the points at both ends of the trajectory, backwards first. The one that moves is here, too.
+    ends:    [2, 5, dim], the points at both ends of the trajectory, backwards first. The one that moves is here, too.
     near:    [2, dim], momentum and velocity of the end from which the trajectory is extended.
     stack:   [max_depth + 1, 5, dim], finished subtrees.
     rho:     [2, dim], of the trajectory, and of the subtree that is being merged.
@@ -51,7 +51,7 @@ class Work(NamedTuple):
 
     @classmethod
     def empty(cls, dim: int, max_depth: int, dense: bool) -> Work:
-        shapes = (2, 4, dim), (2, dim), (max_depth + 1, 5, dim), (2, dim), (2, 2, dim), (1,)
+        shapes = (2, 5, dim), (2, dim), (max_depth + 1, 5, dim), (2, dim), (2, 2, dim), (1,)
         return cls._make([*map(np.zeros, shapes), np.zeros(2, np.int64), np.zeros((3, dim, dim) if dense else (3, 0, 0))])
 
 
@@ -68,7 +68,7 @@ class Transition(NamedTuple):
 
 
 class Half(NamedTuple):
-    """What became of the new half. ``log_weight`` is relative to the start; ``acceptance`` a sum over ``num_leaves``."""
+    """What became of the new half. ``log_weight`` is relative to the start; ``acceptance`` a sum over ``num_leaves``. Of one that was given up, there is no weight."""
 
     log_density: float
     energy: float
@@ -93,8 +93,10 @@ def refresh(chain: Any, me: int, work: Work, settings: Settings) -> float:
     copy(chain.position, point[POSITION])
     copy(chain.gradient, point[GRADIENT])
     normals(settings.seed, me, chain.counts[DRAW], FOR_MOMENTUM, point[MOMENTUM])
+    dense = chain.dense[: rows(chain)]
     to_momentum(chain.scale, chain.factor[: rows(chain)], point[MOMENTUM])
-    to_velocity(chain.scale, chain.dense[: rows(chain)], point[MOMENTUM], point[VELOCITY])
+    times_inverse_metric(chain.scale, dense, point[MOMENTUM], point[VELOCITY])
+    times_inverse_metric(chain.scale, dense, point[GRADIENT], point[ACCELERATION])
     for row in range(len(point)):
         copy(point[row], work.ends[1, row])
     return kinetic(point) - chain.log_density[0]  # type: ignore[no-any-return]
@@ -143,7 +145,7 @@ def extend(density: Any, chain: Any, me: int, work: Work, settings: Settings, fo
     """Builds the new half of 2 ** ``depth`` leaves, as far as it goes without turning or diverging."""
     point = work.ends[forwards]
     step, dense = math.exp(chain.averaging[LOG_STEP]) * (2 * forwards - 1), chain.dense[: rows(chain)]
-    log_weight, acceptance = -math.inf, 0.0
+    highest, weight, acceptance = -math.inf, 0.0, 0.0  # the weight of the leaves so far is exp(highest) * weight
     log_density, energy, chosen = 0.0, 0.0, 0
     for leaf in range(1 << depth):
         value = leapfrog(density, chain.scale, dense, point, work.value, step)
@@ -151,16 +153,20 @@ def extend(density: Any, chain: Any, me: int, work: Work, settings: Settings, fo
         error = here - start
         if not -math.inf < error <= settings.max_error:  # nan, too
             acceptance += math.exp(-error) if error > 0.0 else 0.0
-            return Half(log_density, energy, acceptance, leaf + 1, True, False, log_weight, chosen)
+            return Half(log_density, energy, acceptance, leaf + 1, True, False, -math.inf, chosen)
         acceptance += math.exp(min(0.0, -error))
-        log_weight = log_add(log_weight, -error)
-        if uniform(settings.seed, me, chain.counts[DRAW], LEAF, before + leaf) < math.exp(-error - log_weight):
+        if -error > highest:
+            weight, highest, own = 1.0 + weight * math.exp(highest + error), -error, 1.0
+        else:
+            own = math.exp(-error - highest)
+            weight += own
+        if uniform(settings.seed, me, chain.counts[DRAW], LEAF, before + leaf) * weight < own:
             copy(point[POSITION], work.chosen[1, POSITION])
             copy(point[GRADIENT], work.chosen[1, GRADIENT])
             log_density, energy, chosen = value, here, leaf
         if turns_somewhere(work.stack, work.rho[1], point, leaf):
-            return Half(log_density, energy, acceptance, leaf + 1, False, True, log_weight, chosen)
-    return Half(log_density, energy, acceptance, 1 << depth, False, False, log_weight, chosen)
+            return Half(log_density, energy, acceptance, leaf + 1, False, True, -math.inf, chosen)
+    return Half(log_density, energy, acceptance, 1 << depth, False, False, highest + math.log(weight), chosen)
 
 
 @jitable

@@ -12,7 +12,7 @@ import torch
 from interpreters.adaptation import HIGHEST, LOWEST, SHRINKAGE
 from interpreters.errors import NoStart
 from interpreters.hamiltonian.climbing import Places, climbed
-from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
+from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor, momentum_tensor, point_tensor
 from interpreters.hamiltonian.machine import CENTRE, LOG_AVERAGE, LOG_STEP, BatchedDensity, Machine, Options
 from interpreters.hamiltonian.philox import INITIAL, normal_tensor, uniform_tensor
 from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
@@ -86,7 +86,7 @@ def first_step(density: BatchedDensity, machine: Machine, seed: int, target: flo
     chain = torch.arange(chains, device=machine.position.device)
     normals = normal_tensor(seed, chain, torch.full_like(chain, _BEFORE), FOR_MOMENTUM, dim)
     momentum = momentum_tensor(machine.scale, machine.factor, normals)
-    start = torch.stack([machine.position, machine.gradient, momentum, velocity_tensor(machine.scale, machine.dense, momentum)], dim=1)
+    start = point_tensor(machine.position, machine.gradient, momentum, machine.scale, machine.dense)
     energy = energy_tensor(start, machine.log_density[:, 0])
     step = torch.ones_like(energy)
     grows = _gain(density, machine, start, energy, step) > math.log(target)

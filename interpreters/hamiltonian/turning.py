@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, copy
-from interpreters.hamiltonian.jit import jitable
+from interpreters.hamiltonian.jit import jitable, reducing
 
 # The rows of a subtree, [5, dim].
 FIRST_P: Final = 0
@@ -51,7 +51,7 @@ def turns_somewhere(stack: Any, rho: Any, point: Any, leaf: int) -> bool:
     return False
 
 
-@jitable
+@reducing
 def turns(left: Any, right: Any, first_v: Any, near_p: Any, near_v: Any, next_p: Any, next_v: Any, last_v: Any) -> bool:
     """Whether two siblings, of rho ``left`` and ``right``, turn. ``near`` is the last leaf of the left one, ``next`` comes after."""
     a = b = c = d = e = f = 0.0
@@ -68,7 +68,7 @@ def turns(left: Any, right: Any, first_v: Any, near_p: Any, near_v: Any, next_p:
     return not (a > 0 and b > 0 and c > 0 and d > 0 and e > 0 and f > 0)
 
 
-@jitable
+@reducing
 def pair_turns(first_p: Any, first_v: Any, last_p: Any, last_v: Any) -> bool:
     """``turns`` of two leaves, of which all three criteria are one."""
     a = b = 0.0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from interpreters.hamiltonian.integrator import MOMENTUM, POSITION, energy_tensor, leapfrog_tensor, momentum_tensor, velocity_tensor
+from interpreters.hamiltonian.integrator import MOMENTUM, POSITION, energy_tensor, leapfrog_tensor, momentum_tensor, point_tensor
 from interpreters.hamiltonian.machine import BatchedDensity
 from interpreters.hmc import hmc
 from interpreters.results.extras import extra
@@ -26,7 +26,7 @@ def random_point(density: BatchedDensity, dim: int, dense: bool, chains: int = 3
     metric = root @ root.mT + torch.eye(dim, dtype=F64) if dense else torch.zeros(chains, 0, 0, dtype=F64)
     momentum = momentum_tensor(scale, torch.linalg.cholesky(metric), normals)
     value, gradient = density(position)
-    return scale, metric, torch.stack([position, gradient, momentum, velocity_tensor(scale, metric, momentum)], dim=1), value
+    return scale, metric, point_tensor(position, gradient, momentum, scale, metric), value
 
 
 @pytest.mark.parametrize("dense", [False, True])
@@ -47,7 +47,7 @@ def test_a_leapfrog_preserves_volume(dense):
     def flow(phase: torch.Tensor) -> torch.Tensor:
         position, momentum = phase.reshape(1, 2, 4).unbind(dim=1)
         _, gradient = funnel(position)
-        point = torch.stack([position, gradient, momentum, momentum], dim=1)
+        point = point_tensor(position, gradient, momentum, scale, metric)
         after, _ = leapfrog_tensor(funnel, scale, metric, point, torch.tensor([0.3], dtype=F64))
         return torch.cat([after[0, POSITION], after[0, MOMENTUM]])
 

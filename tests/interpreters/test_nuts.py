@@ -86,7 +86,7 @@ def test_the_binary_counter_finds_the_first_subtree_that_turns(spread: float):
     for _ in range(40):
         momenta = random.normal(0.0, spread, (16, 3)) + np.linspace(1.0, -random.uniform(0.0, 1.0), 16)[:, None]
         velocities = momenta * np.array([0.5, 1.0, 2.0])
-        stack, rho, point = np.zeros((6, 5, 3)), np.zeros(3), np.zeros((4, 3))
+        stack, rho, point = np.zeros((6, 5, 3)), np.zeros(3), np.zeros((5, 3))
         for leaf in range(16):
             point[MOMENTUM], point[VELOCITY] = momenta[leaf], velocities[leaf]
             done = leaf + 1
