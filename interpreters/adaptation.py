@@ -28,6 +28,9 @@ import numpy.typing as npt
 
 from interpreters.hamiltonian.jit import jitable
 
+WARMUP: Final = 400
+"""Draws of warmup unless another number is asked for, as in nuts-rs: learning from gradients, a metric is known in half of the 1000 that Stan takes."""
+
 NEVER: Final = 1 << 62
 """More draws than there will be."""
 

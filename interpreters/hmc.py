@@ -13,6 +13,7 @@ Sources: Duane, Kennedy, Pendleton and Roweth, "Hybrid Monte Carlo" (1987); Neal
 
 from __future__ import annotations
 
+from interpreters.adaptation import WARMUP
 from interpreters.density import Density
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.machine import Options
@@ -24,7 +25,7 @@ from poutine import Coroutine
 def hmc(
     target: Target | Density | Kernel,
     num_chains: int = 4,
-    num_warmup: int = 1000,
+    num_warmup: int = WARMUP,
     num_draws: int = 1000,
     *,
     num_steps: int = 0,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from interpreters.adaptation import WARMUP
 from interpreters.density import Density, density
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.machine import Options
@@ -31,7 +32,7 @@ from poutine import Coroutine, ParamStore, Program, as_program, run
 def infer(
     program: Program[Any] | Callable[..., Any],
     num_chains: int = 4,
-    num_warmup: int = 1000,
+    num_warmup: int = WARMUP,
     num_draws: int = 1000,
     *,
     seed: int = 0,
@@ -56,7 +57,7 @@ def infer(
 def nuts(
     target: Target | Density | Kernel,
     num_chains: int = 4,
-    num_warmup: int = 1000,
+    num_warmup: int = WARMUP,
     num_draws: int = 1000,
     *,
     target_accept: float = 0.8,

@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch.distributions import Distribution, constraints
 
+from interpreters.adaptation import WARMUP
 from interpreters.density import Density
 from interpreters.hamiltonian.chains import Chains, Plan
 from interpreters.hamiltonian.machine import DRAW, STATISTICS, Options
@@ -45,7 +46,7 @@ def sampled(
     target: Target | Density | Kernel,
     options: Options,
     num_chains: int = 4,
-    num_warmup: int = 1000,
+    num_warmup: int = WARMUP,
     num_draws: int = 1000,
     *,
     threads: int | None = None,

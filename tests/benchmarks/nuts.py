@@ -4,7 +4,8 @@
 [--limit 30] [--results FILE]``
 
 ESS/s: the smallest bulk ESS of all parameters over the time of sampling, warmup included and compilation not; the median over
-seeds. 1000 draws after 1000 of warmup, target acceptance 0.8, all else each sampler's default; double precision. Four chains
+seeds. 1000 draws after a warmup of each sampler's default length (--warmup N gives all of them N), target acceptance 0.8, all else
+as each sampler does it by default; double precision. Four chains
 run on as many threads as there are processors (Pyro's one after the other). Where a sampler draws in unconstrained space (this one,
 nutpie) its draws are constrained after the clock has stopped. ``ratio`` is the ESS/s of this library over the peer's.
 
@@ -35,22 +36,22 @@ from tests.benchmarks.samplers.apart import CONTESTANTS, Apart, Failed, Made
 from tests.benchmarks.samplers.contestants import Size
 from tests.benchmarks.samplers.problems import PROBLEMS
 from tests.benchmarks.samplers.race import SAME, Run, Score
-from tests.benchmarks.samplers.results import Key, Results
+from tests.benchmarks.samplers.results import Results
 
 OURS: Final = "poutine"
 REFERENCE: Final = "nutpie, kernel"
 Outcome = Score | Failed
 
 
-def outcomes(contestants: Mapping[str, Apart], results: Results, key: Key, num_chains: int, seeds: int, limit: float) -> dict[str, Outcome]:
-    """Each sampler in turn with each seed, so that a machine that slows down hits all. ``key`` says on what."""
+def outcomes(contestants: Mapping[str, Apart], results: Results, num_chains: int, seeds: int, limit: float) -> dict[str, Outcome]:
+    """Each sampler in turn with each seed, so that a machine that slows down hits all."""
     runs: dict[str, list[Run]] = {name: [] for name in contestants}
     failed: dict[str, Failed] = {}
     for seed in range(seeds):
         for name, apart in contestants.items():
             left = limit - sum(run.wall for run in runs[name])
             if name not in failed and left > 0.0:
-                result = measured(apart, results, (*key, name, num_chains, seed), left)
+                result = measured(apart, results, num_chains, seed, left)
                 if isinstance(result, Run):
                     runs[name].append(result)
                 else:
@@ -58,16 +59,16 @@ def outcomes(contestants: Mapping[str, Apart], results: Results, key: Key, num_c
     return {name: Score(tuple(done)) if done else failed[name] for name, done in runs.items()}
 
 
-def measured(apart: Apart, results: Results, key: Key, seconds: float) -> Run | Failed:
-    """One run, from the file if it is there. Which process it was of is kept as well."""
-    *on, name, num_chains, seed = key
+def measured(apart: Apart, results: Results, num_chains: int, seed: int, seconds: float) -> Run | Failed:
+    """One run, from the file if it is there. What its start took is kept as well."""
+    key = (apart.problem, apart.name, apart.size.warmup, apart.size.draws, num_chains, seed)
     found: Run | Failed | None = results.get(key)
     if found is not None:
         return found
-    result = apart.run(int(seed), int(num_chains), seconds)
+    result = apart.run(seed, num_chains, seconds)
     results.add(key, result)
-    if isinstance(apart.made, Made) and results.get((*on, name)) is None:
-        results.add((*on, name), apart.made)
+    if isinstance(apart.made, Made) and results.get((apart.problem, apart.name)) is None:
+        results.add((apart.problem, apart.name), apart.made)
     return result
 
 
@@ -116,8 +117,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peers", type=_some_of(CONTESTANTS), default=peers, help=f"of {'; '.join(peers)}; by default all")
     parser.add_argument("--chains", type=lambda text: [int(number) for number in text.split(",")], default=[1, 4])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--warmup", type=int, default=Size().warmup)
-    parser.add_argument("--draws", type=int, default=Size().draws)
+    parser.add_argument("--warmup", type=int, help="draws of warmup for all; by default each sampler's own")
+    parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu where other programs are at work")
     parser.add_argument("--limit", type=float, default=30.0, help="seconds, for all runs of a sampler on a posterior with so many chains")
     parser.add_argument("--results", type=Path, help="a file that is added to, and read first")
@@ -138,18 +139,19 @@ def _some_of(names: Iterable[str]) -> Callable[[str], list[str]]:
 
 def main() -> None:
     options = arguments()
-    size, results = Size(options.warmup, options.draws), Results(options.results)
+    results = Results(options.results)
     names = [OURS, *(peer for peer in options.peers if peer != OURS)]
+    sizes = {name: Size(options.warmup or CONTESTANTS[name].warmup, options.draws) for name in names}
     print(setting("torch", *(name for name in ("numpyro", "nutpie", "httpstan", "pyro-ppl") if _is_installed(name))))
+    print(f"warmup: {', '.join(f'{name} {size.warmup}' for name, size in sizes.items())}; draws: {options.draws}")
     heads = "ESS/s", "ratio", "ESS", "leapfrogs", "us/leapfrog", "own", "compile, s", "max z"
     print(f"{options.clock + ' clock':18}{'chains':>7}{'':>16}" + "".join(f"{head:>12}" for head in heads), flush=True)
     verdicts = []
     for problem in options.models:
-        key = (problem, size.warmup, size.draws)
         with ExitStack() as stack:
-            each = {name: stack.enter_context(Apart(name, problem, size, results.get((*key, name)))) for name in names}
+            each = {name: stack.enter_context(Apart(name, problem, size, results.get((problem, name)))) for name, size in sizes.items()}
             for num_chains in options.chains:
-                found = outcomes(each, results, key, num_chains, options.seeds, options.limit)
+                found = outcomes(each, results, num_chains, options.seeds, options.limit)
                 made = {name: apart.made for name, apart in each.items()}
                 print("\n".join(lines(problem, num_chains, made, found, options.clock)), flush=True)
                 verdicts.append(f"{problem:18}{num_chains:>7}   {best_peer(found, options.clock)}")

@@ -11,20 +11,29 @@ from typing import Any, Final
 
 import attrs
 
+from interpreters.adaptation import WARMUP
 from tests.benchmarks.samplers.contestants import Make, Size
 from tests.benchmarks.samplers.race import Compiled, Run, timed
 
+@attrs.frozen
+class Contestant:
+    """The module beside this one, what in it makes a sampler, and the draws of warmup that it takes if it is not told."""
+
+    module: str
+    make: str
+    warmup: int
+
+
 CONTESTANTS: Final = MappingProxyType(
     {
-        "poutine": ("with_poutine", "WithPoutine"),
-        "stan": ("with_stan", "WithStan"),
-        "numpyro": ("with_numpyro", "WithNumpyro"),
-        "nutpie": ("with_nutpie", "with_stan_density"),
-        "nutpie, kernel": ("with_nutpie", "with_our_density"),
-        "pyro": ("with_pyro", "WithPyro"),
+        "poutine": Contestant("with_poutine", "WithPoutine", WARMUP),
+        "stan": Contestant("with_stan", "WithStan", 1000),
+        "numpyro": Contestant("with_numpyro", "WithNumpyro", 1000),  # which must be told; its examples have 1000 and 2000
+        "nutpie": Contestant("with_nutpie", "with_stan_density", 400),
+        "nutpie, kernel": Contestant("with_nutpie", "with_our_density", 400),
+        "pyro": Contestant("with_pyro", "WithPyro", 1000),  # as many as are drawn
     }
 )
-"""By name the module beside this one, and what in it makes a sampler."""
 
 
 @attrs.frozen
@@ -49,7 +58,7 @@ class Apart:
     """
 
     def __init__(self, name: str, problem: str, size: Size, made: Made | Failed | None = None) -> None:
-        self._what, self.made = (name, problem, size), made
+        self.name, self.problem, self.size, self.made = name, problem, size, made
         self._process: Any = None
         self._wire: Connection | None = None
 
@@ -77,7 +86,7 @@ class Apart:
     def _start(self) -> Made | Failed:
         spawning = get_context("spawn")
         self._wire, theirs = spawning.Pipe()
-        self._process = spawning.Process(target=serve, args=(*self._what, theirs), daemon=True)
+        self._process = spawning.Process(target=serve, args=(self.name, self.problem, self.size, theirs), daemon=True)
         self._process.start()
         theirs.close()  # so that its end is noticed
         return self._answer(600.0)  # type: ignore[no-any-return]
@@ -95,8 +104,8 @@ class Apart:
 
 
 def maker(name: str) -> Make:
-    module, make = CONTESTANTS[name]
-    found: Make = getattr(importlib.import_module(f"tests.benchmarks.samplers.{module}"), make)
+    contestant = CONTESTANTS[name]
+    found: Make = getattr(importlib.import_module(f"tests.benchmarks.samplers.{contestant.module}"), contestant.make)
     return found
 
 

@@ -16,10 +16,10 @@ TARGET: Final = 0.8
 
 @attrs.frozen
 class Size:
-    """Of one chain."""
+    """Draws of one chain."""
 
-    warmup: int = 1000
-    draws: int = 1000
+    warmup: int
+    draws: int
 
 
 @attrs.frozen(eq=False)

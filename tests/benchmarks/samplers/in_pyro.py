@@ -9,7 +9,7 @@ from typing import Any, Final
 import pyro
 import pyro.distributions as dist
 import torch
-from pyro.distributions import constraints
+from pyro.distributions.transforms import OrderedTransform
 
 F64: Final = torch.float64
 
@@ -22,6 +22,13 @@ def zeros(*shape: int) -> torch.Tensor:
     return torch.zeros(shape, dtype=F64)
 
 
+def flat(name: str, like: Any) -> torch.Tensor:
+    """A flat prior on the support of ``like``: Pyro's sampler begins with a draw from the prior, and an improper one has none."""
+    value: torch.Tensor = pyro.sample(name, like)
+    pyro.factor(f"{name} is flat", -like.log_prob(value))
+    return value
+
+
 def eight_schools(J: int, y: torch.Tensor, sigma: torch.Tensor) -> None:
     mu = pyro.sample("mu", dist.Normal(number(0.0), 5.0))
     tau = pyro.sample("tau", dist.HalfCauchy(number(5.0)))
@@ -30,7 +37,7 @@ def eight_schools(J: int, y: torch.Tensor, sigma: torch.Tensor) -> None:
 
 
 def kidscore_momhsiq(N: int, kid_score: torch.Tensor, mom_hs: torch.Tensor, mom_iq: torch.Tensor) -> None:
-    beta = pyro.sample("beta", dist.ImproperUniform(constraints.real_vector, (), (3,)))
+    beta = flat("beta", dist.Normal(zeros(3), 1.0).to_event(1))
     sigma = pyro.sample("sigma", dist.HalfCauchy(number(2.5)))
     pyro.sample("kid_score", dist.Normal(beta[0] + beta[1] * mom_hs + beta[2] * mom_iq, sigma).to_event(1), obs=kid_score)
 
@@ -62,8 +69,8 @@ def arK(K: int, T: int, y: torch.Tensor) -> None:
 
 
 def garch11(T: int, y: torch.Tensor, sigma1: float) -> None:
-    mu = pyro.sample("mu", dist.ImproperUniform(constraints.real, (), ()))
-    alpha0 = pyro.sample("alpha0", dist.ImproperUniform(constraints.positive, (), ()))
+    mu = flat("mu", dist.Normal(number(0.0), 1.0))
+    alpha0 = flat("alpha0", dist.Exponential(number(1.0)))
     alpha1 = pyro.sample("alpha1", dist.Uniform(number(0.0), 1.0))
     # Flat on (0, 1 - alpha1): a uniform density would bring a factor of the inverse of its length.
     beta1 = pyro.sample("beta1", dist.Uniform(number(0.0), 1.0 - alpha1))
@@ -83,7 +90,7 @@ def gp_regr(N: int, x: torch.Tensor, y: torch.Tensor) -> None:
 
 
 def low_dim_gauss_mix(N: int, y: torch.Tensor) -> None:
-    mu = pyro.sample("mu", dist.ImproperUniform(constraints.ordered_vector, (), (2,)))
+    mu = flat("mu", dist.TransformedDistribution(dist.Normal(zeros(2), 1.0).to_event(1), OrderedTransform()))
     pyro.factor("prior of mu", dist.Normal(number(0.0), 2.0).log_prob(mu).sum())
     sigma = pyro.sample("sigma", dist.HalfNormal(2.0 * torch.ones(2, dtype=F64)).to_event(1))
     theta = pyro.sample("theta", dist.Beta(number(5.0), 5.0))

@@ -26,9 +26,11 @@ class WithNumpyro:
         numpyro.enable_x64()
         data = {name: jax.numpy.asarray(value) if isinstance(value, np.ndarray) else value for name, value in PROBLEMS[problem]().items()}
         self._chain = jax.jit(lambda key: _chain(MODELS[model_of(problem)], data, key, size)).lower(jax.random.PRNGKey(0)).compile()
+        for num_chains in (1, 4):
+            _keys(0, num_chains)  # compiled as well
 
     def run(self, seed: int, num_chains: int) -> Callable[[], Drawn]:
-        keys = jax.random.split(jax.random.PRNGKey(seed), num_chains)
+        keys = _keys(seed, num_chains)
         chains = on_threads(lambda number: jax.block_until_ready(self._chain(keys[number])), num_chains)
 
         def drawn() -> Drawn:
@@ -36,6 +38,10 @@ class WithNumpyro:
             return Drawn(values, int(sum(int(steps) for _, steps in chains)))
 
         return drawn
+
+
+def _keys(seed: int, num_chains: int) -> Any:
+    return np.asarray(jax.random.split(jax.random.PRNGKey(seed), num_chains))
 
 
 def _chain(model: Callable[..., Any], data: Data, key: Any, size: Size) -> tuple[dict[str, Any], Any]:
