@@ -19,7 +19,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from interpreters.hamiltonian.integrator import ACCELERATION, GRADIENT, MOMENTUM, POSITION, VELOCITY, copy, kinetic, leapfrog, times_inverse_metric, to_momentum
+from interpreters.hamiltonian.integrator import (
+    ACCELERATION,
+    GRADIENT,
+    MOMENTUM,
+    POSITION,
+    VELOCITY,
+    copy,
+    kinetic,
+    leapfrog,
+    times_inverse_metric,
+    to_momentum,
+)
 from interpreters.hamiltonian.jit import jitable
 from interpreters.hamiltonian.machine import DRAW, KEPT, LOG_STEP, Settings
 from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normals, uniform

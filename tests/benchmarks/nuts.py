@@ -72,7 +72,9 @@ def measured(apart: Apart, results: Results, num_chains: int, seed: int, seconds
     return result
 
 
-def lines(problem: str, num_chains: int, made: Mapping[str, Made | Failed | None], found: Mapping[str, Outcome], clock: str) -> Iterator[str]:
+def lines(
+    problem: str, num_chains: int, made: Mapping[str, Made | Failed | None], found: Mapping[str, Outcome], clock: str
+) -> Iterator[str]:
     ours = found.get(OURS)
     for name, outcome in found.items():
         head = f"{problem:18}{num_chains:>7}{name:>16}"

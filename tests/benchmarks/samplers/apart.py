@@ -15,6 +15,7 @@ from interpreters.adaptation import WARMUP
 from tests.benchmarks.samplers.contestants import Make, Size
 from tests.benchmarks.samplers.race import Compiled, Run, timed
 
+
 @attrs.frozen
 class Contestant:
     """The module beside this one, what in it makes a sampler, and the draws of warmup that it takes if it is not told."""

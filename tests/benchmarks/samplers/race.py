@@ -6,7 +6,7 @@ import gc
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import attrs
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interpreters.results.extras import extra
-from tests.benchmarks.samplers.contestants import Drawn, Make, Sampler, Size
+from tests.benchmarks.samplers.contestants import Make, Sampler, Size
 
 SAME: Final = 5.0  # standard errors, which of a few hundred true numbers none exceeds
 
