@@ -65,7 +65,8 @@ def measured(apart: Apart, results: Results, num_chains: int, seed: int, seconds
     found: Run | Failed | None = results.get(key)
     if found is not None:
         return found
-    result = apart.run(seed, num_chains, seconds)
+    answer = apart.run(seed, num_chains, seconds)
+    result = answer if isinstance(answer, Failed) else answer.judged()
     results.add(key, result)
     if isinstance(apart.made, Made) and results.get((apart.problem, apart.name)) is None:
         results.add((apart.problem, apart.name), apart.made)

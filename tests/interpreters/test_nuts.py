@@ -199,5 +199,8 @@ def test_eight_schools_agrees_with_the_reference():
     for name, (mean, sd) in EIGHT_SCHOOLS.items():
         error = math.hypot(float(drawn[name].std()) / float(ess(drawn[name].numpy())) ** 0.5, sd / 100.0)
         assert abs(float(drawn[name].mean()) - mean) < 4.0 * error, name
-        assert float(drawn[name].std()) == pytest.approx(sd, rel=0.1), name
+        # tau has a heavy tail, and its square a heavier one: what its mean is uncertain by is what the sd is
+        squares = (drawn[name] - drawn[name].mean()) ** 2
+        spread = float(squares.std()) / float(ess(squares.numpy())) ** 0.5 / (2.0 * float(squares.mean()))
+        assert abs(math.log(float(drawn[name].std()) / sd)) < 4.0 * spread < 0.6, name
     assert float(chains.statistics["diverging"].mean()) < 0.01

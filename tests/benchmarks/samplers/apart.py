@@ -13,7 +13,7 @@ import attrs
 
 from interpreters.adaptation import WARMUP
 from tests.benchmarks.samplers.contestants import Make, Size
-from tests.benchmarks.samplers.race import Compiled, Run, timed
+from tests.benchmarks.samplers.race import Compiled, Timed, timed
 
 
 @attrs.frozen
@@ -63,7 +63,7 @@ class Apart:
         self._process: Any = None
         self._wire: Connection | None = None
 
-    def run(self, seed: int, num_chains: int, seconds: float) -> Run | Failed:
+    def run(self, seed: int, num_chains: int, seconds: float) -> Timed | Failed:
         """One run of at most so many seconds."""
         if self._wire is None and isinstance(self.made, Failed):
             return self.made

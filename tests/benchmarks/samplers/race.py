@@ -79,17 +79,30 @@ class Compiled:
         return cls(make(problem, size), time.perf_counter() - begun)
 
 
-def timed(sampler: Sampler, seed: int, num_chains: int) -> Run:
+@attrs.frozen(eq=False)
+class Timed:
+    """What came of one run: ``values`` [chains, draws, parameters], constrained."""
+
+    wall: float
+    cpu: float
+    leapfrogs: int
+    names: list[str]
+    values: npt.NDArray[np.float64]
+
+    def judged(self) -> Run:
+        sizes = effective_sizes(self.values)
+        errors = self.values.std(axis=(0, 1)) / np.sqrt(np.maximum(sizes, 1.0))
+        means = zip(self.values.mean(axis=(0, 1)).tolist(), errors.tolist(), strict=True)
+        return Run(self.wall, self.cpu, float(sizes.min()), self.leapfrogs, dict(zip(self.names, means, strict=True)))
+
+
+def timed(sampler: Sampler, seed: int, num_chains: int) -> Timed:
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
     sampled = sampler.run(seed, num_chains)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     drawn = sampled()
-    names, values = drawn.columns
-    sizes = effective_sizes(values)
-    spread = values.std(axis=(0, 1)) / np.sqrt(np.maximum(sizes, 1.0))
-    means = zip(values.mean(axis=(0, 1)).tolist(), spread.tolist(), strict=True)
-    return Run(wall, cpu, float(sizes.min()), drawn.leapfrogs, dict(zip(names, means, strict=True)))
+    return Timed(wall, cpu, drawn.leapfrogs, *drawn.columns)
 
 
 def effective_sizes(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -31,8 +31,8 @@ def tensors(data: Data) -> dict[str, Any]:
 
 def constrained(density: Density, positions: torch.Tensor) -> dict[str, torch.Tensor]:
     """The samples, each [chains, draws, *shape]."""
-    values = torch.func.vmap(torch.func.vmap(density.constrain))(positions)
-    return {name: values[name] for name in density.sites}
+    values = torch.func.vmap(density.constrain, chunk_size=100)(positions.flatten(end_dim=1))
+    return {name: values[name].unflatten(0, positions.shape[:2]) for name in density.sites}
 
 
 class WithPoutine:
