@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from interpreters.__main__ import main
+from interpreters.adaptation import WARMUP
 from interpreters.command import methods
 from interpreters.command.interruption import interruptible
 from interpreters.hamiltonian.notices import Progress
@@ -236,3 +237,11 @@ def test_discrete_sites_are_summed_out(folder: Path, capsys: pytest.CaptureFixtu
     (row,) = [line.split() for line in out.splitlines() if line.startswith("gap")]
     assert 3.5 < float(row[1]) < 4.5
     assert "z" not in out.split()
+
+
+def test_the_help_tells_the_defaults_of_nuts(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["infer", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    for words in (f"to adapt with (default: {WARMUP})", "to keep (default: 1000)"):
+        assert words in told
