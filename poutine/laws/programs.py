@@ -23,6 +23,7 @@ def programs(
     duplicates: bool = False,
     messages: st.SearchStrategy[Message] | None = None,
     first: tuple[str, ...] = (),
+    rows: int = 0,
     prefix: str = "",
 ) -> st.SearchStrategy[Model]:
     """Generator models: straight lines, nested submodels (plain, as programs, under handlers), recursion, loops of drawn length,
@@ -35,14 +36,15 @@ def programs(
 
     messages: of types of your own, which are sent, too; what comes back is recorded as a computed value.
     first:   what the model begins with in any case: "sample", "observe", "param", "computed", "factor", "ask", "message".
+    rows:    the size of a vectorised plate that the model is for; its argument is the index then.
     prefix:  begins every name.
 
-    The model has no arguments; ``run`` can run it if there are no asks, and ``poutine.laws.outcome`` can in any case. It prints as
+    The model has no other arguments; ``run`` can run it if there are no asks, and ``poutine.laws.outcome`` can in any case. It prints as
     its source.
     """
     allowed = Features(observations, params, asks, plates, loops, submodels, handlers, cleanup, duplicates, messages)
-    return st.composite(_model)(allowed, first, prefix)
+    return st.composite(_model)(allowed, first, rows, prefix)
 
 
-def _model(draw: Draws, allowed: Features, first: tuple[str, ...], prefix: str) -> Model:
-    return Model(Writer(draw, KINDS, allowed, prefix).model(FIRST[kind] for kind in first))
+def _model(draw: Draws, allowed: Features, first: tuple[str, ...], rows: int, prefix: str) -> Model:
+    return Model(Writer(draw, KINDS, allowed, prefix).model((FIRST[kind] for kind in first), rows))

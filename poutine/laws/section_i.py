@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+import attrs
+import torch
 from hypothesis import strategies as st
+from torch.distributions import Beta
 
 from poutine.errors import PlateError
 from poutine.laws.handlers import PLATES, AtSite
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.links import Link
+from poutine.laws.model import Model
 from poutine.laws.outcome import outcome
-from poutine.laws.traces import ELSEWHERE
+from poutine.laws.traces import ELSEWHERE, Names, traces
 from poutine.trace_graph import Trace
 
 NEUTRAL: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = MappingProxyType(
@@ -129,15 +133,42 @@ def frames_are_outermost_first(case: Case) -> None:
 
 def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     """Two handlers of the same class around one another are one, whose ``option`` is ``fuse`` of theirs (None: no such one)."""
-    program = case.program()
+    program = case.program(first=_FIRST.get(option, ("sample",)))
     outer, inner = case.handler(program), case.another(program)
     assert isinstance(outer, Link)
+    if option in _COMMON and option in outer.options and option in inner.options and case.draw(_OFTEN):
+        inner = attrs.evolve(
+            inner, options={**inner.options, option: _COMMON[option](case, program, outer.options[option], inner.options[option])}
+        )
     alone = all(each.options.keys() - {"strict"} == {option} for each in (outer, inner))
     if alone and outer.name == inner.name:
         both = fuse(outer.options[option], inner.options[option])
         if both is not None:
             fused = case.subject.like(**{**outer.options, option: both})
             case.agree(side(program, inner, outer), side(program, fused))
+
+
+def _other_values(case: Case, program: Model, d: dict[str, Any], e: dict[str, Any]) -> dict[str, Any]:
+    other = Names.of(case.draw(traces(program))).samples
+    return {**e, **{name: other.get(name, torch.tensor(0.25)) for name in d if name in other or name not in e}}
+
+
+def _other_priors(case: Case, program: Model, d: Any, e: Any) -> Any:
+    return {**e, **dict.fromkeys(d, Beta(1.0, 3.0))} if isinstance(d, dict) and isinstance(e, dict) else e
+
+
+_OFTEN: Final = st.sampled_from((True, True, True, False))
+_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"prior": ("param", "sample")})
+
+# The option of the inner one of two handlers, which has names in common with the outer one, and says something else of them.
+_COMMON: Final[Mapping[str, Callable[[Case, Model, Any, Any], Any]]] = MappingProxyType(
+    {
+        "data": _other_values,
+        "prior": _other_priors,
+        "hide": lambda case, program, a, b: sorted({*a, *b}),
+        "config": lambda case, program, c, d: {**d, **{name: {"step": 0.125, "kernel": "nuts"} for name in c}},
+    }
+)
 
 
 def _overwritten(t: Trace, u: Trace) -> Trace:

@@ -14,17 +14,22 @@ from poutine.laws.handlers import AtSite, link
 from poutine.laws.law import Case, Law, law, side
 from poutine.laws.outcome import outcome
 from poutine.laws.traces import Names, traces, values
-from poutine.messages import Observe, Param, Sample
+from poutine.messages import UNDECIDED, Observe, Param, Sample
 from poutine.params import ParamStore
 from poutine.program import Program
+from poutine.runtime import draw_site
 from poutine.trace_graph import Trace, is_subsample
 
 
 @law("R.replay", "trace(replay(p, t)) ≈ t, and returns the same", ("replay",))
 def replayed(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
-    recorded = outcome(program, seed=seed)
-    replay = side(program, case.link("replay", guide_trace=recorded.trace))
+    inner, outer = (
+        case.other(program, "scale", "mask", "infer_config", "indep"),
+        case.other(program, "scale", "mask", "infer_config", "trace"),
+    )
+    recorded = outcome(outer(inner(program)), seed=seed)
+    replay = side(program, inner, case.link("replay", guide_trace=recorded.trace), outer)
     found = outcome(replay.fn, seed=seed + 1)
     case.equal(found, recorded, replay.source, "the run that t records")
     left, right = (each.trace.log_pdf() for each in (found, recorded) if each.trace is not None)
@@ -51,6 +56,15 @@ def draws_stay(case: Case) -> None:
         moved = [mine.name for mine, yours in zip(found.sites, recorded.sites, strict=False) if not same(mine.value, yours.value)]
         source = side(program, handler).source
         case.expect(not moved and same(found.value, recorded.value), f"sites {moved} moved, or the returned value did", source)
+
+
+@law("R.keys", "a draw is that of (seed, name, visit), and nothing else moves it", where="samples of the default runtime")
+def keyed(case: Case) -> None:
+    program, seed = case.program(handlers=False), case.seed()
+    for site in outcome(program, seed=seed).sites:
+        if isinstance(site, Sample):
+            expected = draw_site(site.evolve(value=UNDECIDED), (seed, site.name, 1))
+            case.same(f"site {site.name!r}", site.value, expected, "model", f"a draw under the key ({seed}, {site.name!r}, 1)")
 
 
 @law("R.condition", "condition(p, latents of t) has the density of t, and everything is observed", ("condition",))
@@ -157,6 +171,6 @@ def _parts(trace: Trace) -> st.SearchStrategy[Trace]:
 
 
 SECTION_R: Final[tuple[Law, ...]] = (
-    replayed, partially_replayed, draws_stay, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
+    replayed, partially_replayed, draws_stay, keyed, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
     pickled, params_round_trip,
 )  # fmt: skip

@@ -31,8 +31,8 @@ def values(program: Callable[..., Any], elsewhere: bool = False) -> st.SearchStr
     def chosen(trace: Trace) -> st.SearchStrategy[dict[str, Any]]:
         known = Names.of(trace).samples
         names = [*known, *([ELSEWHERE] if elsewhere else [])]
-        some = st.lists(st.sampled_from(names), unique=True, max_size=4) if names else st.just([])
-        return some.map(lambda chosen: {name: known.get(name, 0.0) for name in chosen})
+        some = st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=4) if names else st.nothing()
+        return (st.just([]) | some | some | some).map(lambda chosen: {name: known.get(name, 0.0) for name in chosen})
 
     return traces(program).flatmap(chosen)
 

@@ -48,15 +48,15 @@ class Writer:
         self.draw, self.kinds, self.allowed, self.prefix = draw, kinds, allowed, prefix
         self.written = 0
 
-    def model(self, first: Iterable[Kind]) -> Function:
+    def model(self, first: Iterable[Kind], rows: int) -> Function:
         """The whole: what it begins with, and what comes then."""
         body: list[Statement] = []
-        scope = Scope()
+        scope = Scope(rows=rows)
         for kind in first:
             some, scope = kind(self, scope, 0)
             body += some
         some, scope = self.block(scope, 0)
-        return Function("model", (), (*body, *some), self.scalar(scope))
+        return Function("model", ("j",) if rows else (), (*body, *some), self.scalar(scope))
 
     def function(self, name: str, params: tuple[str, ...], scope: Scope, depth: int) -> Function:
         """One whose body has a statement at least."""
