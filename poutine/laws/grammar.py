@@ -20,7 +20,7 @@ KINDS: Final[Kinds] = (
     (write_sites.record, lambda allowed, scope, depth: True),
     (write_sites.weigh, lambda allowed, scope, depth: allowed.observations),
     (write_sites.ask, lambda allowed, scope, depth: allowed.asks),
-    *[(write_sites.send, lambda allowed, scope, depth: allowed.messages is not None)] * 4,
+    *[(write_sites.tell, lambda allowed, scope, depth: allowed.messages is not None)] * 4,
     *[(write_sites.again, lambda allowed, scope, depth: allowed.duplicates and bool(scope.names))] * 3,
     (write_parts.branch, lambda allowed, scope, depth: depth < _DEEPEST and not scope.rows),
     *[(write_parts.repeat, lambda allowed, scope, depth: depth < _DEEPEST)] * 2,
@@ -43,6 +43,6 @@ FIRST: Final = MappingProxyType(
         "computed": write_sites.record,
         "factor": write_sites.weigh,
         "ask": write_sites.ask,
-        "message": write_sites.send,
+        "message": write_sites.tell,
     }
 )

@@ -96,7 +96,7 @@ def _seen(writer: Writer, scope: Scope, family: Family, dist: Dist) -> Expressio
     return as_value(tuple(writer.draw(family.seen) for _ in range(size)) if size else writer.draw(family.seen))
 
 
-def send(writer: Writer, scope: Scope, depth: int) -> Block:
+def tell(writer: Writer, scope: Scope, depth: int) -> Block:
     """A message of a user's own, whose reply is recorded."""
     var, name = writer.name("m", scope)
     assert writer.allowed.messages is not None
