@@ -261,9 +261,10 @@ def wide_model(value=None):
 @pytest.mark.parametrize("program", [
     partial(wide_model, WIDE),
     condition(wide_model, data={"y": WIDE}),
+    condition(wide_model, data={"y": WIDE.numpy()}),
     substitute(wide_model, data={"y": WIDE}),
     replay(wide_model, trace(substitute(lambda: one("y", D), data={"y": WIDE})).get_trace()),
-], ids=["observe", "condition", "substitute", "replay"])  # fmt: skip
+], ids=["observe", "condition", "an array", "substitute", "replay"])  # fmt: skip
 def test_a_value_with_a_dimension_that_no_plate_declares_is_refused(program):
     with pytest.raises(PlateError) as caught:
         run(trace(program)())

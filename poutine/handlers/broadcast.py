@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-import torch
 
 from poutine.expansion import Shapes, check_value, expanded_shape
 from poutine.messages import Choice, CondIndepStackFrame, EnterPlate, Message, is_distribution
@@ -49,7 +48,7 @@ class BroadcastPoutine(Poutine):
             return site if shape == dist.batch_shape else site.evolve(fn=dist.expand(shape), args=(), kwargs={})
 
         def fit(site: Choice) -> Message:
-            if isinstance(site.value, torch.Tensor) and (is_distribution(site.fn) or isinstance(site.fn, type)):
+            if hasattr(site.value, "shape") and (is_distribution(site.fn) or isinstance(site.fn, type)):
                 dist: Any = site.dist  # a callable's checks its own, when it is made
                 if getattr(dist, "batch_shape", None) is not None and not site.infer.get("is_subsample"):
                     check_value(site, dist, _sized(site), table, wide)
