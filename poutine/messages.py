@@ -271,12 +271,13 @@ class Sample(Choice):
         fields = self.__dict__
         fields["name"] = name
         fields["fn"] = fn
-        if args:
-            fields["args"] = args
-        if kwargs:
-            fields["kwargs"] = kwargs
-        if (args or kwargs) and not isinstance(fn, type):
-            _check_deferred(name, fn, args, kwargs)
+        if args or kwargs:
+            if args:
+                fields["args"] = args
+            if kwargs:
+                fields["kwargs"] = kwargs
+            if not isinstance(fn, type):
+                _check_deferred(name, fn, args, kwargs)
         if infer:
             fields["infer"] = infer
 
@@ -304,12 +305,13 @@ class Observe(Choice):
         fields["name"] = name
         fields["fn"] = fn
         fields["value"] = value
-        if args:
-            fields["args"] = args
-        if kwargs:
-            fields["kwargs"] = kwargs
-        if (args or kwargs) and not isinstance(fn, type):
-            _check_deferred(name, fn, args, kwargs)
+        if args or kwargs:
+            if args:
+                fields["args"] = args
+            if kwargs:
+                fields["kwargs"] = kwargs
+            if not isinstance(fn, type):
+                _check_deferred(name, fn, args, kwargs)
         if infer:
             fields["infer"] = infer
 

@@ -130,7 +130,7 @@ class PlatePoutine(Poutine):
             return slice(None)
         if self.subsample_size in (None, self.size):
             return torch.arange(self.size)
-        index = yield Sample(self.name, Subsample(self.size, self._drawn), infer={"is_subsample": True})
+        index = torch.as_tensor((yield Sample(self.name, Subsample(self.size, self._drawn), infer={"is_subsample": True})))
         self._check_index(index, "an index that was given")
         if len(index) != self._drawn:
             raise PlateError(self.name, f"the subsample size is {self._drawn} here, but the index that was given has {len(index)}")

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from torch.distributions import Distribution
+
 from poutine.driver.engine import answer
 from poutine.errors import DistributionError, PoutineError, UnhandledMessage
 from poutine.messages import (
@@ -84,13 +86,13 @@ class _Draws:
         name = site.name
         self.visits[name] += 1
         if site.value is not UNDECIDED:
-            return self._keyed(site)
+            return site if isinstance(site.fn, Distribution) else self._keyed(site)
         return site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name])))
 
     def observe(self, site: Observe) -> Message:
         # Counted like a draw, so that observing one visit to a name moves no other draw.
         self.visits[site.name] += 1
-        return self._keyed(site)
+        return site if isinstance(site.fn, Distribution) else self._keyed(site)  # the commonest needs no look
 
     def _keyed(self, site: Any) -> Message:
         """A decided site. If its distribution is yet to be made by a callable that may draw, then under the key of this visit."""

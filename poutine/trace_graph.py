@@ -84,9 +84,9 @@ class Trace:
     def record(self, site: Message) -> Message:
         """Adds a finished site under its own name, and returns it."""
         known = self._nodes.setdefault(site.name, site)
-        if known is not site and not (isinstance(known, Param) and isinstance(site, Param)):
-            raise duplicate(site, known)
-        return site
+        if known is site or (isinstance(known, Param) and isinstance(site, Param)):
+            return site
+        raise duplicate(site, known)
 
     def add_edge(self, parent: str, child: str) -> None:
         self._children.setdefault(self[parent].name, {})[self[child].name] = None

@@ -117,6 +117,8 @@ def test_a_subsample_may_be_a_list():
         yield
 
     assert run(plate("p", 5, subsample=[3, 1], vectorized=False)(each)()) == [3, 1]
+    for index in ([3, 1], numpy.array([3, 1])):
+        assert run(condition(plate("p", 5, 2, vectorized=False)(each), data={"p": index})()) == [3, 1]
 
 
 @pytest.mark.parametrize("number", range(4))

@@ -12,10 +12,6 @@ from poutine import Observe, Program, Sample, plate
 F64 = torch.float64
 
 # Inductor uses what torch itself deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch._prims_common.check.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
-]
 NOTHING = torch.zeros(5, dtype=F64)  # in the place of data
 PS = 1e-3  # below which ranks are not uniform; of the nine p-values one would be, in 1 of 110 runs; the seed is fixed
 

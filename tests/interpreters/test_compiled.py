@@ -29,10 +29,6 @@ F64 = torch.float64
 ROOT = Path(__file__).parent.parent.parent
 
 # Inductor uses what torch itself deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch._prims_common.check.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
-]
 
 
 def number(value: float) -> torch.Tensor:

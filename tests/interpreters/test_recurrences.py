@@ -17,8 +17,6 @@ from poutine import ImproperUniform, Observe, Program, Sample, factor, ordered
 F64 = torch.float64
 T = 40  # steps
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.*:FutureWarning")
-
 
 def number(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=F64)

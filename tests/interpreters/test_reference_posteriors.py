@@ -30,12 +30,8 @@ DATA = Path(__file__).parents[1] / "models" / "data"
 SIGMAS = 4.3
 
 # Inductor uses what torch itself deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch._prims_common.check.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
-    # torch, where it validates a covariance under vmap
-    pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning"),
-]
+# torch, where it validates a covariance under vmap
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 
 
 @attrs.frozen

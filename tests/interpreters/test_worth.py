@@ -15,10 +15,6 @@ from poutine import Observe, Program, Sample
 F64 = torch.float64
 
 # Inductor uses what torch itself deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch._prims_common.check.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
-]
 
 
 def model(y: torch.Tensor):
