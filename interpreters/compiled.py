@@ -3,12 +3,12 @@
 Three tiers, the best that works taken by itself:
 
 native    one C function, of loops and at most calls of BLAS and LAPACK; has an address that native loops call.
-callable  a Python callable: the graph compiled by Inductor, linear algebra and all, or run operation by operation if it is large.
+callable  a Python callable: the graph compiled by Inductor, whatever operations are in it, or run one by one if there are many.
 eager     autograd, as ever: for data-dependent control flow, random draws, data on a GPU.
 
 1. The program is recorded, once. Loops over time in it are found and stay loops; the rest is one batch of all steps
    (``interpreters/kernels/gradients.py``).
-2. The first start of a model takes seconds, most of them the C++ compiler's. The library is kept on disk by its graph,
+2. The first start of a model takes a second or two, half of it the C++ compiler's. The library is kept on disk by its graph,
    versions and machine, and so is which one a program with its data became: the next start takes as long as recording it.
 3. Whatever was compiled is compared with autograd at several points, at each of them twice, before it is trusted; what was
    found on disk, at one.

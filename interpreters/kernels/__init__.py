@@ -1,1 +1,1 @@
-"""From a program's log density to machine code: what leans on the internals of torch's tracer and of Inductor."""
+"""From a program's log density to machine code: recorded, differentiated, written as C++; what leans on the internals of torch's tracer."""

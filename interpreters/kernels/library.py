@@ -30,12 +30,23 @@ def library(digest: str, directory: Path, build: Callable[[Path], None]) -> ctyp
     """The library of the graph with this digest; ``build`` makes it at a path if it is not there.
 
     Two processes may build the same at the same time; the last one to finish wins, and they are equal. Where the directory
-    cannot be written, the library lives as long as this process.
+    cannot be written, or its disk is full, the library lives as long as this process.
     """
     path = directory / f"{_key(digest)}.so"
     if path.exists():
         return ctypes.CDLL(str(path))
-    with tempfile.TemporaryDirectory(dir=_writable(directory)) as scratch:
+    place = _writable(directory)
+    try:
+        return _built(path, place, build)
+    except OSError:
+        if place is None:
+            raise
+        return _built(path, None, build)
+
+
+def _built(path: Path, place: Path | None, build: Callable[[Path], None]) -> ctypes.CDLL:
+    """Made in a directory of its own at ``place``, then moved to ``path``, if that can be."""
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
         made = Path(scratch) / "kernel.so"
         build(made)
         with suppress(OSError):

@@ -18,6 +18,7 @@ from torch.distributions import constraints
 
 from interpreters.compiled import compile_density
 from interpreters.density import density
+from interpreters.kernels.cpp import build
 from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
 from interpreters.kernels.graphs import NotStraight
@@ -239,6 +240,30 @@ def test_where_the_directory_cannot_be_written_the_kernel_lives_with_the_process
     kernel = compile_density(d, cache_dir=tmp_path / "file" / "kernels")
     assert kernel.tier == "native"
     agrees(kernel, d)
+
+
+@pytest.mark.slow
+def test_where_the_disk_is_full_the_kernel_lives_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(cpp: Path, library: Path, calls_blas: bool) -> None:
+        if tmp_path in library.parents:
+            raise OSError(28, "No space left on device")
+        build(cpp, library, calls_blas)
+
+    monkeypatch.setattr("interpreters.compiled.build", full)
+    d = density(eight())
+    kernel = compile_density(d, cache_dir=tmp_path)
+    assert kernel.tier == "native"
+    agrees(kernel, d)
+
+
+def test_an_index_that_is_out_of_range_is_the_error_of_eager_code(tmp_path: Path):
+    def model():
+        a = yield Sample("a", td.Normal(torch.zeros(5, dtype=F64), 1.0))
+        yield Observe("y", td.Normal(a[torch.tensor([0, 5])], 1.0), normals(2))
+
+    with pytest.raises(IndexError, match="index 5 is out of bounds"):
+        compile_density(density(model), cache_dir=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
