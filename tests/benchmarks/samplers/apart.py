@@ -71,9 +71,7 @@ class Apart:
             self.made = self._start()
         if isinstance(self.made, Failed):
             return self.made
-        assert self._wire is not None
-        self._wire.send((seed, num_chains))
-        return self._answer(seconds)  # type: ignore[no-any-return]
+        return self._answer(seconds, (seed, num_chains))  # type: ignore[no-any-return]
 
     def __enter__(self) -> Apart:
         return self
@@ -92,13 +90,15 @@ class Apart:
         theirs.close()  # so that its end is noticed
         return self._answer(600.0)  # type: ignore[no-any-return]
 
-    def _answer(self, seconds: float) -> Any:
+    def _answer(self, seconds: float, question: tuple[int, int] | None = None) -> Any:
         assert self._wire is not None
         try:
+            if question is not None:
+                self._wire.send(question)
             if self._wire.poll(seconds):
                 return self._wire.recv()
             failed = Failed(f"> {seconds:.0f} s")
-        except EOFError:
+        except (EOFError, OSError):
             failed = Failed("its process ended")
         self.__exit__(None, None, None)
         return failed

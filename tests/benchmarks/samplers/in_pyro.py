@@ -72,13 +72,20 @@ def garch11(T: int, y: torch.Tensor, sigma1: float) -> None:
     mu = flat("mu", dist.Normal(number(0.0), 1.0))
     alpha0 = flat("alpha0", dist.Exponential(number(1.0)))
     alpha1 = pyro.sample("alpha1", dist.Uniform(number(0.0), 1.0))
-    # Flat on (0, 1 - alpha1): a uniform density would bring a factor of the inverse of its length.
-    beta1 = pyro.sample("beta1", dist.Uniform(number(0.0), 1.0 - alpha1))
+    # Flat on (0, 1 - alpha1), as a share of it: Pyro finds a support once, for the first values of what it depends on.
+    beta1 = pyro.sample("share", dist.Uniform(number(0.0), 1.0)) * (1.0 - alpha1)
     pyro.factor("flat", torch.log1p(-alpha1))
     variances = [number(sigma1**2)]
     for before in y[:-1]:
         variances.append(alpha0 + alpha1 * (before - mu) ** 2 + beta1 * variances[-1])
     pyro.sample("y", dist.Normal(mu, torch.stack(variances).sqrt()).to_event(1), obs=y)
+
+
+def with_beta1(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Draws of garch11 under the names of the others."""
+    if "share" in values:
+        values["beta1"] = values.pop("share") * (1.0 - values["alpha1"])
+    return values
 
 
 def gp_regr(N: int, x: torch.Tensor, y: torch.Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from pyro.infer import MCMC, NUTS
 
 from tests.benchmarks.samplers.contestants import TARGET, Drawn, Size
-from tests.benchmarks.samplers.in_pyro import MODELS
+from tests.benchmarks.samplers.in_pyro import MODELS, with_beta1
 from tests.benchmarks.samplers.problems import PROBLEMS, model_of
 from tests.benchmarks.samplers.with_poutine import tensors
 
@@ -46,4 +46,4 @@ class WithPyro:
         kernel.setup = counted_setup
         mcmc = MCMC(kernel, num_samples=self.size.draws, warmup_steps=self.size.warmup, disable_progbar=True)
         mcmc.run(**self.data)
-        return dict(mcmc.get_samples())
+        return with_beta1(dict(mcmc.get_samples()))
