@@ -184,8 +184,11 @@ def keeps_densities(case: Case) -> None:
     handler = case.handler(program)
     fixed = link("substitute", data=Names.of(expected).samples, strict=False)(program)
     found = outcome(handler(fixed), seed=seed).trace or Trace()
-    left, right = ([*trace.compute_batch_log_pdf().values()] for trace in (found, expected))
-    case.expect(same(left, right), f"the densities are {left} instead of {right}", side(program, handler).source)
+    left, right = ([*trace.compute_batch_log_pdf().items()] for trace in (found, expected))
+    sides = f"lp({side(program, handler).source} at z)", "lp(model at z)"
+    for (_, mine), (name, yours) in zip(left, right, strict=False):
+        case.same(f"site {name!r}: log density", mine, yours, *sides)
+    case.same("the number of densities", len(left), len(right), *sides)
 
 
 @law("D.draws", "h∘p draws what p draws, and returns the same", ANY, "as scale, mask, indep, infer_config, trace, broadcast")
@@ -193,11 +196,10 @@ def moves_no_draw(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
     left, right = outcome(handler(program), seed=seed), outcome(program, seed=seed)
+    sides = side(program, handler).source, "model"
     for mine, yours in zip(left.sites, right.sites, strict=False):
-        case.expect(
-            same(mine.value, yours.value), f"site {yours.name!r} is {mine.value} instead of {yours.value}", side(program, handler).source
-        )
-    case.expect(same(left.value, right.value), f"it returns {left.value} instead of {right.value}", side(program, handler).source)
+        case.same(f"site {yours.name!r}: value", mine.value, yours.value, *sides)
+    case.same("the returned value", left.value, right.value, *sides)
 
 
 def _in_plate(inside: Side, size: int) -> Side:

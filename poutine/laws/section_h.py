@@ -159,17 +159,20 @@ def reentrance(case: Case) -> None:
     program, seed = case.program(), case.seed()
     wrap = case.handler(program)
     handler, fresh = wrap(program), outcome(wrap(program), seed=seed)
-    before = state_of(handler)
-    case.equal(outcome(handler, seed=seed), fresh, "the first run of h", "a fresh h")
+    before, source = state_of(handler), written(wrap, "model")
+    case.equal(outcome(handler, seed=seed), fresh, f"{source}, its first run", f"a fresh {source}")
     with ThreadPoolExecutor(2) as pool:
         for found in pool.map(lambda _: outcome(handler, seed=seed), range(2)):
-            case.equal(found, fresh, "a run of h in a thread", "a fresh h")
+            case.equal(found, fresh, f"{source}, in a thread", f"a fresh {source}")
     where = changed(before, state_of(handler))
-    case.expect(where is None, f"the handler has changed at {where}", written(wrap, "model"))
+    case.expect(where is None, f"the handler itself: it has changed at {where}", source)
     own: list[Callable[..., Any]] = []
     own.append(wrap(_nested(program, lambda nest: own[0])))
     case.equal(
-        outcome(own[0], 2, seed=seed), outcome(wrap(_nested(program, wrap)), 2, seed=seed), "h around a program that runs h", "fresh ones"
+        outcome(own[0], 2, seed=seed),
+        outcome(wrap(_nested(program, wrap)), 2, seed=seed),
+        f"{source}, where model runs it again",
+        "the same, each a fresh one",
     )
 
 
@@ -258,7 +261,9 @@ def repeatability(case: Case) -> None:
     handler = wrap(program)
     first, fresh = outcome(handler, seed=seed), outcome(wrap(program), seed=seed + 1)
     case.equal(outcome(handler, seed=seed), first, f"{written(wrap, 'model')}, again", "the first run")
-    case.equal(outcome(handler, seed=seed + 1), fresh, f"{written(wrap, 'model')}, again with another seed", "a fresh one")
+    case.equal(
+        outcome(handler, seed=seed + 1), fresh, f"{written(wrap, 'model')}, again with another seed", f"a fresh {written(wrap, 'model')}"
+    )
 
 
 @law("H13", "any interleaving of runs gives what each gives alone", ANY)
@@ -266,10 +271,11 @@ def interleaving(case: Case) -> None:
     program, turns = case.program(), case.draw(TURNS)
     wrap = case.handler(program)
     handler = wrap(program)
+    source = written(wrap, "model")
     alone = [outcome(wrap(program), seed=seed) for seed in range(2)] + [outcome(program, seed=0)]
     together = interleaved([Stepper(handler, 0), Stepper(handler, 1), Stepper(program, 0)], turns)
     for number, (found, expected) in enumerate(zip(together, alone, strict=True)):
-        case.equal(found, expected, f"run {number} of three, in the order {turns}", "alone")
+        case.equal(found, expected, f"{source}: run {number} of three, in the order {turns}", f"{source}, alone")
 
 
 def _pass_untouched(case: Case, program: Callable[..., Any], make: Callable[[], Message], is_ours: Callable[[Message], bool]) -> None:
