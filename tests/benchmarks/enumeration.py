@@ -3,7 +3,7 @@
 16 states, parameters of the transitions and locations, 50 and 500 steps, double precision, in one process. "tree scan" is the same
 computation written by hand in torch, without any program: log matrices are multiplied by halves. "recorded" is what a loop that trains a model
 calls, ``interpreters.evidence``; the other two of ours, and Pyro, run the program anew at every call, ours without the plain run that
-compares (``max_plate_nesting=1``). Pyro is without validation; NumPyro is compiled before, and is left out where it is not installed.
+compares (``max_plate_nesting=1``). Pyro is without validation; NumPyro is compiled before, and is left out where it, or funsor, is not installed.
 """
 
 from __future__ import annotations
@@ -115,14 +115,14 @@ def pyro_contestants(y: torch.Tensor) -> Iterator[tuple[str, Contestant]]:
 
 
 def numpyro_contestants(y: torch.Tensor) -> Iterator[tuple[str, Contestant]]:
-    if importlib.util.find_spec("numpyro") is None:
+    if any(importlib.util.find_spec(package) is None for package in ("numpyro", "funsor")):
         return
     import jax
     import jax.numpy as jnp
     import numpyro
     import numpyro.distributions as dist
     from numpyro.contrib.control_flow import scan
-    from numpyro.contrib.funsor import config_enumerate
+    from numpyro.contrib.funsor import config_enumerate, enum
     from numpyro.contrib.funsor import log_density as funsor_log_density
 
     jax.config.update("jax_enable_x64", True)
@@ -138,7 +138,7 @@ def numpyro_contestants(y: torch.Tensor) -> Iterator[tuple[str, Contestant]]:
         numpyro.sample("y0", dist.Normal(locations[x], 1.0), obs=observed[0])
         scan(transition, x, observed[1:])
 
-    enumerated = config_enumerate(model)
+    enumerated = enum(config_enumerate(model), -1)
     value_and_grad = jax.jit(jax.value_and_grad(lambda a, b: funsor_log_density(enumerated, (a, b), {}, {})[0], argnums=(0, 1)))
 
     def call() -> Any:
