@@ -40,7 +40,7 @@ def hides(case: Case) -> None:
 @law("B.types", "block(hide_types=T)∘p hides the sites of these types; an observed one is of type observe", ("block",))
 def hides_types(case: Case) -> None:
     program, seed = case.program(), case.seed()
-    types = case.draw(st.lists(st.sampled_from(("sample", "observe", "param", "deterministic")), unique=True))
+    types = case.draw(st.lists(st.sampled_from(("sample", "observe", "param", "deterministic")), unique=True, min_size=1))
     data = case.draw(values(program))
     outer = side(program, link("condition", data=data, strict=False), case.link("block", hide_types=types))
     inner = outcome(link("condition", data=data, strict=False)(program), seed=seed)

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-import attrs
-import torch
 from hypothesis import strategies as st
 from torch.distributions import Beta
 
@@ -17,7 +15,7 @@ from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.links import Link
 from poutine.laws.model import Model
 from poutine.laws.outcome import outcome
-from poutine.laws.traces import ELSEWHERE, Names, traces
+from poutine.laws.traces import ELSEWHERE, Names, trace_of
 from poutine.trace_graph import Trace
 
 NEUTRAL: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = MappingProxyType(
@@ -137,9 +135,8 @@ def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     outer, inner = case.handler(program), case.another(program)
     assert isinstance(outer, Link)
     if option in _COMMON and option in outer.options and option in inner.options and case.draw(_OFTEN):
-        inner = attrs.evolve(
-            inner, options={**inner.options, option: _COMMON[option](case, program, outer.options[option], inner.options[option])}
-        )
+        mine, yours = _COMMON[option](case, program, outer.options[option], inner.options[option])
+        outer, inner = (case.subject.like(**{**each.options, option: given}) for each, given in ((outer, mine), (inner, yours)))
     alone = all(each.options.keys() - {"strict"} == {option} for each in (outer, inner))
     if alone and outer.name == inner.name:
         both = fuse(outer.options[option], inner.options[option])
@@ -148,25 +145,29 @@ def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
             case.agree(side(program, inner, outer), side(program, fused))
 
 
-def _other_values(case: Case, program: Model, d: dict[str, Any], e: dict[str, Any]) -> dict[str, Any]:
-    other = Names.of(case.draw(traces(program))).samples
-    return {**e, **{name: other.get(name, torch.tensor(0.25)) for name in d if name in other or name not in e}}
+def _other_values(case: Case, program: Model, d: dict[str, Any], e: dict[str, Any]) -> tuple[Any, Any]:
+    """Both give a value to one or two of the same samples, each that of another run."""
+    one, other = (Names.of(trace_of(program, seed)).samples for seed in (4, 5))
+    common = [name for name in one if name in other]
+    names = case.draw(st.lists(st.sampled_from(common), unique=True, min_size=1, max_size=2)) if common else []
+    return {**d, **{name: one[name] for name in names}}, {**e, **{name: other[name] for name in names}}
 
 
-def _other_priors(case: Case, program: Model, d: Any, e: Any) -> Any:
-    return {**e, **dict.fromkeys(d, Beta(1.0, 3.0))} if isinstance(d, dict) and isinstance(e, dict) else e
+def _other_priors(case: Case, program: Model, d: Any, e: Any) -> tuple[Any, Any]:
+    return d, {**e, **dict.fromkeys(d, Beta(1.0, 3.0))} if isinstance(d, dict) and isinstance(e, dict) else e
 
 
 _OFTEN: Final = st.sampled_from((True, True, True, False))
 _FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"prior": ("param", "sample")})
 
-# The option of the inner one of two handlers, which has names in common with the outer one, and says something else of them.
-_COMMON: Final[Mapping[str, Callable[[Case, Model, Any, Any], Any]]] = MappingProxyType(
+# The option of two handlers, the outer one first, which have names in common and say something else of them.
+_COMMON: Final[Mapping[str, Callable[[Case, Model, Any, Any], tuple[Any, Any]]]] = MappingProxyType(
     {
         "data": _other_values,
         "prior": _other_priors,
-        "hide": lambda case, program, a, b: sorted({*a, *b}),
-        "config": lambda case, program, c, d: {**d, **{name: {"step": 0.125, "kernel": "nuts"} for name in c}},
+        "guide_trace": lambda case, program, t, u: (trace_of(program, 4), trace_of(program, 5)),
+        "hide": lambda case, program, a, b: (a, sorted({*a, *b})),
+        "config": lambda case, program, c, d: (c, {**d, **{name: {"step": 0.125, "kernel": "nuts"} for name in c}}),
     }
 )
 
