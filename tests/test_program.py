@@ -294,6 +294,25 @@ def test_an_error_while_closing_does_not_keep_the_others_open():
     assert resource.events == ["open", "close"]
 
 
+def test_a_program_that_yields_on_its_way_out_is_closed_all_the_same():
+    resource = Resource()
+
+    def untidy():
+        try:
+            yield Sample("x", D)
+        finally:
+            try:
+                yield Sample("y", D)
+            finally:
+                resource.events.append("end")
+
+    engine = drive(Program(lambda: resource.guarded(iter(Program(untidy)))))
+    next(engine)
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        engine.close()
+    assert resource.events == ["open", "end", "close"]
+
+
 def test_interrupting_the_runtime_closes_the_program():
     resource = Resource()
 

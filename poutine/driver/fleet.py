@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import Any, Generic, TypeVar, cast
 
 from poutine.driver.arrivals import Alike, Apart, Arrivals
+from poutine.driver.closing import close
 from poutine.driver.engine import driving
 from poutine.driver.routes import Scope
 from poutine.driver.stack import Frame, Run
@@ -125,7 +126,7 @@ class Fleet(Generic[T]):
         first: BaseException | None = None
         for generator in (*self._engines.values(), *filter(None, self._generators)):
             try:
-                generator.close()
+                close(generator)
             except BaseException as error:
                 first = first or error
         if first is not None:

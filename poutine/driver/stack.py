@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import attrs
 
+from poutine.driver.closing import close
 from poutine.driver.places import nested, place_of
 from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step
 from poutine.errors import BadReply, NotAMessage, PoutineError
@@ -94,7 +95,7 @@ class Run:
         first: BaseException | None = None
         while self.frames:
             try:
-                self.frames.pop().generator.close()
+                close(self.frames.pop().generator)
             except BaseException as error:
                 first = first or error
         if first is not None:
@@ -149,7 +150,7 @@ class Run:
             return
         self.frames.pop()
         try:
-            frame.generator.close()
+            close(frame.generator)
         except Exception as error:  # the error that was swallowed is the one to tell of
             poison.error.add_note(f"{frame.generator!r} could not be closed after it had swallowed this: {error!r}")
         self._leave(frame, poison.error)
