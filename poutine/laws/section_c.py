@@ -12,7 +12,7 @@ from poutine.handlers.trace import TracePoutine
 from poutine.laws.handlers import CONFIGURATIONS
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.outcome import outcome
-from poutine.laws.traces import trace_of, values
+from poutine.laws.traces import Names, trace_of, traces, values
 from poutine.messages import Observe
 
 
@@ -65,7 +65,8 @@ def lifted_names(case: Case) -> None:
 @law("C.intervened", "of condition(d) and do(e), in both orders, the trace has d and the model gets e", ("condition", "do"))
 def intervened(case: Case) -> None:
     program, seed = case.program(handlers=False), case.seed()
-    d, e = case.draw(values(program)), case.draw(values(program))
+    d, others = case.draw(values(program)), Names.of(case.draw(traces(program))).samples
+    e = case.draw(values(program)) | {name: others[name] for name in list(d)[:1] if name in others}  # one name in common
     do = case.link("do", data=e, strict=False)
     condition = case.link("condition", data=d, strict=False)
     for chain in ((condition, do), (do, condition)):

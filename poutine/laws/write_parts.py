@@ -51,7 +51,7 @@ def guard(writer: Writer, scope: Scope, depth: int) -> Block:
     var, _ = writer.name("t", scope)
     body, _ = writer.block(scope, depth + 1)
     assigned, scope = Scalar(writer.draw(REALS)), scope.knows(Var(var))
-    final, scope = writer.block(scope, depth + 1) if writer.allowed.cleanup and writer.one_in(2) else ((), scope)
+    final, scope = writer.block(scope, depth + 1, least=1) if writer.allowed.cleanup and writer.one_in(2) else ((), scope)
     return (Guard(body, var, assigned, final),), scope
 
 
