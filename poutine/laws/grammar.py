@@ -28,7 +28,8 @@ KINDS: Final[Kinds] = (
     (write_parts.rescue, lambda allowed, scope, depth: depth < _DEEPEST and not scope.rows),
     *[(write_parts.call, lambda allowed, scope, depth: allowed.submodels and depth < _DEEPEST)] * 2,
     *[(write_parts.handled, lambda allowed, scope, depth: allowed.submodels and allowed.handlers and depth < _DEEPEST)] * 3,
-    *[(write_parts.handled, lambda allowed, scope, depth: bool(scope.rows) and allowed.submodels and allowed.handlers and depth < _DEEPEST)] * 5,
+    *[(write_parts.handled, lambda allowed, scope, depth: bool(scope.rows) and allowed.submodels and allowed.handlers and depth < _DEEPEST)]
+    * 5,
     (write_parts.recursion, lambda allowed, scope, depth: allowed.submodels and depth < _DEEPEST),
     *[(write_parts.rows, lambda allowed, scope, depth: allowed.plates and depth < _DEEPEST)] * 2,
     (write_parts.elements, lambda allowed, scope, depth: allowed.plates and depth < _DEEPEST),
