@@ -8,6 +8,7 @@ deep  150 for each law and kind of handler, tens of thousands in all, others in 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -18,3 +19,9 @@ settings.register_profile("dev", COMMON, max_examples=10, derandomize=True)
 settings.register_profile("ci", COMMON, max_examples=20, derandomize=True)
 settings.register_profile("deep", COMMON, max_examples=150, derandomize=False, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+def pytest_configure() -> None:
+    """A shell starts what is to run in the background with SIGINT ignored, and the processes that tests interrupt would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
