@@ -55,8 +55,9 @@ def _distribution(dist: Distribution) -> str:
     if isinstance(dist, Independent):
         return f"Independent({_distribution(dist.base_dist)}, {dist.reinterpreted_batch_ndims})"
     cls = type(dist)
-    known = [name for name in signature(cls).parameters if name in vars(dist) and name != "validate_args"]
-    return f"{cls.__name__}({', '.join(f'{name}={source_of(_plain(vars(dist)[name]))}' for name in known)})"
+    held = [name for name in signature(cls).parameters if name in vars(dist) and name != "validate_args"]
+    known = held or [name for name in signature(cls).parameters if name in dist.arg_constraints]  # Beta keeps a Dirichlet
+    return f"{cls.__name__}({', '.join(f'{name}={source_of(_plain(getattr(dist, name)))}' for name in known)})"
 
 
 def _plain(parameter: Any) -> Any:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, Site, block, chain, run, scale
 from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, law, laws_of, link, outcome, programs
 from poutine.laws.links import Chain, written
+from poutine.laws.probes import AskingRuntime, error_of
 from poutine.laws.table import ANY_HANDLER
 
 
@@ -244,3 +245,24 @@ def test_sites_of_the_users_own_have_names_of_their_own():
     program = find(programs(messages=st.just(Mark("m")), first=("message", "message")), lambda program: True, settings=quick)
     assert [site.name for site in outcome(program).sites if site.type == "mark"] == ["m_1", "m_2"]
     assert 'm_1 = yield Mark("m_1")' in repr(program)
+
+
+def test_what_makes_no_poutine_is_put_to_laws_as_it_is():
+    def listed(fn: Callable[..., Any]) -> Callable[..., Any]:
+        def one() -> Any:
+            return [(yield from fn())]
+
+        return one
+
+    check_laws(lambda fn: fn, laws=["H3"], max_examples=3)
+    with pytest.raises(LawBroken, match="law I.idempotent does not hold: h∘h∘p ≈ h∘p"):
+        check_laws(listed, laws=["I.idempotent"], max_examples=30)
+
+
+def test_what_ends_python_is_not_taken_for_an_error_of_the_program():
+    def interrupted() -> Any:
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(KeyboardInterrupt):
+        error_of(interrupted, AskingRuntime())
