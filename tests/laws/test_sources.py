@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from torch.distributions import Independent, Normal
 
 from poutine.laws import difference, handlers, outcome, programs
