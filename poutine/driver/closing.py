@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from poutine.program import Coroutine
@@ -23,5 +24,17 @@ def close(generator: Coroutine[Any]) -> None:
             first = first or error
             if getattr(generator, "gi_frame", None) is None:
                 break
+    if first is not None:
+        raise first
+
+
+def close_all(generators: Iterable[Coroutine[Any]]) -> None:
+    """Closes each in turn; raises the first error that this raises, after closing all."""
+    first: BaseException | None = None
+    for generator in generators:
+        try:
+            close(generator)
+        except BaseException as error:
+            first = first or error
     if first is not None:
         raise first

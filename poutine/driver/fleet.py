@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any, Generic, TypeVar, cast
 
 from poutine.driver.arrivals import Alike, Apart, Arrivals
-from poutine.driver.closing import close
+from poutine.driver.closing import close_all
 from poutine.driver.engine import driving
 from poutine.driver.routes import Scope
 from poutine.driver.stack import Frame, Run
@@ -123,14 +123,7 @@ class Fleet(Generic[T]):
 
     def close(self) -> None:
         """Closes what is still open; raises the first error that this raises, after closing all."""
-        first: BaseException | None = None
-        for generator in (*self._engines.values(), *filter(None, self._generators)):
-            try:
-                close(generator)
-            except BaseException as error:
-                first = first or error
-        if first is not None:
-            raise first
+        close_all((*self._engines.values(), *filter(None, self._generators)))
 
     def __enter__(self) -> Fleet[T]:
         return self

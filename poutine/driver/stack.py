@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import attrs
 
-from poutine.driver.closing import close
+from poutine.driver.closing import close, close_all
 from poutine.driver.places import nested, place_of
 from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step
 from poutine.errors import BadReply, NotAMessage, PoutineError
@@ -92,14 +92,9 @@ class Run:
 
     def close(self) -> None:
         """Closes what is still open, innermost first; raises the first error that this raises, after closing all."""
-        first: BaseException | None = None
-        while self.frames:
-            try:
-                close(self.frames.pop().generator)
-            except BaseException as error:
-                first = first or error
-        if first is not None:
-            raise first
+        open_ones = [frame.generator for frame in reversed(self.frames)]
+        self.frames.clear()
+        close_all(open_ones)
 
     def _open(self, frame: Frame, yielded: Any) -> None:
         """Runs a program that ``frame`` yielded, in its place."""

@@ -112,6 +112,7 @@ def names_come_back(case: Case) -> None:
 def context_is_kept(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
+    source = written(handler, "model")
     asked: list[Message] = []
     left: list[tuple[Message, Message]] = []
 
@@ -133,7 +134,6 @@ def context_is_kept(case: Case) -> None:
     for site, message in left:
         frames, infer = _context(site)
         found, notes = _context(message)
-        source = written(handler, "model")
         case.expect(
             found[len(found) - len(frames) :] == frames, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source
         )
