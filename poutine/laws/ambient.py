@@ -11,9 +11,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Final
 
+import attrs
 import numpy
 import torch
 from torch.distributions import Distribution
+
+from poutine.messages import Message
 
 PACKAGES: Final = ("poutine", "interpreters")
 SURROUNDINGS: Final = ("the global generators", "torch's default dtype", "torch's grad mode")
@@ -136,6 +139,8 @@ def _parts(thing: Any, packages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, type):
         if _within(thing.__module__, packages):
             yield from ((key, value) for key, value in vars(thing).items() if key not in _OF_PYTHON)
+    elif isinstance(thing, Message):  # its fields: the distribution that it has built is kept, and may be built again
+        yield from ((field.name, getattr(thing, field.name, None)) for field in attrs.fields(type(thing)))
     elif _within(type(thing).__module__, packages):
         yield from getattr(thing, "__dict__", {}).items()
         yield from ((slot, getattr(thing, slot)) for cls in type(thing).__mro__ for slot in _slots(cls) if hasattr(thing, slot))
