@@ -357,7 +357,8 @@ class Param(Site):
         """This site as a ``Sample`` from ``prior``."""
         fields = self.__dict__.copy()
         del fields["init"], fields["constraint"]
-        fields.pop("key", None)  # what an initial value draws by
+        if "key" in fields:  # what an initial value draws by
+            del fields["key"]
         fields["fn"] = prior
         new = _new(Sample)
         _set_fields(new, fields)

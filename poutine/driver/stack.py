@@ -72,15 +72,18 @@ class Run:
                 if step.up is not None:
                     message = step.up(message)
                     if type(message) is not kind:
-                        kind = _kind_of(message, step.up)
-                        step = step.outside[kind]
+                        kind = type(message)
+                        outside = step.outside[kind]
+                        if outside is FOREIGN:
+                            raise _bad_request(message, step.up)
+                        step = outside
                         continue
             except BaseException as error:
                 self.fail(error, step.base)
                 return None
             step = step.outer  # type: ignore[assignment]  # only OUT has none; a cast would be called at every step
         frame.pending = pending
-        return message  # type: ignore[no-any-return]  # _kind_of has looked
+        return message  # type: ignore[no-any-return]  # what is FOREIGN is no message
 
     def fail(self, error: BaseException, base: int) -> None:
         """An error from the poutine whose scope has this ``base`` (0: from the runtime) is to be thrown into the last frame."""
@@ -151,10 +154,8 @@ class Run:
         self._leave(frame, poison.error)
 
 
-def _kind_of(message: Any, up: Any) -> type[Message]:
-    if not isinstance(message, Message):
-        raise BadReply(f"expected a message from {name_of(up)} on the way up, got {message!r}; return the request, rewritten or as it came")
-    return type(message)
+def _bad_request(message: Any, up: Any) -> BadReply:
+    return BadReply(f"expected a message from {name_of(up)} on the way up, got {message!r}; return the request, rewritten or as it came")
 
 
 def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:

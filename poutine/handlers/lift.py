@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import torch
 from torch.distributions import Distribution, constraints
 
 from poutine.bounds import surely_leaves
@@ -39,32 +40,39 @@ class LiftPoutine(Poutine):
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        prior = self.prior
-        prior_of: Callable[[str], Any] = prior.get if isinstance(prior, Mapping) else lambda name: prior
-        read: dict[str, Any] = {}  # each param, and in its place, when that is there, the sample that it has become
+        prior, named = self.prior, isinstance(self.prior, Mapping)
+        read: dict[str, None] = {}  # the params, where names are asked for
+        inits: dict[str, Any] = {}  # the initial values of those that are lifted,
+        drawn: dict[str, Message] = {}  # and the samples that they have become
 
         def lift(param: Param) -> Message:
-            known = read.setdefault(param.name, param)
-            if isinstance(known, Choice):  # read again, which is no site of its own
-                return Sealed(Deterministic(known.name, known.value))
-            prior = prior_of(param.name)
-            if prior is None:
-                return param
+            name = param.name
+            if name in drawn:  # read again, which is no site of its own
+                return Sealed(Deterministic(name, drawn[name].value))
+            its = prior
+            if named:
+                read[name] = None
+                its = prior.get(name)
+                if its is None:
+                    return param
             if param.constraint is not constraints.real:
-                _check_support(param, prior)
-            return param.lifted(prior)
+                _check_support(param, its)
+            inits[name] = param.init
+            return param.lifted(its)
 
         def remember(site: Message) -> Message:
-            if isinstance(site, Choice):
-                expected = getattr(read[site.name].init, "shape", None)
-                if expected is not None and getattr(site.value, "shape", ()) != expected:
-                    _check_shape(site, expected)
-                read[site.name] = site
-                return site
-            return read[site.message.name] if isinstance(site, Sealed) else site
+            name = site.name
+            if name in inits:
+                init, value = inits[name], site.value
+                if not (type(init) is type(value) is torch.Tensor and init.shape == value.shape):
+                    _check_shape(site, init)
+                drawn[name] = site
+            elif isinstance(site, Sealed):
+                return drawn[site.message.name]
+            return site
 
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
-        if not self.strict or not isinstance(prior, Mapping):
+        if not (named and self.strict):
             return (yield Handling(program, rules))
         sampled: set[str] = set()
 
@@ -88,11 +96,11 @@ def _check_support(param: Param, prior: Any) -> None:
         )
 
 
-def _check_shape(site: Choice, expected: tuple[int, ...]) -> None:
-    given = tuple(getattr(site.value, "shape", ()))
-    if given[max(0, len(given) - len(expected)) :] != tuple(expected):  # there may be plates to the left
+def _check_shape(site: Message, init: Any) -> None:
+    expected, given = getattr(init, "shape", None), tuple(getattr(site.value, "shape", ()))
+    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):  # there may be plates to the left
         raise ParamError(
             site.name,
-            f"its initial value has shape {tuple(expected)}, and the value of its prior {site.fn!r} has {tuple(given)}; expand the prior, "
+            f"its initial value has shape {tuple(expected)}, and the value of its prior {site['fn']!r} has {given}; expand the prior, "
             "and wrap it in Independent if the parameter is one draw",
         )

@@ -123,26 +123,29 @@ def unvalidated(contestant: Contestant) -> Contestant:
 
 @attrs.frozen
 class Layer:
-    """A handler, around ``fn``, whose sites it all touches."""
+    """A handler, around ``fn``, whose sites it all touches; ``times`` of them, of which each must find something to do."""
 
     label: str
     tracing: Callable[[Fn], Contestant]
     fn: Fn
     wrap: Callable[[Fn], Fn]
+    times: int = NESTED
 
     def contestants(self) -> dict[str, Contestant]:
         fn = self.fn
-        for _ in range(NESTED):
+        for _ in range(self.times):
             fn = self.wrap(fn)
         return {f"{self.label}, none": self.tracing(self.fn), self.label: self.tracing(fn)}
 
     def cost(self, costs: Mapping[str, float]) -> float:
-        return (costs[self.label] - costs[f"{self.label}, none"]) / NESTED
+        return (costs[self.label] - costs[f"{self.label}, none"]) / self.times
 
 
 def our_layers() -> list[Layer]:
     decided = poutine.substitute(sampling, DATA)  # nothing is drawn, whoever else decides
     traced = poutine.trace(decided).get_trace()
+    lifted = poutine.substitute(poutine.lift(reading, prior=SHARED), DATA)  # what they make of each site are samples, too,
+    released = poutine.substitute(poutine.uncondition(observing), DATA)  # and one of each leaves nothing to a second
     return [
         Layer("Poutine (passes through)", ours, observing, Poutine),
         Layer("scale", ours, observing, poutine.scale(scale=2.0)),
@@ -157,6 +160,8 @@ def our_layers() -> list[Layer]:
         Layer("escape (never)", ours, observing, poutine.escape(escape_fn=lambda site: False)),
         Layer("block (nothing)", ours, observing, poutine.block(hide=["no site"])),
         Layer("scope", ours, observing, poutine.scope(prefix="a")),
+        Layer("lift", ours, decided, lambda _: lifted, times=1),
+        Layer("uncondition", ours, decided, lambda _: released, times=1),
     ]
 
 
