@@ -7,12 +7,6 @@ from pathlib import Path
 
 import pytest
 
-# Inductor uses what torch itself deprecates. As an error, that would leave models uncompiled.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*torch._prims_common.check.*:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning"),
-]
-
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 

@@ -11,7 +11,6 @@ from poutine import Observe, Program, Sample, plate
 
 F64 = torch.float64
 
-# Inductor uses what torch itself deprecates.
 NOTHING = torch.zeros(5, dtype=F64)  # in the place of data
 PS = 1e-3  # below which ranks are not uniform; of the nine p-values one would be, in 1 of 110 runs; the seed is fixed
 

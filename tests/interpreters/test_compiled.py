@@ -29,8 +29,6 @@ from poutine import ImproperUniform, Observe, Program, Sample, factor, mask, ord
 F64 = torch.float64
 ROOT = Path(__file__).parent.parent.parent
 
-# Inductor uses what torch itself deprecates.
-
 
 def number(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=F64)

@@ -29,7 +29,6 @@ from tests.models import others, regressions, time_series
 DATA = Path(__file__).parents[1] / "models" / "data"
 SIGMAS = 4.3
 
-# Inductor uses what torch itself deprecates.
 # torch, where it validates a covariance under vmap
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 

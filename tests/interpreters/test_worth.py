@@ -14,8 +14,6 @@ from poutine import Observe, Program, Sample
 
 F64 = torch.float64
 
-# Inductor uses what torch itself deprecates.
-
 
 def model(y: torch.Tensor):
     x = yield Sample("x", Normal(torch.zeros((), dtype=F64), 1.0))
