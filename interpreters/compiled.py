@@ -149,7 +149,7 @@ class _Compiler:
         self._check_worth(lowered)
         cpp = path.with_suffix(".cpp")
         cpp.write_text(source.text)
-        build(cpp, path, source.calls_blas)
+        build(cpp, path, source.calls_blas, source.width)
 
     def _callable(self) -> Kernel:
         lowered = self._straight()

@@ -29,10 +29,13 @@ _FLAGS: Final = (
 )
 
 
-def build(cpp: Path, library: Path, calls_blas: bool = False) -> None:
-    """Compiles ``cpp``; BLAS is torch's, which is in the process already. Raises ``NotStraight`` with what the compiler said."""
-    width = ["-mprefer-vector-width=256"] if platform.machine() == "x86_64" else []  # for unknown processors g++ guesses less
-    command = [compiler(), str(cpp), *_FLAGS, *width, *(_blas() if calls_blas else []), "-o", str(library)]
+def build(cpp: Path, library: Path, calls_blas: bool = False, width: int = 256) -> None:
+    """Compiles ``cpp``; BLAS is torch's, which is in the process already. Raises ``NotStraight`` with what the compiler said.
+
+    ``width``: how many bits vectors should have, where the processor has such; for unknown processors g++ would guess less.
+    """
+    vectors = [f"-mprefer-vector-width={width}"] if platform.machine() == "x86_64" else []
+    command = [compiler(), str(cpp), *_FLAGS, *vectors, *(_blas() if calls_blas else []), "-o", str(library)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise NotStraight(f"the compiler failed: {done.stderr[-2000:]}")

@@ -24,6 +24,7 @@ Place = Callable[[Array, Sequence[str]], str]
 
 def index(writer: Writer, node: Node, array: Array, indices: Sequence[Array | None]) -> Array:
     place = _place(node.args[1], array, indices)[1]
+    writer.shared.gathers = True
     return writer.fill(node, lambda index: place(array, index))
 
 
@@ -34,6 +35,7 @@ def index_put(writer: Writer, node: Node, array: Array, indices: Sequence[Array 
 
 def gather(writer: Writer, node: Node, array: Array, dim: int, numbers: Array, **_: Any) -> Array:
     place = _along(node.args[2], dim % max(len(array.size), 1), numbers)
+    writer.shared.gathers = True
     return writer.fill(node, lambda index: place(array, index))
 
 

@@ -1,4 +1,7 @@
-"""Calls of BLAS and LAPACK, one for each matrix of a batch; and the C++ that makes them, on any two strides of which one is 1."""
+"""Products, factors and solves, one for each matrix of a batch: loops if all are small, or calls of BLAS and LAPACK.
+
+Those want one of the two strides to be 1.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ from interpreters.kernels.arithmetic import dtype_of
 from interpreters.kernels.arrays import Array
 from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.parts import flat
+from interpreters.kernels.small_matrices import is_small, small_matrix
 from interpreters.kernels.writer import Operation, Writer
 
 
 def product(writer: Writer, node: Node, left: Array, right: Array) -> Array:
     found = writer.result(node)
-    _each(writer, node, "poutine_product({0}, {1}, {2});", left, right, found)
+    _each(writer, node, "{0}_product({1}, {2}, {3});", left, right, found)
     return found
 
 
@@ -28,7 +32,7 @@ def cholesky(writer: Writer, node: Node, array: Array, *, upper: bool = False, c
     if upper or check_errors:
         raise NotStraight("an upper Cholesky factor")
     factor, failed = writer.new(f"{node.name}_0", array.size), writer.new(f"{node.name}_1", array.size[:-2])
-    _each(writer, node, "{2} = poutine_cholesky({0}, {1});", array, factor, number=failed)
+    _each(writer, node, "{3} = {0}_cholesky({1}, {2});", array, factor, number=failed)
     return factor, failed
 
 
@@ -38,7 +42,7 @@ def solution(
     """Of a triangular system."""
     found = writer.result(node)
     options = f"{int(upper)}, {int(left)}, {int(unitriangular)}"
-    _each(writer, node, f"poutine_solve({{0}}, {{1}}, {{2}}, {options});", matrix, right, found)
+    _each(writer, node, f"{{0}}_solve<{options}>({{1}}, {{2}}, {{3}});", matrix, right, found)
     return found
 
 
@@ -46,21 +50,23 @@ def _each(writer: Writer, node: Node, statement: str, *matrices: Array, number: 
     """``statement`` of each of a batch; batches broadcast."""
     if {dtype_of(arg) for arg in node.all_input_nodes} - {torch.float64, None}:
         raise NotStraight(f"{node.target} in single precision")
-    matrices = tuple(_addressable(writer, f"{node.name}_operand_{i}", array) for i, array in enumerate(matrices))
+    library, text = ("small", small_matrix) if is_small(*matrices) else ("blas", _matrix)
+    matrices = tuple(_addressable(writer, f"{node.name}_operand_{i}", array, library) for i, array in enumerate(matrices))
     batch = np.broadcast_shapes(*(array.size[:-2] for array in matrices))
     index = [f"b{d}" for d in range(len(batch))]
-    texts = [_matrix(array, index) for array in matrices] + ([number.at(index)] if number else [])
+    texts = [text(array, index) for array in matrices] + ([number.at(index)] if number else [])
     loops = " ".join(f"for (int b{d} = 0; b{d} < {n}; ++b{d})" for d, n in enumerate(batch))
-    writer.lines.append(f"{loops} {statement.format(*texts)}".strip())
-    writer.shared.calls_blas = True
+    writer.lines.append(f"{loops} {statement.format(library, *texts)}".strip())
+    writer.shared.libraries.add(library)
 
 
-def _addressable(writer: Writer, name: str, array: Array) -> Array:
-    """``array`` where BLAS can read it: in memory, one column or one row after the other."""
+def _addressable(writer: Writer, name: str, array: Array, library: str) -> Array:
+    """``array`` where it can be read: in memory, and by BLAS one column or one row after the other."""
     if array.is_number:
         return flat(writer, name, array)
     (m, n), (down, right) = array.size[-2:], _strides(array)
-    return array if (right == 1 and down >= n) or (down == 1 and right >= m) else flat(writer, name, array)
+    fits = library == "small" or (right == 1 and down >= n) or (down == 1 and right >= m)
+    return array if fits else flat(writer, name, array)
 
 
 def _matrix(array: Array, batch: Sequence[str]) -> str:
@@ -107,7 +113,7 @@ void vector_product(Matrix a, const double* x, int step, double* y, int y_step) 
     const int lead = a.leading(), m = a.fortran() ? a.rows : a.columns, n = a.fortran() ? a.columns : a.rows;
     dgemv_(a.fortran() ? "N" : "T", &m, &n, &one, a.at, &lead, x, &step, &zero, y, &y_step);
 }
-void poutine_product(Matrix a, Matrix b, Matrix c) {
+void blas_product(Matrix a, Matrix b, Matrix c) {
     if (c.columns == 1) return vector_product(a, b.at, b.rows == 1 ? 1 : b.down, c.at, c.rows == 1 ? 1 : c.down);
     if (c.rows == 1) return vector_product(b.transposed(), a.at, a.columns == 1 ? 1 : a.right, c.at, c.right);
     if (!c.fortran()) {
@@ -118,7 +124,8 @@ void poutine_product(Matrix a, Matrix b, Matrix c) {
     dgemm_(a.fortran() ? "N" : "T", b.fortran() ? "N" : "T", &c.rows, &c.columns, &a.columns, &one, a.at, &lda, b.at, &ldb, &zero,
            c.at, &ldc);
 }
-void poutine_solve(Matrix a, Matrix b, Matrix x, bool upper, bool left, bool unit) {
+template <bool is_upper, bool is_left, bool unit> void blas_solve(Matrix a, Matrix b, Matrix x) {
+    bool upper = is_upper, left = is_left;
     for (int j = 0; j < b.columns; ++j) for (int i = 0; i < b.rows; ++i) x(i, j) = b(i, j);
     if (!x.fortran()) {
         a = a.transposed(), x = x.transposed();
@@ -129,7 +136,7 @@ void poutine_solve(Matrix a, Matrix b, Matrix x, bool upper, bool left, bool uni
     dtrsm_(left ? "L" : "R", upper == plain ? "U" : "L", plain ? "N" : "T", unit ? "U" : "N", &x.rows, &x.columns, &one, a.at, &lda,
            x.at, &ldx);
 }
-int poutine_cholesky(Matrix a, Matrix factor) {
+int blas_cholesky(Matrix a, Matrix factor) {
     const int n = a.rows, lead = factor.leading();
     int failed = 0;
     for (int j = 0; j < n; ++j) for (int i = 0; i < n; ++i) factor(i, j) = i < j ? 0.0 : a(i, j);

@@ -91,6 +91,24 @@ class Nest:
     def names(self) -> Counter[str]:
         return Counter(name for statement in self.statements for name in statement.names.elements())
 
+    def flattened(self) -> Nest:
+        """Two loops as one over the product, where all that either counts lies one after the other; and so on."""
+        *_, outer, inner = [0, 0, *(d for d, n in enumerate(self.size) if n != 1)]
+        if outer == inner:
+            return self
+        counted = re.compile(rf"(?<![-\d])(\d+) \* i{outer} \+ (\d+) \* i{inner}\b")
+        texts = "\n".join(f"{statement.text}\n{statement.target}" for statement in self.statements)
+        steps, names = counted.findall(texts), names_in(texts)
+        if any(int(a) != self.size[inner] * int(b) for a, b in steps) or {names[f"i{outer}"], names[f"i{inner}"]} != {len(steps)}:
+            return self
+
+        def merged(text: str) -> str:
+            return counted.sub(rf"\2 * i{inner}", text)
+
+        size = [1 if d == outer else n * self.size[outer] if d == inner else n for d, n in enumerate(self.size)]
+        statements = [attrs.evolve(one, target=merged(one.target), text=merged(one.text)) for one in self.statements]
+        return Nest(tuple(size), statements, self.before).flattened()
+
     def written(self, everywhere: Counter[str] | None = None) -> Iterator[str]:
         """``everywhere`` counts the names of the whole function: what is named here only is not stored."""
         texts, stores = [statement.text for statement in self.statements], []
@@ -149,7 +167,7 @@ def rendered(lines: Sequence[Line]) -> Iterator[str]:
     for line in lines:
         everywhere.update(line.names() if isinstance(line, Nest) else names_in(line) if isinstance(line, str) else line.names)
     for line in lines:
-        yield from line.written(everywhere) if isinstance(line, Nest) else (line if isinstance(line, str) else line.text,)
+        yield from line.flattened().written(everywhere) if isinstance(line, Nest) else (line if isinstance(line, str) else line.text,)
 
 
 def names_in(text: str) -> Counter[str]:

@@ -55,11 +55,16 @@ _VIEWS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
 
 @attrs.define
 class Shared:
-    """What all writers of one source share: how many numbers of scratch memory are in use, and how arrays are declared, by name."""
+    """What all writers of one source share: how many numbers of scratch memory are in use, and how arrays are declared, by name.
+
+    libraries:  of matrices, that are called: "small", "blas".
+    gathers:    whether entries are read by number, in loops.
+    """
 
     used: int = 0
     declared: dict[str, str] = attrs.field(factory=dict)
-    calls_blas: bool = False
+    libraries: set[str] = attrs.field(factory=set)
+    gathers: bool = False
 
     def take(self, name: str, count: int) -> None:
         self.declared[name] = f"double* __restrict {name} = scratch + {self.used};"

@@ -242,10 +242,10 @@ def test_where_the_directory_cannot_be_written_the_kernel_lives_with_the_process
 
 @pytest.mark.slow
 def test_where_the_disk_is_full_the_kernel_lives_with_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def full(cpp: Path, library: Path, calls_blas: bool) -> None:
+    def full(cpp: Path, library: Path, calls_blas: bool, width: int) -> None:
         if tmp_path in library.parents:
             raise OSError(28, "No space left on device")
-        build(cpp, library, calls_blas)
+        build(cpp, library, calls_blas, width)
 
     monkeypatch.setattr("interpreters.compiled.build", full)
     d = density(eight())
