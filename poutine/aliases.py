@@ -11,7 +11,8 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 
-from poutine.equality import same_fields
+from poutine.equality import equal
+from poutine.frozen import Frozen
 from poutine.handlers.block import BlockPoutine
 from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.condition import ConditionPoutine
@@ -29,23 +30,23 @@ from poutine.handlers.substitute import SubstitutePoutine
 from poutine.handlers.trace import TracePoutine
 from poutine.handlers.uncondition import UnconditionPoutine
 from poutine.poutine import Poutine, check_wrapped
+from poutine.tensors import deep_copy
 
 P = TypeVar("P", bound=Poutine)
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(slots=False, eq=False)
 class Awaiting(Generic[P]):
     """A poutine that still awaits what it wraps."""
 
     poutine: type[P]
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = attrs.field(converter=Frozen)
 
     def __call__(self, fn: Callable[..., Any]) -> P:
         return self.poutine(fn, **self.options)
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and same_fields(self, other)
-
+    __deepcopy__ = deep_copy
+    __eq__ = equal
     __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
 
 

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
 from enum import Enum
 from types import CoroutineType, MappingProxyType
 from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar, cast
@@ -22,10 +21,10 @@ import attrs
 import torch
 from torch.distributions import constraints
 
-from poutine.equality import same_fields
+from poutine.equality import equal
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.randomness import Key, call_keyed
-from poutine.tensors import tensors_in
+from poutine.tensors import deep_copy
 
 
 class Undecided(Enum):
@@ -138,14 +137,7 @@ class Message(_Defaults):
         _set_fields(new, fields)
         return new
 
-    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
-        """A copy whose tensors are its own: what hangs on a gradient graph, which torch does not copy, becomes a leaf, as in a pickle."""
-        for tensor in tensors_in(self.__dict__):
-            if not tensor.is_leaf and id(tensor) not in memo:
-                memo[id(tensor)] = tensor.detach().clone().requires_grad_()
-        new = _new(type(self))
-        _set_fields(new, deepcopy(self.__dict__, memo))
-        return new
+    __deepcopy__ = deep_copy
 
     def __getitem__(self, key: str) -> Any:
         if key not in self:
@@ -165,9 +157,7 @@ class Message(_Defaults):
     def __iter__(self) -> NoReturn:
         raise TypeError(f"{self!r} is a message, and is yielded: write `yield`, not `yield from`; its fields are in keys()")
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and same_fields(self, other)
-
+    __eq__ = equal
     __hash__ = None  # type: ignore[assignment]  # values are tensors: equality is by content, so identity must not be hashed
 
     def __repr__(self) -> str:

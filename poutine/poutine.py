@@ -7,9 +7,10 @@ from typing import Any, NoReturn
 
 import attrs
 
-from poutine.equality import same_fields
+from poutine.equality import equal
 from poutine.errors import NotAProgram
 from poutine.program import Coroutine, Handling, Program, Rules, name_of
+from poutine.tensors import deep_copy
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -59,9 +60,8 @@ class Poutine:
         """What this poutine does at each type of message, in one run."""
         return {}
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and same_fields(self, other)
-
+    __deepcopy__ = deep_copy
+    __eq__ = equal
     __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
 
     def __repr__(self) -> str:

@@ -17,9 +17,11 @@ from typing import Any, Generic, TypeVar
 import attrs
 import torch
 
-from poutine.equality import same_fields
+from poutine.equality import equal
 from poutine.errors import NotAProgram
+from poutine.frozen import Frozen
 from poutine.messages import Message, is_distribution
+from poutine.tensors import deep_copy
 
 T = TypeVar("T")
 
@@ -41,14 +43,13 @@ class Program(Generic[T]):
     def __init__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         if not callable(fn):
             raise NotAProgram(f"a program needs a generator function or a poutine, got {fn!r}{hint_for(fn)}")
-        self.__dict__.update(fn=fn, args=args, kwargs=kwargs)
+        self.__dict__.update(fn=fn, args=args, kwargs=Frozen(kwargs))
 
     def __iter__(self) -> Generator[Program[T], T, T]:
         return (yield self)
 
-    def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and same_fields(self, other)
-
+    __deepcopy__ = deep_copy
+    __eq__ = equal
     __hash__ = None  # type: ignore[assignment]  # arguments are compared by content
 
     def __repr__(self) -> str:

@@ -1,13 +1,16 @@
-"""The tensors that a value is made of."""
+"""The tensors that a value is made of, and copies of values that hold some."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from copy import deepcopy
+from typing import Any, TypeVar
 
 import torch
 from torch.distributions import Distribution
 from torch.distributions.transforms import Transform, _InverseTransform
+
+T = TypeVar("T")
 
 
 def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
@@ -23,3 +26,19 @@ def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
         for key, value in vars(thing).items():
             if key != "_inv" or isinstance(thing, _InverseTransform):  # a transform and its inverse hold each other
                 yield from tensors_in(value)
+
+
+def copied(fields: dict[str, Any], memo: dict[int, Any]) -> dict[str, Any]:
+    """A deep copy: what hangs on a gradient graph, which torch does not copy, becomes a leaf, as in a pickle."""
+    for tensor in tensors_in(fields):
+        if not tensor.is_leaf and id(tensor) not in memo:
+            memo[id(tensor)] = tensor.detach().clone().requires_grad_()
+    return deepcopy(fields, memo)
+
+
+def deep_copy(self: T, memo: dict[int, Any]) -> T:
+    """``__deepcopy__`` of frozen classes that keep their fields in a dictionary: a copy whose tensors are its own (``copied``)."""
+    new = object.__new__(type(self))
+    memo[id(self)] = new
+    new.__dict__.update(copied(self.__dict__, memo))
+    return new

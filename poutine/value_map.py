@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from poutine.frozen import Frozen
 from poutine.messages import Message, Param, Sample, Site
 from poutine.named import check_used
 from poutine.poutine import Poutine
@@ -17,10 +18,10 @@ from poutine.trace_graph import Trace, is_subsample
 def _values(data: Mapping[str, Any] | Trace) -> Mapping[str, Any]:
     """A trace stands for the values of its samples, the indices of subsampled plates included."""
     if isinstance(data, Trace):
-        return {name: site.value for name, site in data.nodes.items() if isinstance(site, Sample) or is_subsample(site)}
+        return Frozen((name, site.value) for name, site in data.nodes.items() if isinstance(site, Sample) or is_subsample(site))
     if not isinstance(data, Mapping):
         raise TypeError(f"expected a mapping from names to values, or a trace, got {data!r}")
-    return dict(data)
+    return Frozen(data)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)

@@ -7,10 +7,19 @@ from typing import Any
 
 import attrs
 
+from poutine.frozen import Frozen
 from poutine.messages import Message, Site
 from poutine.named import check_used
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
+
+
+def _fixed(config: Any) -> Any:
+    if not callable(config) and not isinstance(config, Mapping):
+        raise TypeError(
+            f"infer_config: expected a mapping from names to dictionaries, or a function of the site, as config, got {config!r}"
+        )
+    return config if callable(config) else Frozen(config)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -28,7 +37,7 @@ class InferConfigPoutine(Poutine):
     Raises ``UnusedNames`` at the end of a run that never reached a name of a mapping (``strict=False`` allows it).
     """
 
-    config: Mapping[str, Mapping[str, Any]] | Callable[[Site], Mapping[str, Any]]
+    config: Mapping[str, Mapping[str, Any]] | Callable[[Site], Mapping[str, Any]] = attrs.field(converter=_fixed)
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
