@@ -11,16 +11,16 @@ What runs them is in ``driver``.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from types import GeneratorType, MethodType
+from types import CoroutineType, GeneratorType, MethodType
 from typing import Any, Generic, TypeVar
 
 import attrs
-import torch
 
 from poutine.equality import equal
 from poutine.errors import NotAProgram
 from poutine.frozen import Frozen
-from poutine.messages import Message, is_distribution
+from poutine.hints import hint_for
+from poutine.messages import Message
 from poutine.tensors import deep_copy
 
 T = TypeVar("T")
@@ -117,21 +117,10 @@ def started(generator: Any, fn: Any) -> Coroutine[Any]:
     """``generator``, which ``fn`` returned, if it is one. Raises ``NotAProgram``."""
     # The type of a generator function's first: to ask an abstract class takes longer than to start a generator.
     if type(generator) is not GeneratorType and not isinstance(generator, Generator):
+        if isinstance(generator, CoroutineType):
+            generator.close()  # nobody will await it
         raise NotAProgram(
             f"{name_of(fn)} is no generator function: calling it returned {generator!r}{hint_for(generator)}. "
             "A model yields messages; one that has none needs `return value; yield` to be a generator"
         )
     return generator
-
-
-def hint_for(thing: Any) -> str:
-    """What somebody may have meant who wrote ``thing`` where a program or a message belongs."""
-    if is_distribution(thing):
-        return "; did you mean `yield Sample(name, distribution)`?"
-    if isinstance(thing, torch.Tensor):
-        return "; a value drawn with `d.sample()` comes from the global generator: write `yield Sample(name, d)` instead"
-    if isinstance(thing, Generator):
-        return "; run it with `yield from`"
-    if callable(thing):
-        return "; call it, and run the result with `yield from`"
-    return ""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import attrs
+import numpy
 import pytest
 import torch
 from torch.distributions import Normal
@@ -17,6 +18,7 @@ from torch.distributions import Normal
 from poutine import (
     BadReply,
     Coroutine,
+    Fleet,
     Handling,
     Message,
     NotAMessage,
@@ -140,7 +142,20 @@ def test_an_error_twenty_thousand_calls_deep_closes_them_all():
         (torch.zeros(()), "global generator"),
         (one("x"), "yield from"),
         (ScalePoutine(one, 2.0), "call it"),
-        (3, "which is no message and no program"),
+        (3, "which is no message and no program; .* needs no yield: `yield Deterministic"),
+        (numpy.ones(2), "needs no yield"),
+        (("x", D), r"did you mean `yield Sample\('x', Normal\(loc: 0.0, scale: 1.0\)\)`"),
+        ("x", r"did you mean `yield Sample\('x', distribution\)`"),
+        (None, "a bare `yield` asks for nothing: write `x = yield Sample"),
+        ([Sample("x", D)], "one message at a time: `for message in messages: value = yield message`"),
+        ((Sample("x", D), Sample("y", D)), "one message at a time"),
+        ((1.0, 2.0), "needs no yield"),
+        ({"x": D}, "one message at a time: `for name, d in"),
+        (Normal, r"did you mean `yield Sample\(name, Normal, \.\.\.\)`, with its arguments"),
+        (Sample, r"did you mean `yield Sample\(name, \.\.\.\)`"),
+        (Observe, r"did you mean `yield Observe\(name, distribution, value\)`"),
+        (ScalePoutine, "call it"),
+        (object(), "which is no message and no program$"),
     ],
 )
 def test_yielding_something_else_names_the_model_the_line_and_the_thing(yielded: Any, hint: str):
@@ -166,6 +181,50 @@ def test_the_line_is_that_of_the_innermost_plain_submodel():
 
     with pytest.raises(NotAMessage, match=f"inner, line {inner.__code__.co_firstlineno + 1}"):
         run(outer)
+
+
+@pytest.mark.parametrize("messages", [[Sample("x", D)], (Sample("x", D),), {"x": Sample("x", D)}.values()])
+def test_yielding_from_a_list_of_messages_names_the_line(messages: Any):
+    def slip():
+        yield from messages
+
+    line = slip.__code__.co_firstlineno + 1
+    for program in (Program(slip), trace(slip)(), Program(lambda: Program(slip))):
+        with pytest.raises(NotAProgram, match=f"slip, line {line} of .*iterator with `yield from`.*one at a time") as caught:
+            run(program)
+        assert traceback.extract_tb(caught.value.__traceback__)[-1].lineno == line
+    with pytest.raises(NotAProgram, match=f"slip, line {line}"), Fleet(Program(slip), 2) as fleet:
+        fleet.begin()
+        fleet.reply([0, 1], [torch.ones(()), torch.ones(())], lambda j: None)
+
+
+def test_an_attribute_that_a_model_itself_misses_is_its_own_affair():
+    def model():
+        yield Sample("x", D)
+        None.send(3)
+
+    with pytest.raises(AttributeError, match="'NoneType' object has no attribute 'send'"):
+        run(model)
+
+
+def test_a_coroutine_function_is_no_model():
+    """Nor is what it returns left to be warned of."""
+
+    async def awaited():
+        return 1
+
+    async def asynchronous():
+        yield Sample("x", D)
+
+    def yielding():
+        yield awaited()
+
+    for model in (awaited, asynchronous):
+        with pytest.raises(NotAProgram, match="write `def`, not `async def`"):
+            run(model)
+    with pytest.raises(NotAMessage, match="yielding.*Await"):
+        run(yielding)
+    gc.collect()
 
 
 @pytest.mark.parametrize("not_a_program", [3, None, Normal(0.0, 1.0)])

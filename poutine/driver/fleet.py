@@ -11,6 +11,7 @@ from poutine.driver.arrivals import Alike, Apart, Arrivals
 from poutine.driver.closing import close_all
 from poutine.driver.engine import driving
 from poutine.driver.routes import Scope
+from poutine.driver.slips import explained
 from poutine.driver.stack import Frame, Run
 from poutine.messages import Message, Sample
 from poutine.program import Coroutine, Program, start
@@ -71,7 +72,7 @@ class Fleet(Generic[T]):
             except StopIteration as stop:
                 self._returned(i, stop.value)
             except BaseException as error:
-                raise self._noted(error, i)
+                raise self._noted(explained(error), i)
             else:
                 if type(yielded) is Sample and len(fields := yielded.__dict__) == 3 and "args" in fields:
                     there: Any = arrivals.get(fields["name"])

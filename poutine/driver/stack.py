@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import CoroutineType
 from typing import Any, cast
 
 import attrs
@@ -9,9 +10,11 @@ import attrs
 from poutine.driver.closing import close, close_all
 from poutine.driver.places import nested, place_of
 from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step
+from poutine.driver.slips import explained
 from poutine.errors import BadReply, NotAMessage, PoutineError
+from poutine.hints import hint_for_yielded
 from poutine.messages import Message
-from poutine.program import Coroutine, Handling, Program, hint_for, name_of, start, started
+from poutine.program import Coroutine, Handling, Program, name_of, start, started
 
 
 class Frame:
@@ -127,7 +130,7 @@ class Run:
 
     def raised(self, frame: Frame, error: BaseException) -> None:
         self.frames.pop()
-        self._leave(frame, error)
+        self._leave(frame, explained(error))
 
     def _leave(self, frame: Frame, error: BaseException) -> None:
         """``error`` goes from ``frame``, which has ended, to the frame before it."""
@@ -162,4 +165,6 @@ def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:
     *_, generator = nested(generator)
     place = place_of(generator)
     where = f"{place.function}, line {place.line} of {place.file}," if place.line else "a program"
-    return NotAMessage(f"{where} yielded {yielded!r}, which is no message and no program{hint_for(yielded)}")
+    if isinstance(yielded, CoroutineType):
+        yielded.close()  # nobody will await it
+    return NotAMessage(f"{where} yielded {yielded!r}, which is no message and no program{hint_for_yielded(yielded)}")
