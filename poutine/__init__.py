@@ -36,6 +36,7 @@ from poutine.equality import same
 from poutine.errors import (
     AlreadyObserved,
     BadReply,
+    BadRules,
     DistributionError,
     DuplicateSite,
     NoDensity,
@@ -101,6 +102,7 @@ __all__ = [
     "AlreadyObserved",
     "Awaiting",
     "BadReply",
+    "BadRules",
     "BlockPoutine",
     "BroadcastPoutine",
     "Choice",

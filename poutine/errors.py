@@ -6,7 +6,8 @@
     ├── ProgramError           the program breaks the protocol
     │   ├── NotAProgram        something was run that is no generator, program or poutine
     │   ├── NotAMessage        something was yielded that is no message and no program
-    │   └── BadReply           a poutine or a runtime answered with something that is no finished site
+    │   ├── BadReply           a poutine or a runtime answered with something that is no finished site
+    │   └── BadRules           the rules of a poutine are no mapping from message types to rules
     ├── UnhandledMessage       a message reached the runtime and nobody knows its type
     ├── SiteError              something about one site (carries ``.name``)
     │   ├── DuplicateSite      two sites of one name in one trace
@@ -45,6 +46,10 @@ class NotAMessage(ProgramError):
 
 class BadReply(ProgramError):
     """A poutine or a runtime answered with something that is no finished site."""
+
+
+class BadRules(ProgramError):
+    """The rules of a poutine are no mapping from message types to rules."""
 
 
 class UnhandledMessage(PoutineError, LookupError):

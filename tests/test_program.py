@@ -17,6 +17,7 @@ from torch.distributions import Normal
 
 from poutine import (
     BadReply,
+    BadRules,
     Coroutine,
     Fleet,
     Handling,
@@ -606,7 +607,7 @@ def test_a_rule_says_one_thing_about_the_way_down():
     ("rule", "problem"),
     [
         (Rule(up=lambda message: None), "on the way up, got None"),
-        (Rule(down=lambda site: None), "as the answer, got None"),
+        (Rule(down=lambda site: None), "from <lambda> on the way down, got None; return the site"),
         (Rule(down=lambda site: Sample("x", D)), "carries a value"),
     ],
 )
@@ -627,8 +628,78 @@ def test_a_coroutine_that_forgets_to_return_the_site():
 
             return {Sample: Rule(around=around)}
 
-    with pytest.raises(BadReply, match="as the answer, got None"):
+    with pytest.raises(BadReply, match=r"from .*Forgetful.rules.<locals>.around on the way down, got None; return the site"):
         run(Forgetful(one)())
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Ruled(Poutine):
+    made: Any
+
+    def rules(self) -> Rules:
+        return self.made
+
+
+def gives_nothing(site: Message) -> Any:
+    return None
+
+
+def gives_the_value(site: Message) -> Any:
+    return site.value
+
+
+def looks(site: Message) -> Message:
+    return site.evolve(value=site.value)
+
+
+@pytest.mark.parametrize("gives", [gives_nothing, gives_the_value])
+@pytest.mark.parametrize("inside", [(), (looks,), (looks, lambda site: site.replaced("value", 2), looks)])
+@pytest.mark.parametrize("outside", [(), (looks,), (looks, looks)])
+def test_whoever_gives_no_site_is_named_among_others(gives: Any, inside: Any, outside: Any):
+    program: Any = one
+    for down in (*inside, gives, *outside):
+        program = Ruled(program, {Sample: Rule(down=down)})
+    with pytest.raises(BadReply, match=f"from {gives.__name__} on the way down"):
+        run(program())
+
+
+def test_a_runtime_that_gives_no_site_is_named_by_nobody():
+    for program in (Program(one), Ruled(one, {Sample: Rule(down=looks)})()):
+        with pytest.raises(BadReply, match="as the answer, got 3"):
+            answer(program, {Sample: lambda site: 3})
+
+
+def test_a_reply_that_is_no_site_is_an_error_of_the_poutine_that_gave_it():
+    """Outside of it, the error is an ordinary exception; inside, nobody may swallow it."""
+
+    def outer():
+        try:
+            yield from Ruled(one, {Sample: Rule(down=gives_nothing)})()
+        except BadReply:
+            return "caught"
+
+    assert run(Ruled(outer, {Sample: Rule(down=looks)})()) == "caught"
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        ({"sample": Rule(up=looks)}, "the rules of Ruled: expected a message type, such as Sample, as a key, got 'sample'"),
+        ({Normal: Rule(up=looks)}, "expected a message type, such as Sample, as a key, got <class"),
+        ({Sample: looks}, r"expected a Rule for Sample, got <function looks.*; write Rule\(up=\.\.\.\)"),
+        (None, r"expected a mapping from message types to rules, got None; a poutine without any returns \{\}"),
+        ([Sample], "expected a mapping from message types to rules, got"),
+    ],
+)
+def test_rules_are_looked_at_when_a_run_begins(rules: Any, problem: str):
+    with pytest.raises(BadRules, match=problem):
+        run(Ruled(one, rules)())
+
+    def by_hand(program: Program[Any]) -> Coroutine[Any]:
+        return (yield Handling(program, rules))
+
+    with pytest.raises(BadRules, match=problem.replace("Ruled", ".*by_hand")):
+        run(Program(by_hand, Program(one)))
 
 
 def test_a_poutine_may_yield_more_than_once_run_programs_or_answer_itself():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any, TypeVar, cast
 
+from poutine.driver.replies import bad_reply, no_site
 from poutine.driver.routes import OUT, Scope
 from poutine.driver.stack import Frame, Run
-from poutine.errors import BadReply
 from poutine.messages import UNDECIDED, Message
 from poutine.program import Program, start
 
@@ -62,10 +62,13 @@ def driving(run: Run, program: Program[T] | None) -> Generator[Message, Message,
                     site = down(site)
                 value = site.value
                 if value is UNDECIDED:
-                    raise _bad_reply(site)
+                    raise bad_reply(site)
                 run.reply = value if frame.owner is None else site
             except BaseException as error:
-                run.fail(error if isinstance(site, Message) else _bad_reply(site), base)
+                if isinstance(site, Message):
+                    run.fail(error, base)
+                else:
+                    run.fail(*no_site(site, error, step.base, frame.pending, pending))
         return cast(T, run.reply)
     finally:
         run.close()
@@ -87,7 +90,3 @@ def answer(program: Program[T], answers: Mapping[type[Message], Callable[[Any], 
         return cast(T, stop.value)
     finally:
         engine.close()
-
-
-def _bad_reply(site: Any) -> BadReply:
-    return BadReply(f"expected a message that carries a value as the answer, got {site!r}")

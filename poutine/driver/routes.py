@@ -5,11 +5,12 @@ The driver takes messages along it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+from poutine.errors import BadRules
 from poutine.messages import Message
-from poutine.program import Rule, Rules
+from poutine.program import Coroutine, Rule, Rules, name_of
 
 
 class Scope(dict[type, "Step"]):
@@ -66,6 +67,23 @@ class Step:
         if self.down is not None:
             self.quiet = self.quiet and self.pending is None
             self.pending = (self.down, base, self.pending)
+
+
+def check_rules(rules: Rules, coroutine: Coroutine[Any]) -> None:
+    """Raises ``BadRules`` unless ``rules``, under which ``coroutine`` runs a program, are such: a rule that nobody finds would be silent."""
+    if type(rules) is not dict and not isinstance(rules, Mapping):
+        raise _bad_rules(coroutine, f"a mapping from message types to rules, got {rules!r}; a poutine without any returns {{}}")
+    for kind, rule in rules.items():
+        if not isinstance(kind, type) or not issubclass(kind, Message):
+            raise _bad_rules(coroutine, f"a message type, such as Sample, as a key, got {kind!r}")
+        if not isinstance(rule, Rule):
+            raise _bad_rules(coroutine, f"a Rule for {kind.__name__}, got {rule!r}; write Rule(up=...), Rule(down=...) or Rule(around=...)")
+
+
+def _bad_rules(coroutine: Coroutine[Any], expected: str) -> BadRules:
+    frame = getattr(coroutine, "gi_frame", None)
+    owner = None if frame is None else frame.f_locals.get("self")
+    return BadRules(f"the rules of {name_of(coroutine) if owner is None else type(owner).__name__}: expected {expected}")
 
 
 Pending = tuple[Callable[[Any], Message], int, Any] | None  # who acts on the way down (with the base of its scope), outermost first

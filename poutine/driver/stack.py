@@ -9,12 +9,13 @@ import attrs
 
 from poutine.driver.closing import close, close_all
 from poutine.driver.places import nested, place_of
-from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step
+from poutine.driver.replies import bad_reply, bad_request
+from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step, check_rules
 from poutine.driver.slips import explained
-from poutine.errors import BadReply, NotAMessage, PoutineError
+from poutine.errors import NotAMessage, PoutineError
 from poutine.hints import hint_for_yielded
 from poutine.messages import Message
-from poutine.program import Coroutine, Handling, Program, name_of, start, started
+from poutine.program import Coroutine, Handling, Program, start, started
 
 
 class Frame:
@@ -78,7 +79,7 @@ class Run:
                         kind = type(message)
                         outside = step.outside[kind]
                         if outside is FOREIGN:
-                            raise _bad_request(message, step.up)
+                            raise bad_request(message, step.up)
                         step = outside
                         continue
             except BaseException as error:
@@ -108,6 +109,7 @@ class Run:
             if isinstance(yielded, Program):
                 self._push(start(yielded), frame.scope)
             elif isinstance(yielded, Handling):
+                check_rules(yielded.rules, frame.generator)
                 scope = Scope(yielded.rules, frame.scope, len(self.frames)) if yielded.rules else frame.scope
                 self._push(start(yielded.program), scope)
             else:
@@ -126,7 +128,12 @@ class Run:
             self._leave(frame, self.poison.error)  # it was swallowed to the last: the run fails all the same
             return False
         self.reply = value
-        return frame.owner is not None
+        if frame.owner is None:
+            return False
+        if not isinstance(value, Message):
+            self.fail(bad_reply(value, frame.generator), frame.owner)
+            return False
+        return True
 
     def raised(self, frame: Frame, error: BaseException) -> None:
         self.frames.pop()
@@ -155,10 +162,6 @@ class Run:
         except Exception as error:  # the error that was swallowed is the one to tell of
             poison.error.add_note(f"{frame.generator!r} could not be closed after it had swallowed this: {error!r}")
         self._leave(frame, poison.error)
-
-
-def _bad_request(message: Any, up: Any) -> BadReply:
-    return BadReply(f"expected a message from {name_of(up)} on the way up, got {message!r}; return the request, rewritten or as it came")
 
 
 def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:
