@@ -9,6 +9,8 @@
    the continuous ones alone. ``discrete`` gives them back.
 5. Arguments of distributions are validated in that first run only: far out, where a sampler tries, the log density is
    nan or -inf, and no error.
+6. So is an observation, if the range of its distribution does not depend on latent values; if it does, the log density is -inf where the
+   observation is outside (``ranges``).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 
 from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
-from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained
+from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained, require_same
 from interpreters.factor_graph.checking import check
 from interpreters.factor_graph.collecting import Collector, FactorGraph, collected
 from interpreters.factor_graph.eliminating import log_evidence
@@ -36,6 +38,7 @@ class Density:
 
     sites:   the continuous ones, which it is a function of.
     summed:  the names of the discrete ones, in a plain run. ``rank`` is the number of batch dimensions that the program has.
+    bounded: the names of sites whose values may be outside of the range of their distributions, which depends on the latent ones.
     """
 
     program: Program[Any]
@@ -43,6 +46,7 @@ class Density:
     params: ParamStore
     summed: tuple[str, ...] = ()
     rank: int = 0
+    bounded: frozenset[str] = frozenset()
 
     @property
     def dim(self) -> int:
@@ -51,7 +55,7 @@ class Density:
 
     def __call__(self, position: torch.Tensor) -> torch.Tensor:
         """The log density at an unconstrained ``position`` of shape [dim], log Jacobian included: a scalar."""
-        evaluation = Unconstrained(self.sites, position, self._collector())
+        evaluation = self._unconstrained(position)
         self._run(evaluation)
         return evaluation.log_density
 
@@ -60,8 +64,11 @@ class Density:
         return torch.func.vmap(self)(positions)
 
     def log_prob(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The log density at constrained values by name, without Jacobian. **Law**: at the values of a trace, its ``log_pdf``."""
-        evaluation = Constrained(self.sites, values, self._collector())
+        """The log density at constrained values by name, without Jacobian: -inf for what cannot be drawn.
+
+        **Law**: at the values of a trace, its ``log_pdf``.
+        """
+        evaluation = self._constrained(values)
         self._run(evaluation)
         return evaluation.log_density
 
@@ -92,25 +99,25 @@ class Density:
 
     def constrain_and_score(self, position: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """``constrain`` and ``log_likelihood``, in one run."""
-        evaluation = Unconstrained(self.sites, position, self._collector())
+        evaluation = self._unconstrained(position)
         self._run(evaluation)
         return evaluation.named, evaluation.likelihoods
 
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The position of constrained values. **Law**: ``unconstrain(constrain(u)) = u``."""
-        evaluation = Constrained(self.sites, values, self._collector())
+        """The position of constrained values. Raises ``ValueError`` for what cannot be drawn. **Law**: ``unconstrain(constrain(u)) = u``."""
+        evaluation = self._constrained(values, refuses=True)
         self._run(evaluation)
         parts = [evaluation.positions[name].reshape(-1) for name in self.sites]
         return torch.cat(parts) if parts else torch.zeros(0)
 
     def discrete(self, position: torch.Tensor) -> Elimination:
         """The exact posterior of the discrete sites, given that the continuous ones are at ``position``."""
-        graph = self._graph(Unconstrained(self.sites, position, self._collector()))
+        graph = self._graph(self._unconstrained(position))
         return Elimination(graph, log_evidence(graph))
 
     def graph(self, values: Mapping[str, torch.Tensor]) -> FactorGraph:
         """What the log density of the discrete sites is made of, given constrained values of the continuous ones by name."""
-        return self._graph(Constrained(self.sites, values, self._collector()))
+        return self._graph(self._constrained(values))
 
     def _graph(self, evaluation: Evaluation) -> FactorGraph:
         self._run(evaluation)
@@ -119,8 +126,21 @@ class Density:
         return evaluation.collector.graph()
 
     def at(self, program: Program[Any]) -> Density:
-        """The same structure over other data: ``program`` must have the same latent sites and shapes."""
-        return attrs.evolve(self, program=program)
+        """The same structure over other data: ``program`` must have the same latent sites and shapes.
+
+        It is run once, to see that, and that its observations can be drawn. Raises ``StructureChanged``, and what the program raises.
+        """
+        found = _discovered(program, self.params)
+        for name, site in found.sites.items():
+            require_same(name, site.shape, self.sites)
+        _require_all(self.sites, found.sites)
+        return attrs.evolve(self, program=program, bounded=frozenset(found.may_be_outside))
+
+    def _unconstrained(self, position: torch.Tensor) -> Unconstrained:
+        return Unconstrained(self.sites, position, self._collector(), self.bounded)
+
+    def _constrained(self, values: Mapping[str, torch.Tensor], refuses: bool = False) -> Constrained:
+        return Constrained(self.sites, values, self._collector(), self.bounded, refuses)
 
     def _collector(self) -> Collector | None:
         return Collector(self.rank, asks=False) if self.summed else None
@@ -128,9 +148,13 @@ class Density:
     def _run(self, evaluation: Evaluation) -> None:
         with SkipValidation():
             answer(self.program, evaluation.answers(self.params))
-        missing = self.sites.keys() - evaluation.named.keys()
-        if missing:
-            raise StructureChanged(f"the program did not reach {', '.join(sorted(missing))}, which it sampled before; {WAY_OUT}")
+        _require_all(self.sites, evaluation.named)
+
+
+def _require_all(sites: Mapping[str, Coordinates], reached: Mapping[str, Any]) -> None:
+    missing = sites.keys() - reached.keys()
+    if missing:
+        raise StructureChanged(f"the program did not reach {', '.join(sorted(missing))}, which it sampled before; {WAY_OUT}")
 
 
 def density(program: Program[Any], params: ParamStore | None = None) -> Density:
@@ -141,16 +165,23 @@ def density(program: Program[Any], params: ParamStore | None = None) -> Density:
     discrete sites cannot be summed out, and what the program raises.
     """
     store = ParamStore() if params is None else params
-    discovery = Discovery()
-    answer(as_program(program), discovery.answers(store))
-    found = Density(as_program(program), discovery.sites, store, tuple(discovery.summed), discovery.rank)
+    discovery = _discovered(as_program(program), store)
+    summed, bounded = tuple(discovery.summed), frozenset(discovery.may_be_outside)
+    found = Density(as_program(program), discovery.sites, store, summed, discovery.rank, bounded)
     return _compared(found, discovery) if found.summed else found
+
+
+def _discovered(program: Program[Any], params: ParamStore) -> Discovery:
+    discovery = Discovery()
+    with torch.enable_grad():
+        answer(program, discovery.answers(params))
+    return discovery
 
 
 def _compared(found: Density, discovery: Discovery) -> Density:
     """``found``, whose program has been run for all values of its discrete sites, with as many dimensions as that took."""
     collector = Collector(found.rank)
-    evaluation = Unconstrained(found.sites, torch.zeros(found.dim, dtype=torch.float64), collector)
+    evaluation = Unconstrained(found.sites, torch.zeros(found.dim, dtype=torch.float64), collector, found.bounded)
     try:
         graph = collected(found.program, evaluation.answers(found.params), collector)
     except TooFewDimensions as plates:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from typing import Any, Final
 
@@ -14,7 +14,8 @@ from interpreters.errors import NotContinuous, StructureChanged
 from interpreters.factor_graph.collecting import Collector
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.supports import is_finite, some_value
-from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, ParamStore, Runtime, Sample, batch_log_density, bijection_to
+from interpreters.ranges import bounded_log_density, bounds, contains, is_bounded, onto_range
+from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, ParamStore, Runtime, Sample, batch_log_density
 
 WAY_OUT: Final = (
     "which sites there are must not depend on their values: make the branch a mask or a mixture, or use a method for such programs"
@@ -42,11 +43,12 @@ class Evaluation:
     """Adds up the log density of a run; a subclass says where each latent value comes from.
 
     collector:  for a program with discrete sites, which it sums out; None without.
+    bounded:    the names of sites whose values may be outside of the range of their distributions.
     named:      the values of continuous samples and of Deterministic sites; not those that depend on what is summed out.
     """
 
-    def __init__(self, collector: Collector | None = None) -> None:
-        self.collector = collector
+    def __init__(self, collector: Collector | None = None, bounded: Collection[str] = ()) -> None:
+        self.collector, self.bounded = collector, bounded
         self.named: dict[str, torch.Tensor] = {}
         self.likelihoods: dict[str, torch.Tensor] = {}
         self._sum = torch.zeros(())
@@ -97,20 +99,20 @@ class Evaluation:
         return site
 
     def _add(self, site: Choice) -> torch.Tensor:
+        may_be_outside = self._may_be_outside(site)
         if self.collector is not None:
-            return self.collector.add(site)
-        density = batch_log_density(site)
+            return self.collector.add(site, may_be_outside)
+        density = bounded_log_density(site) if may_be_outside else batch_log_density(site)
         self._sum = self._sum + density.sum()
         return density
 
+    def _may_be_outside(self, site: Choice) -> bool:
+        return site.name in self.bounded
+
     def _known(self, sites: Mapping[str, Coordinates], site: Sample) -> Coordinates:
         known = sites.get(site.name)
-        if known is None:
-            raise StructureChanged(f"site {site.name!r} was not there before; {WAY_OUT}")
-        shape = _shape_of(site) if self.collector is None else self.collector.plain_shape(site, len(known.shape))
-        if shape != known.shape:
-            raise StructureChanged(f"site {site.name!r} has shape {tuple(shape)} and had {tuple(known.shape)}; {WAY_OUT}")
-        return known
+        shape = _shape_of(site) if self.collector is None or known is None else self.collector.plain_shape(site, len(known.shape))
+        return require_same(site.name, shape, sites)
 
     def _note(self, site: Deterministic) -> Message:
         value = torch.as_tensor(site.value)
@@ -125,12 +127,16 @@ class Evaluation:
 class Discovery(Evaluation):
     """Finds the latent sites, at the origin of unconstrained space; draws nothing.
 
+    What depends on a latent site is told by autograd: run it where gradients are enabled.
+
+    may_be_outside:     the names of those that are scored as ``bounded`` in later runs.
     values, densities:  of all sites, by name; each discrete site has some value or other, different ones along a batch.
     summed, rank:       the names of those, and how many batch dimensions the program has.
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self.may_be_outside: set[str] = set()
+        super().__init__(bounded=self.may_be_outside)
         self.sites: dict[str, Coordinates] = {}
         self.values: dict[str, torch.Tensor] = {}
         self.densities: dict[str, torch.Tensor] = {}
@@ -146,23 +152,34 @@ class Discovery(Evaluation):
         return self._score(site.evolve(value=some_value(site)))
 
     def _add(self, site: Choice) -> torch.Tensor:
-        self.values[site.name], self.densities[site.name] = site.value, super()._add(site)
-        return self.densities[site.name]
+        density = super()._add(site)
+        self.values[site.name], self.densities[site.name] = _detached(site.value), density.detach()
+        return density
+
+    def _may_be_outside(self, site: Choice) -> bool:
+        """A range that depends on no latent site is asked here, by torch's validation, and not again; of discrete ones, autograd tells nothing."""
+        if site.name not in self.sites and is_bounded(site.dist):
+            limits = list(bounds(site.dist))
+            if any(_has_gradient(tensor) for tensor in (site.value, *limits)) or (limits and self.summed):
+                self.may_be_outside.add(site.name)
+        return super()._may_be_outside(site)
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         shape = _shape_of(site)
         unconstrained = torch.Size(bijection.inverse_shape(shape))  # type: ignore[no-untyped-call]  # torch's own
         self.sites[site.name] = found = Coordinates(site.name, shape, unconstrained, self._next)
         self._next += found.size
-        value: torch.Tensor = bijection(torch.zeros(unconstrained, dtype=torch.float64))
+        value: torch.Tensor = bijection(torch.zeros(unconstrained, dtype=torch.float64).requires_grad_().clone())
         return value
 
 
 class Unconstrained(Evaluation):
     """Reads each latent site from a flat unconstrained vector, and adds the log Jacobians."""
 
-    def __init__(self, sites: Mapping[str, Coordinates], position: torch.Tensor, collector: Collector | None = None) -> None:
-        super().__init__(collector)
+    def __init__(
+        self, sites: Mapping[str, Coordinates], position: torch.Tensor, collector: Collector | None = None, bounded: Collection[str] = ()
+    ) -> None:
+        super().__init__(collector, bounded)
         self.sites, self.position = sites, position
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
@@ -176,10 +193,21 @@ class Unconstrained(Evaluation):
 
 
 class Constrained(Evaluation):
-    """Reads each latent site from values by name; notes their unconstrained ``positions``."""
+    """Reads each latent site from values by name, which may be anything; notes their unconstrained ``positions``.
 
-    def __init__(self, sites: Mapping[str, Coordinates], given: Mapping[str, torch.Tensor], collector: Collector | None = None) -> None:
-        super().__init__(collector)
+    refuses:  whether a value outside of its range is an error; it has no position.
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[str, Coordinates],
+        given: Mapping[str, torch.Tensor],
+        collector: Collector | None = None,
+        bounded: Collection[str] = (),
+        refuses: bool = False,
+    ) -> None:
+        super().__init__(collector, bounded)
+        self.refuses = refuses
         missing = sites.keys() - given.keys()
         if missing:
             raise KeyError(f"no value for {', '.join(sorted(missing))}; the latent sites are {', '.join(sites)}")
@@ -191,8 +219,31 @@ class Constrained(Evaluation):
         value = torch.as_tensor(self.given[site.name])
         if value.shape != expected:
             raise ValueError(f"site {site.name!r}: expected a value of shape {tuple(expected)}, got {tuple(value.shape)}")
+        if self.refuses and not bool(contains(site.dist, value).all()):
+            raise ValueError(f"site {site.name!r}: expected a value that can be drawn, got one outside of the range of {site.dist!r}")
         self.positions[site.name] = bijection.inv(value)
         return value
+
+    def _may_be_outside(self, site: Choice) -> bool:
+        return (site.name in self.sites and is_bounded(site.dist)) or super()._may_be_outside(site)
+
+
+def require_same(name: str, shape: torch.Size, sites: Mapping[str, Coordinates]) -> Coordinates:
+    """Where the site lies. Raises ``StructureChanged`` if it is not among ``sites``, or has another shape there."""
+    known = sites.get(name)
+    if known is None:
+        raise StructureChanged(f"site {name!r} was not there before; {WAY_OUT}")
+    if shape != known.shape:
+        raise StructureChanged(f"site {name!r} has shape {tuple(shape)} and had {tuple(known.shape)}; {WAY_OUT}")
+    return known
+
+
+def _has_gradient(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.requires_grad
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 def _check_shape(site: Sample, value: torch.Tensor, known: Coordinates) -> None:
@@ -218,7 +269,7 @@ def _bijection_of(site: Sample) -> Transform:
             f"{site.fn!r} has infinitely many values, which cannot be summed out; condition it, or use a method for discrete sites",
         )
     try:
-        return bijection_to(support)
+        return onto_range(site.dist)
     except NotImplementedError as error:
         raise NotContinuous(
             site.name, f"no bijection onto the support {support!r} of {site.fn!r} is known; parameterise it by what has one"

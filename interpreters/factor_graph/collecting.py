@@ -14,6 +14,7 @@ from interpreters.factor_graph.factors import Factor, Plate, Variable
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
 from interpreters.factor_graph.loops import Chain, Loops
 from interpreters.factor_graph.supports import enumerated_density, support
+from interpreters.ranges import bounded_log_density, bounds, is_bounded
 from poutine import (
     Choice,
     Deterministic,
@@ -121,12 +122,22 @@ class Collector:
         self._collect(site, enumerated_density(site))
         return site
 
-    def add(self, site: Choice) -> torch.Tensor:
-        """Collects the log density of a site that has a value; returns it, of the site's batch shape."""
+    def add(self, site: Choice, may_be_outside: bool = False) -> torch.Tensor:
+        """Collects the log density of a site that has a value; returns it, of the site's batch shape.
+
+        ``may_be_outside``: whether the value may be outside of the distribution's range, for what is not enumerated.
+        """
         self._plates(site)
-        density = batch_log_density(self._build(site))
+        site = self._build(site)
+        density = bounded_log_density(site) if may_be_outside or self._depends_on_bounds(site) else batch_log_density(site)
         self._collect(site, density)
         return density
+
+    def _depends_on_bounds(self, site: Choice) -> bool:
+        """Whether the value is in the range of its distribution for some of what is enumerated, maybe not for all."""
+        if not self._variables or not is_bounded(site.dist):
+            return False
+        return self.depends(site.value, len(getattr(site.dist, "event_shape", ()))) or any(map(self.depends, bounds(site.dist)))
 
     def depends(self, value: torch.Tensor, event_dim: int = 0) -> bool:
         """Whether ``value`` is another one for other values of what is enumerated."""

@@ -1,0 +1,180 @@
+"""The range of a distribution: the values that it can take, and how a value outside of it is scored.
+
+torch's distributions refuse such values when they validate them, and otherwise give some finite number or other. A density is
+evaluated where a sampler tries, and where a range depends on what is sampled (``Pareto(a, 3.0)``), a value may be outside of it: its
+log density is -inf there, and no error.
+
+What torch calls the support of a transformed distribution is the codomain of its last transform, which may be wider: that of
+``TransformedDistribution(Exponential(1.0), AffineTransform(a, 1.0))`` is the real line.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
+
+import torch
+from torch.distributions import Distribution, Independent, MixtureSameFamily, TransformedDistribution, constraints
+from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
+
+from interpreters.validation import SkipValidation
+from poutine import Choice, batch_log_density, bijection_to
+from poutine.tensors import tensors_in
+
+_REAL: Final = type(constraints.real)
+
+
+def is_bounded(dist: Any) -> bool:
+    """Whether there are numbers outside of its range. Of what tells no support, nobody knows: False."""
+    support = getattr(dist, "support", None)
+    return isinstance(dist, Distribution) and support is not None and (not _is_real(support) or is_narrow(dist))
+
+
+def is_narrow(dist: Any) -> bool:
+    """Whether its range is narrower than what torch calls its support."""
+    if isinstance(dist, Independent):
+        return is_narrow(dist.base_dist)
+    if isinstance(dist, MixtureSameFamily):
+        return is_narrow(dist.component_distribution)
+    if not _is_plainly_transformed(dist):
+        return False
+    reached: Any = dist.base_dist.support
+    for transform in dist.transforms:
+        if _is_real(transform.domain) and not _is_real(reached):
+            return True
+        reached = transform.codomain
+    return is_narrow(dist.base_dist)
+
+
+def bounds(dist: Any) -> Iterator[torch.Tensor]:
+    """The tensors that its range depends on."""
+    if isinstance(dist, Independent):
+        yield from bounds(dist.base_dist)
+    elif isinstance(dist, MixtureSameFamily):
+        yield from bounds(dist.component_distribution)
+    elif _is_plainly_transformed(dist):
+        yield from bounds(dist.base_dist)
+        yield from tensors_in(dist.transforms)
+    else:
+        yield from _in_constraint(getattr(dist, "support", None))
+
+
+def contains(dist: Any, value: torch.Tensor) -> torch.Tensor:
+    """Whether ``value`` is in its range: of the batch shape, broadcast with the value's."""
+    if isinstance(dist, Independent):
+        return _all_of_last(contains(dist.base_dist, value), dist.reinterpreted_batch_ndims)
+    if isinstance(dist, MixtureSameFamily):
+        return contains(dist.component_distribution, value.unsqueeze(-1 - len(dist.event_shape))).any(-1)
+    if not _is_plainly_transformed(dist):
+        inside: torch.Tensor = dist.support.check(value)
+        return inside
+    event_dim = len(dist.event_shape)
+    for transform in reversed(dist.transforms):
+        value = transform.inv(value)
+        event_dim += transform.domain.event_dim - transform.codomain.event_dim
+    return _all_of_last(contains(dist.base_dist, value), event_dim - len(dist.base_dist.event_shape))
+
+
+def onto_range(dist: Any) -> Transform:
+    """A bijection from unconstrained space onto its range. Raises ``NotImplementedError`` if none is known."""
+    if not is_narrow(dist):
+        return bijection_to(dist.support)
+    if isinstance(dist, Independent):
+        return IndependentTransform(onto_range(dist.base_dist), dist.reinterpreted_batch_ndims)
+    if isinstance(dist, TransformedDistribution) and all(transform.bijective for transform in dist.transforms):
+        return ComposeTransform([onto_range(dist.base_dist), *dist.transforms])
+    raise NotImplementedError
+
+
+def bounded_log_density(site: Choice) -> torch.Tensor:
+    """``batch_log_density``, and -inf where the value is outside of the range of its distribution.
+
+    There, some value inside is scored in its place, so that no gradient is zero times infinity.
+    """
+    dist: Any = site.dist
+    value = torch.as_tensor(site.value)
+    inside = contains(dist, value)
+    stand_in = _some_value(dist)
+    if stand_in is not None:
+        chosen = inside.reshape(inside.shape + (1,) * len(dist.event_shape))
+        value = torch.where(chosen, value, stand_in.detach().to(value.dtype))
+    with SkipValidation():
+        density = batch_log_density(site.evolve(value=value, fn=_by_components(dist), args=(), kwargs={}))
+    counts = inside if site.mask is True else inside | ~torch.as_tensor(site.mask)
+    return torch.where(counts, density, -torch.inf)
+
+
+class _Bounded(Distribution):
+    """``base``, with no density outside of its range: a component of a mixture, whose others may be inside."""
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        support: constraints.Constraint = self.base.support
+        return support
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> _Bounded:
+        return _Bounded(self.base.expand(batch_shape))
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.where(contains(self.base, value), self.base.log_prob(value), -torch.inf)
+
+
+def _by_components(dist: Any) -> Any:
+    if isinstance(dist, Independent):
+        base = _by_components(dist.base_dist)
+        return dist if base is dist.base_dist else Independent(base, dist.reinterpreted_batch_ndims)
+    if not isinstance(dist, MixtureSameFamily):
+        return dist
+    mixture = copy.copy(dist)
+    mixture._component_distribution = _Bounded(dist.component_distribution)
+    return mixture
+
+
+def _some_value(dist: Any) -> torch.Tensor | None:
+    """A value in its range, of its shape, if one is easily found."""
+    if isinstance(dist, Independent):
+        return _some_value(dist.base_dist)
+    if isinstance(dist, MixtureSameFamily):
+        of_all = _some_value(dist.component_distribution)
+        return None if of_all is None else of_all.select(-1 - len(dist.event_shape), 0)
+    support: Any = dist.support
+    if support.is_discrete:
+        least = getattr(support, "lower_bound", None)
+        return None if least is None else torch.as_tensor(least).expand(dist.batch_shape + dist.event_shape)
+    try:
+        bijection: Any = onto_range(dist)
+    except NotImplementedError:
+        return None
+    value: torch.Tensor = bijection(torch.zeros(bijection.inverse_shape(dist.batch_shape + dist.event_shape)))
+    return value
+
+
+def _is_plainly_transformed(dist: Any) -> bool:
+    """Whether what it calls its support is the codomain of its last transform."""
+    return isinstance(dist, TransformedDistribution) and type(dist).support is TransformedDistribution.support
+
+
+def _is_real(constraint: Any) -> bool:
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    return isinstance(constraint, _REAL)
+
+
+def _in_constraint(constraint: Any) -> Iterator[torch.Tensor]:
+    for part in vars(constraint).values() if constraint is not None else ():
+        for each in part if isinstance(part, list | tuple) else [part]:
+            if isinstance(each, constraints.Constraint):
+                yield from _in_constraint(each)
+            else:
+                yield from tensors_in(each)
+
+
+def _all_of_last(inside: torch.Tensor, count: int) -> torch.Tensor:
+    return inside.flatten(-count).all(-1) if count else inside
