@@ -7,6 +7,7 @@ innermost first: ``chain(model, condition(data=d), scale(scale=2.0), trace())``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
@@ -50,11 +51,18 @@ class Awaiting(Generic[P]):
     __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Alias(Generic[P]):
-    """A short name of a poutine class: ``alias(fn, ...)`` is ``poutine(fn, ...)``, and ``alias(...)`` awaits ``fn``."""
+    """A short name of a poutine class: ``alias(fn, ...)`` is ``poutine(fn, ...)``, and ``alias(...)`` awaits ``fn``.
+
+    Its documentation and its signature are those of the class. Raises ``TypeError`` at once for options that the class does not take.
+    """
 
     poutine: type[P]
+
+    def __attrs_post_init__(self) -> None:
+        of = self.poutine
+        self.__dict__.update(__doc__=of.__doc__, __name__=of.__name__, __module__=of.__module__, __wrapped__=of)
 
     @overload
     def __call__(self, fn: Callable[..., Any], *args: Any, **options: Any) -> P: ...
@@ -62,9 +70,23 @@ class Alias(Generic[P]):
     def __call__(self, **options: Any) -> Awaiting[P]: ...
     def __call__(self, fn: Callable[..., Any] | None = None, *args: Any, **options: Any) -> P | Awaiting[P]:
         if fn is None:
+            self._check(None, *args, **options)
             return Awaiting(self.poutine, options)
         check_wrapped(self.poutine, fn)  # before Python misses an argument: scale(2.0) forgets a name
-        return self.poutine(fn, *args, **options)
+        try:
+            return self.poutine(fn, *args, **options)
+        except TypeError:
+            self._check(fn, *args, **options)  # what Python says of an __init__ names no way out
+            raise
+
+    def _check(self, *args: Any, **options: Any) -> None:
+        """Raises ``TypeError`` unless the class can be called so."""
+        takes = signature(self.poutine)
+        try:
+            takes.bind(*args, **options)
+        except TypeError as error:
+            shown = ", ".join(str(each.replace(annotation=Parameter.empty)) for each in takes.parameters.values())
+            raise TypeError(f"{self.poutine.__name__}: {error}; it is called as {self.poutine.__name__}({shown})") from None
 
 
 block: Final = Alias(BlockPoutine)

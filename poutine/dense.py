@@ -44,6 +44,7 @@ class PlateUse:
 
     @property
     def exploitable(self) -> bool:
+        """True if an estimator may use that its elements are independent: there is no ``problem``."""
         return self.problem is None
 
 

@@ -68,6 +68,7 @@ class Probed(Generic[T]):
 
     @classmethod
     def of(cls, program: Program[T]) -> Probed[T]:
+        """``program``, which may be handled by any chain of poutines, with probes for one run."""
         log: list[tuple[int, str, Message]] = []
         poutines, method, inside = _chain(program)
         fn: Callable[..., Any] = _Probe(inside.fn, 0, log)

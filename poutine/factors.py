@@ -31,10 +31,13 @@ class Unit(Distribution):
         super().__init__(log_factor.shape, torch.Size((0,)), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Unit:
+        """The same of another batch shape."""
         return Unit(self.log_factor.expand(batch_shape))
 
     def rsample(self, sample_shape: Any = ()) -> torch.Tensor:
+        """The only value there is, which has no elements."""
         return self.log_factor.new_empty(torch.Size(sample_shape) + self.batch_shape + self.event_shape)
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        """``log_factor``, in nats, of the batch shape, broadcast with that of ``value``."""
         return self.log_factor.expand(torch.broadcast_shapes(self.batch_shape, value.shape[:-1]))  # type: ignore[no-untyped-call]  # torch's own

@@ -28,18 +28,22 @@ class ImproperUniform(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
+        """The support over all of the event dimensions, for the transforms to and from unconstrained space."""
         extra = len(self.event_shape) - self._support.event_dim
         return constraints.independent(self._support, extra) if extra else self._support  # type: ignore[no-untyped-call]  # torch's own
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> ImproperUniform:
+        """The same of another batch shape."""
         return ImproperUniform(self._support, batch_shape, self.event_shape)
 
     def sample(self, sample_shape: Any = ()) -> NoReturn:
+        """Raises ``NotImplementedError``: nothing can be drawn from a measure that does not sum to one."""
         raise NotImplementedError(
             f"a flat prior on {self._support!r} cannot be drawn from; give the site a proper prior, condition it, or use HMC"
         )
 
     def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        """Zero nats where ``value`` is in the support, minus infinity elsewhere; of the batch shape, broadcast with that of ``value``."""
         inside = self.support.check(value)  # type: ignore[no-untyped-call]  # torch's own
         batch = torch.broadcast_shapes(self.batch_shape, inside.shape)  # type: ignore[no-untyped-call]  # torch's own
         return torch.where(inside, 0.0, -torch.inf).to(value.dtype).expand(batch)

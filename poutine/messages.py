@@ -107,10 +107,12 @@ class Message(_Defaults):
 
     @property
     def is_decided(self) -> bool:
+        """True if it carries a value: nobody draws it again."""
         return self.value is not UNDECIDED
 
     @property
     def is_observed(self) -> bool:
+        """True for an ``Observe``, the program's own or one that a poutine made."""
         return isinstance(self, Observe)
 
     def evolve(self: Self, **changes: Any) -> Self:
@@ -148,6 +150,7 @@ class Message(_Defaults):
         return isinstance(key, str) and not key.startswith("_") and hasattr(self, key)
 
     def get(self, key: str, default: Any = None) -> Any:
+        """The field or property ``key``, or ``default`` if there is none, as of a dictionary."""
         return self[key] if key in self else default
 
     def keys(self) -> list[str]:

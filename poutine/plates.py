@@ -14,8 +14,9 @@ from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.indep import IndepPoutine
 from poutine.handlers.scale import ScalePoutine
 from poutine.messages import Sample
+from poutine.options import of_type
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Program
+from poutine.program import Coroutine, Program, name_of
 
 
 def plate(
@@ -51,7 +52,15 @@ def plate(
     **Law**: a vectorised plate of n is, in log density, n sequential entries.
     Raises ``PlateError`` (a ``ValueError``) with both numbers where sizes do not fit.
     """
+    _check_name(name)
     return _Plate(name, size, subsample_size, subsample, dim, vectorized)
+
+
+def _check_name(name: Any) -> None:
+    if callable(name):
+        raise NotAProgram(f"plate is a decorator with options: write `@plate(name, size)` over {name_of(name)}")
+    if not isinstance(name, str):
+        raise TypeError(f"plate: expected a string as name, got {name!r}; write plate(name, size)")
 
 
 class _Plate:
@@ -76,7 +85,7 @@ class _Plate:
 class PlatePoutine(Poutine):
     """What ``plate`` makes: calls ``fn(index, *args, **kwargs)`` under indep and scale (and broadcast)."""
 
-    name: str
+    name: str = attrs.field(validator=of_type(str))
     size: int | None = None
     subsample_size: int | None = None
     subsample: torch.Tensor | None = attrs.field(default=None, converter=attrs.converters.optional(torch.as_tensor))
@@ -151,7 +160,9 @@ class Subsample:
     drawn: int | None
 
     def sample(self) -> torch.Tensor:
+        """The indices: a vector of ``drawn`` different whole numbers below ``size``, in random order."""
         return torch.randperm(self.size)[: self.drawn].clone()
 
     def log_prob(self, value: torch.Tensor, /) -> torch.Tensor:
+        """Zero, a scalar, whatever the indices are."""
         return torch.zeros(())

@@ -58,6 +58,7 @@ class Keyed(TorchFunctionMode):
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def generator(self, device: torch.device) -> torch.Generator:
+        """The generator for ``device``, made and seeded when it is first asked for; the next draw goes on with it."""
         found = self._generators.get(device)
         if found is None:
             found = self._generators[device] = torch.Generator(device)

@@ -66,12 +66,15 @@ class Trace:
 
     @property
     def edges(self) -> list[tuple[str, str]]:
+        """All edges, as pairs (parent, child) of names, by parent in execution order."""
         return [(parent, child) for parent in self._nodes for child in self._children.get(parent, ())]
 
     def successors(self, name: str) -> list[str]:
+        """The children of ``name``, in the order in which their edges were added. Raises ``KeyError`` where there is no such node."""
         return list(self._children.get(self[name].name, ()))
 
     def predecessors(self, name: str) -> list[str]:
+        """The parents of ``name``, in the order in which their edges were added. Raises ``KeyError`` where there is no such node."""
         return list(self._parents.get(self[name].name, ()))
 
     def add_node(self, name: str, site: Message | None = None, /, **attributes: Any) -> None:
@@ -89,6 +92,7 @@ class Trace:
         raise duplicate(site, known)
 
     def add_edge(self, parent: str, child: str) -> None:
+        """Adds an edge, once however often it is added. Raises ``KeyError`` unless both are nodes."""
         self._children.setdefault(self[parent].name, {})[self[child].name] = None
         self._parents.setdefault(child, {})[parent] = None
 
@@ -207,10 +211,12 @@ class Trace:
 
     @property
     def observation_nodes(self) -> list[str]:
+        """The observe sites, conditioned ones among them, without the indices of subsampled plates."""
         return self._names(lambda site: isinstance(site, Observe) and not is_subsample(site))
 
     @property
     def param_nodes(self) -> list[str]:
+        """The param sites, each once."""
         return self._names(lambda site: isinstance(site, Param))
 
     @property
@@ -220,6 +226,7 @@ class Trace:
 
     @property
     def nonreparam_stochastic_nodes(self) -> list[str]:
+        """The sample sites whose distribution has no ``rsample``, bare callables among them."""
         return [name for name in self.stochastic_nodes if not _is_reparameterized(self._nodes[name])]
 
     def _names(self, wanted: Callable[[Message], bool]) -> list[str]:

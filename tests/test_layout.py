@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -113,6 +114,19 @@ def test_every_public_name_is_exported_once_and_exists():
             assert thing.__doc__ or type(thing).__doc__, f"{name} has no docstring"
     handlers = {path.stem for path in (ROOT / "poutine" / "handlers").glob("[!_]*.py")}
     assert handlers <= set(poutine.__all__), "each handler has its short alias"
+
+
+def test_every_public_member_of_a_public_class_is_documented():
+    for name in poutine.__all__:
+        cls = getattr(poutine, name)
+        if isinstance(cls, type):
+            for member in (member for member in vars(cls) if not member.startswith("_") and is_method(vars(cls)[member])):
+                bases = [vars(base) for base in cls.__mro__ if base.__module__.startswith("poutine.")]  # what others say is of theirs
+                assert any(base[member].__doc__ for base in bases if member in base), f"{name}.{member} has no docstring"
+
+
+def is_method(member: object) -> bool:
+    return isinstance(member, (FunctionType, property, classmethod, staticmethod))
 
 
 def test_a_name_of_the_facade_is_no_module_by_accident():

@@ -19,6 +19,7 @@ from poutine import (
     ParamError,
     ParamStore,
     PlateError,
+    PlatePoutine,
     Poutine,
     Program,
     Rule,
@@ -141,6 +142,19 @@ def test_a_plate_is_a_decorator():
     assert pickle.loads(pickle.dumps(decorator))(one) == decorator(one)
     with pytest.raises(NotAProgram, match="call it with the arguments"):
         list(decorator(one))
+
+
+def test_a_plate_has_a_name_first():
+    with pytest.raises(NotAProgram, match=r"write `@plate\(name, size\)` over .*bare"):
+
+        @plate
+        def bare(i):
+            yield Sample("x", D)
+
+    with pytest.raises(TypeError, match=r"expected a string as name, got 10; write plate\(name, size\)"):
+        plate(10, "d")
+    with pytest.raises(TypeError, match="PlatePoutine: expected str as name, got 10"):
+        PlatePoutine(one, 10)
 
 
 def test_the_batch_of_a_subsampled_plate_is_that_of_its_sites():

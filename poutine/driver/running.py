@@ -56,6 +56,7 @@ class Running(Generic[T]):
         return tuple(found[:most])[::-1]
 
     def close(self) -> None:
+        """Closes all that it started, innermost first; raises the first error that this raises. Harmless where it has ended."""
         self._engine.close()
 
     def __enter__(self) -> Running[T]:

@@ -12,6 +12,7 @@ from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class BroadcastPoutine(Poutine):
     """Expands the distribution of each site to the size of every vectorised plate in its ``cond_indep_stack``.
 

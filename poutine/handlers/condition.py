@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import attrs
+
 from poutine.errors import AlreadyObserved
 from poutine.messages import Choice, Message, Observe, Sample, Site
 from poutine.value_map import ValueMap
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class ConditionPoutine(ValueMap):
     """Observes the samples that ``data`` names: a mapping from names to values, or a ``Trace`` for the values of its samples.
 

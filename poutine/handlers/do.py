@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import attrs
+
 from poutine.messages import Choice, Message, Site
 from poutine.program import Rule
 from poutine.value_map import ValueMap
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class DoPoutine(ValueMap):
     """The program gets the intervened value of each site that ``data`` names; the world outside sees the natural site.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import attrs
+
 from poutine.errors import AlreadyObserved
 from poutine.messages import Choice, Message, Observe, Param, Site
 from poutine.value_map import ValueMap
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class SubstitutePoutine(ValueMap):
     """Decides the samples and params that ``data`` (a mapping, or a ``Trace`` for its samples) names; they stay what they are.
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
+
 from poutine.messages import Observe
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
 
+@attrs.frozen(slots=False, eq=False, repr=False)
 class UnconditionPoutine(Poutine):
     """Turns every observation of the program, its own and the conditioned ones, into an undecided sample.
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import pickle
+import pydoc
+from pathlib import Path
 
 import pytest
 import torch
 from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, constraints
 
+import poutine.handlers
 from poutine import (
     AlreadyObserved,
     CondIndepStackFrame,
@@ -40,6 +45,7 @@ from poutine import (
     seed,
     substitute,
     trace,
+    uncondition,
 )
 from tests.script import AS_IT_IS, perform
 
@@ -405,6 +411,33 @@ def test_a_chain_reads_innermost_first():
     assert whole == TracePoutine(ScalePoutine(ConditionPoutine(model, {"x": ONE}), 2.0))
     assert chain(model) is model
     assert repr(whole) == "TracePoutine(ScalePoutine(ConditionPoutine(model, data={'x': tensor(1.)}), scale=2.0))"
+
+
+@pytest.mark.parametrize("handler", [path.stem for path in Path(poutine.handlers.__file__).parent.glob("[!_]*.py")])
+def test_an_alias_is_documented_as_its_class(handler):
+    alias = getattr(poutine, handler)
+    assert inspect.getdoc(alias) == inspect.getdoc(alias.poutine)
+    assert alias.poutine.__name__ in pydoc.plain(pydoc.render_doc(alias))
+    assert inspect.signature(alias) == inspect.signature(alias.poutine)
+    assert next(iter(inspect.signature(alias).parameters)) == "fn"
+    assert pickle.loads(pickle.dumps(alias)) == alias == copy.deepcopy(alias)
+
+
+@pytest.mark.parametrize(("call", "problem"), [
+    (lambda: condition(model, x=1), r"ConditionPoutine: .*'data'; it is called as ConditionPoutine\(fn, data, strict=True\)"),
+    (lambda: condition(model, {}, x=1), "ConditionPoutine: got an unexpected keyword argument 'x'; it is called as"),
+    (lambda: condition(model), "ConditionPoutine: missing a required argument: 'data'; it is called as"),
+    (lambda: condition(x=1), "ConditionPoutine: .*it is called as"),
+    (lambda: condition(), "ConditionPoutine: missing a required argument: 'data'"),
+    (lambda: trace(model, "flat", 3), r"TracePoutine: too many positional arguments; it is called as TracePoutine\(fn, graph_type=None\)"),
+    (lambda: ConditionPoutine(model), r"ConditionPoutine.__init__\(\) missing"),
+    (lambda: uncondition(model, 3), r"UnconditionPoutine: too many"),
+    (lambda: poutine.UnconditionPoutine(), r"UnconditionPoutine.__init__\(\) missing"),
+    (lambda: condition(model, 3), "^expected a mapping from names to values, or a trace, got 3$"),
+])  # fmt: skip
+def test_a_call_that_does_not_fit_tells_how_it_is_called(call, problem):
+    with pytest.raises(TypeError, match=problem):
+        call()
 
 
 def test_an_option_without_its_name_is_refused():
