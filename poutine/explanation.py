@@ -11,7 +11,7 @@ import attrs
 from poutine.messages import Message
 from poutine.params import ParamStore
 from poutine.poutine import Poutine
-from poutine.program import Program, Rule, Rules, as_program
+from poutine.program import Coroutine, Program, Rule, Rules, as_program
 from poutine.runtime import run
 
 T = TypeVar("T")
@@ -20,14 +20,15 @@ Passing = tuple[str, str, Message]  # what ("up" or "down"), who, and the messag
 
 @attrs.frozen(repr=False)
 class Explanation:
-    """The way of the messages that bore ``name``: ``steps`` are (what, who, message), and ``error`` is what ended the run, if any.
+    """The way of the messages that bore ``name``: ``steps`` are (what, who, message); ``error`` is what ended the run, if any.
 
-    ``what`` is "up" (as ``who`` passed it on) or "down" (as ``who`` handed it back). Its ``str`` is a table.
+    ``raised_by`` is who raised it: a poutine of the chain, the program (with all that it runs itself) or the runtime. ``what`` is "up" (as ``who`` passed it on) or "down" (as ``who`` handed it back). Its ``str`` is a table.
     """
 
     name: str
     steps: tuple[Passing, ...]
     error: BaseException | None = None
+    raised_by: str | None = None
 
     def __str__(self) -> str:
         lines = [f"site {self.name!r}" if self.steps else f"no site {self.name!r} was yielded"]
@@ -37,7 +38,7 @@ class Explanation:
             lines.append(f"  {'↑' if what == 'up' else '↓'} {who:{width}}  {'unchanged' if message is before else repr(message)}")
             before = message
         if self.error is not None:
-            lines.append(f"  ✗ {type(self.error).__name__}: {self.error}")
+            lines.append(f"  ✗ {self.raised_by}  {type(self.error).__name__}: {self.error}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -55,7 +56,8 @@ def explain(program: Program[Any] | Callable[..., Any], name: str, seed: int = 0
     except Exception as raised:
         error = raised
     visits = (visit for visit in probed.visits() if any(message.name == name for _, _, message in visit))
-    return Explanation(name, tuple(passing for visit in visits for passing in visit), error)
+    steps = tuple(passing for visit in visits for passing in visit)
+    return Explanation(name, steps, error, None if error is None else probed.raised_by())
 
 
 @attrs.frozen(eq=False)
@@ -65,22 +67,24 @@ class Probed(Generic[T]):
     program: Program[T]
     _people: tuple[str, ...]
     _log: list[tuple[int, str, Message]]
+    _left: list[int]
 
     @classmethod
     def of(cls, program: Program[T]) -> Probed[T]:
         """``program``, which may be handled by any chain of poutines, with probes for one run."""
         log: list[tuple[int, str, Message]] = []
+        left: list[int] = []
         poutines, method, inside = _chain(program)
-        fn: Callable[..., Any] = _Probe(inside.fn, 0, log)
+        fn: Callable[..., Any] = _Probe(inside.fn, 0, log, left)
         for height, poutine in enumerate(reversed(poutines), start=1):
             poutine = _rewrapped(poutine, fn)
             whole = poutine if method is None or height < len(poutines) else getattr(poutine, method)
             inside = inside if whole is poutine else Program(poutine.fn, *inside.args, **inside.kwargs)
-            fn = _Probe(whole, height, log)
+            fn = _Probe(whole, height, log, left)
         args = inside.args if method is None else (inside, *program.args[1:])
         kwargs = inside.kwargs if method is None else program.kwargs
         people = ("the program", *(type(poutine).__name__ for poutine in reversed(poutines)), "the runtime")
-        return cls(Program(fn, *args, **kwargs), people, log)
+        return cls(Program(fn, *args, **kwargs), people, log, left)
 
     def visits(self) -> list[tuple[Passing, ...]]:
         """What has passed so far, cut where the program yields: what lies between is one message's way up and down."""
@@ -91,6 +95,19 @@ class Probed(Generic[T]):
             if visits:
                 visits[-1].append((what, self._people[height + (what == "down")], message))
         return [tuple(visit) for visit in visits]
+
+    def raised_by(self) -> str:
+        """Who raised the error that ended the run."""
+        waiting: list[int] = []  # the heights at which a message went up and has not come down
+        for height, what, _ in self._log:
+            while waiting and waiting[-1] >= height:
+                waiting.pop()
+            if what == "up":
+                waiting.append(height)
+        if not waiting:
+            return self._people[self._left[0] if self._left else 0]
+        height, what, _ = self._log[-1]
+        return self._people[height + (what == "up")]
 
     def forget(self) -> None:
         """Drops all visits but the last, which may go on."""
@@ -104,10 +121,19 @@ class _Probe(Poutine):
 
     height: int
     log: list[tuple[int, str, Message]]
+    left: list[int]  # the heights that an error has left since
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        try:
+            return (yield from super().coroutine(program))
+        except Exception:
+            self.left.append(self.height)
+            raise
 
     def rules(self) -> Rules:
         def note(what: str) -> Callable[[Message], Message]:
             def passing(message: Message) -> Message:
+                self.left.clear()  # somebody has gone on after that
                 self.log.append((self.height, what, message))
                 return message
 

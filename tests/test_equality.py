@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from poutine import Observe, Program, Sample, ScalePoutine, condition, infer_config, same, scale, trace
+from poutine import Awaiting, ConditionPoutine, Observe, Program, Sample, ScalePoutine, condition, infer_config, same, scale, trace
 
 
 def model(*args: Any, **kwargs: Any):
@@ -205,7 +205,7 @@ def test_a_tensor_in_two_places_is_one_in_the_copy():
 
 @pytest.mark.parametrize("held", [
     lambda given: condition(model, data=given).data,
-    lambda given: condition(**given).options,
+    lambda given: Awaiting(ConditionPoutine, given).options,
     lambda given: infer_config(model, config=given).config,
     lambda given: Program(model, **given).kwargs,
 ])  # fmt: skip

@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-import torch
-from torch.distributions import Normal
+from typing import ClassVar
 
-from poutine import Observe, Probed, Program, Sample, block, chain, condition, do, escape, explain, run, scale, scope, trace
+import pytest
+import torch
+from torch.distributions import Normal, constraints
+
+from poutine import (
+    EnterPlate,
+    ImproperUniform,
+    Observe,
+    Poutine,
+    Probed,
+    Program,
+    Rule,
+    Sample,
+    block,
+    chain,
+    condition,
+    do,
+    escape,
+    explain,
+    indep,
+    run,
+    scale,
+    scope,
+    trace,
+)
 
 D = Normal(0.0, 1.0)
 ONE = torch.tensor(1.0)
@@ -61,7 +84,126 @@ def test_the_reply_that_do_changes_is_seen():
 def test_an_error_is_part_of_the_explanation():
     explanation = explain(escape(model, escape_fn=lambda site: site.name == "y")(), "y")
     assert [(what, who) for what, who, _ in explanation.steps] == [("up", "the program")]
-    assert "✗ NonlocalExit: left the program at site 'y'" in str(explanation)
+    assert explanation.raised_by == "EscapePoutine"
+    assert "✗ EscapePoutine  NonlocalExit: left the program at site 'y'" in str(explanation)
+
+
+class Mine(Poutine):
+    """Raises what it is told to at every sample."""
+
+    where: ClassVar[str] = "up"
+
+    def rules(self):
+        def fail(message):
+            raise ArithmeticError("mine")
+
+        def around(message):
+            yield message
+            site = yield message.evolve(name="again")
+            raise ArithmeticError("mine")
+            return site
+
+        return {Sample: Rule(around=around) if self.where == "around" else Rule(**{self.where: fail})}
+
+
+class OnItsWayDown(Mine):
+    where = "down"
+
+
+class Around(Mine):
+    where = "around"
+
+
+class NoPlates(Poutine):
+    def rules(self):
+        def fail(message):
+            raise ArithmeticError("mine")
+
+        return {EnterPlate: Rule(up=fail)}
+
+
+class InTheEnd(Poutine):
+    def coroutine(self, program):
+        yield from super().coroutine(program)
+        raise ArithmeticError("mine")
+
+
+class Again(Poutine):
+    """Runs the program once more if it fails."""
+
+    def coroutine(self, program):
+        try:
+            yield from super().coroutine(program)
+        except Exception:
+            yield from super().coroutine(program)
+
+
+class AtOnce(Poutine):
+    def coroutine(self, program):
+        raise ArithmeticError("mine")
+        yield
+
+
+def failing():
+    yield from model()
+    raise ArithmeticError("its own")
+
+
+def refusing():
+    raise ArithmeticError("at once")
+    yield
+
+
+def turning():
+    try:
+        yield from model()
+    except ArithmeticError as error:
+        raise LookupError from error
+
+
+def in_itself():
+    yield from Mine(model)()
+
+
+UNDRAWABLE = Sample("x", ImproperUniform(constraints.real))
+
+
+def undrawable():
+    yield UNDRAWABLE
+
+
+@pytest.mark.parametrize(("program", "name", "who"), [
+    (trace(escape(model, escape_fn=lambda site: site.name == "x"))(), "x", "EscapePoutine"),
+    (escape(trace(scale(model, 2.0)), escape_fn=lambda site: site.name == "y")(), "x", "EscapePoutine"),
+    (trace(condition(scale(model, 2.0), data={"z": ONE}))(), "x", "ConditionPoutine"),
+    (trace(condition(scale(model, 2.0), data={"y": ONE}))(), "y", "ConditionPoutine"),
+    (scale(Mine(trace(model)), 2.0)(), "x", "Mine"),
+    (trace(OnItsWayDown(scale(model, 2.0)))(), "x", "OnItsWayDown"),
+    (trace(Around(scale(model, 2.0)))(), "x", "Around"),
+    (trace(InTheEnd(scale(model, 2.0)))(), "x", "InTheEnd"),
+    (trace(AtOnce(scale(model, 2.0)))(), "x", "AtOnce"),
+    (scale(trace(failing), 2.0)(), "x", "the program"),
+    (scale(trace(refusing), 2.0)(), "x", "the program"),
+    (scale(in_itself, 2.0)(), "x", "the program"),
+    (scale(Mine(turning), 2.0)(), "x", "Mine"),
+    (scale(Again(failing), 2.0)(), "x", "the program"),
+    (InTheEnd(Again(Mine(model)))(), "x", "Mine"),
+    (InTheEnd(Again(condition(model, data={"z": ONE})))(), "x", "ConditionPoutine"),
+    (scale(indep(refusing, "p", True), 2.0)(), "x", "the program"),
+    (trace(AtOnce(indep(model, "p", True)))(), "x", "AtOnce"),
+    (NoPlates(trace(indep(model, "p", True)))(), "p", "NoPlates"),
+    (InTheEnd(trace(indep(model, "p", True)))(), "x", "InTheEnd"),
+    (scale(undrawable, 2.0)(), "x", "the runtime"),
+    (trace(block(undrawable, hide=["x"]))(), "x", "the runtime"),
+    (Program(undrawable), "x", "the runtime"),
+    (trace(indep(indep(model, name="p", vectorized=True), name="p", vectorized=True))(), "x", "IndepPoutine"),
+    (trace(model).traced(3.0), "x", None),
+])  # fmt: skip
+def test_whoever_raised_an_error_is_told(program, name, who):
+    explanation = explain(program, name)
+    assert explanation.raised_by == who
+    assert (explanation.error is None) == (who is None)
+    assert who is None or f"  ✗ {who}  {type(explanation.error).__name__}" in str(explanation)
 
 
 def test_programs_without_poutines_and_names_that_nobody_yields():
