@@ -5,6 +5,7 @@
     PoutineError
     ├── NotVectorizable    a program does not run for many particles at once
     ├── GuideMismatch      a guide does not fit its model (also a ValueError)
+    ├── SubsampledWeight   a weight would come from a random part of the data (a SiteError)
     ├── DegenerateWeights  no draw can be told from the weights (also a ValueError)
     ├── StructureChanged   a program has other sites than in an earlier run
     ├── NoStart            a sampler found no position of finite density (also a ValueError)
@@ -32,6 +33,10 @@ class GuideMismatch(PoutineError, ValueError):
 
 class DegenerateWeights(PoutineError, ValueError):
     """The weights are all zero, or one of them is nan or infinite."""
+
+
+class SubsampledWeight(SiteError, ValueError):
+    """A plate draws which of its elements take part, where a density of all of them is asked for."""
 
 
 class StructureChanged(PoutineError, ValueError):

@@ -10,6 +10,9 @@
 the evidence. Over the algorithm's own randomness, the expectation of ``mean(w f(draws))`` is the integral of f under the
 model's unnormalised density.
 
+A plate that draws which of its elements take part is refused: a weight from a random part of the data is an estimate of a
+density, of which the exponential is not unbiased, nor the posterior right.
+
 An observation outside of the support of its distribution, ``Uniform(0, theta)`` say, makes a weight zero.
 Where a mask is off, a site counts neither in the model nor in the guide. A scale counts in the model's density, and not in
 the guide's: a draw is made from the distribution, not from a power of it.
@@ -23,7 +26,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import torch
@@ -36,9 +39,9 @@ from interpreters.weighted.ancestors import Ancestors
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
 from interpreters.weighted.particles import Particles, computed_or_drawn, joined
-from interpreters.weighted.scores import score
+from interpreters.weighted.scores import check_not_subsampled, score
 from interpreters.weighted.varying import Collected, Lockstep, prior_weight
-from interpreters.weighted.vectorization import Vectorization, vectorize
+from interpreters.weighted.vectorization import Vectorization, confirmed, vectorize
 from interpreters.weighted.weights import ess
 from poutine import (
     BlockPoutine,
@@ -56,6 +59,7 @@ from poutine import (
 )
 from poutine.trace_graph import is_subsample
 
+T = TypeVar("T")
 Plan = Vectorization | Lockstep  # how particles run, if not one by one
 
 
@@ -87,7 +91,11 @@ def infer(
     """
     program, guide = as_program(program), None if guide is None else as_program(guide)
     vectorization = vectorization_of(program, guide, seed=seed, params=params)
-    return run(Program(importance_resampling, program, num_particles, guide, vectorization, num_draws), seed, params)
+
+    def algorithm(plan: Plan) -> Posterior:
+        return run(Program(importance_resampling, program, num_particles, guide, plan, num_draws), seed, params)
+
+    return in_lockstep_if_not(algorithm, vectorization)
 
 
 def vectorization_of(program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None) -> Plan:
@@ -95,8 +103,22 @@ def vectorization_of(program: Program[Any], guide: Program[Any] | None = None, *
     try:
         return vectorize(program, guide, seed=seed, params=params)
     except NotVectorizable as error:
-        logging.getLogger(__name__).warning("particles run in lockstep, which is slower: %s", " ".join(str(error).split()))
-        return Lockstep()
+        return _lockstep(error)
+
+
+def in_lockstep_if_not(algorithm: Callable[[Plan], T], plan: Plan) -> T:
+    """``algorithm(plan)``; again, in lockstep, if a whole batch turns out not to be what its particles are alone."""
+    try:
+        return algorithm(plan)
+    except NotVectorizable as error:
+        if isinstance(plan, Lockstep):
+            raise
+        return algorithm(_lockstep(error))
+
+
+def _lockstep(error: NotVectorizable) -> Lockstep:
+    logging.getLogger(__name__).warning("particles run in lockstep, which is slower: %s", " ".join(str(error).split()))
+    return Lockstep()
 
 
 def importance_resampling(
@@ -125,6 +147,7 @@ def importance(
 
     One by one, the draws of particle i are named ``"particle_i/name"``. With a ``vectorization`` (see ``vectorization_of``), particles
     run in batches, under a vectorised plate or in ``lockstep``; the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
+    Raises ``NotVectorizable`` where a batch is not what its particles are alone, ``SubsampledWeight`` at a plate that draws its index.
     """
     if num_particles < 1:
         raise ValueError(f"expected a positive number of particles, got {num_particles}")
@@ -141,6 +164,9 @@ def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Corout
     given = [name for name, site in proposal.trace.nodes.items() if isinstance(site, Sample)]
     replayed = ReplayPoutine(program.fn, proposal.trace)(*program.args, **program.kwargs)
     model = yield from drawn(replayed, hide=given)
+    for each in (proposal, model):
+        for name in each.names:
+            check_not_subsampled(each.trace[name])
     _check_guide(proposal, model)
     return Weighted(model.trace, tuple(term.detach() for term in _terms(proposal, model)))
 
@@ -227,6 +253,7 @@ def _in_batches(
     for b, size in enumerate(vectorization.batches(num_particles)):
         plated = [None if each is None else vectorization.plated(each, size) for each in (program, guide)]
         batch = yield from NumberedPoutine(weighted, f"batch_{b}")(*plated)
+        yield from confirmed(program, batch.trace, vectorization.shapes, size)
         draws = {name: vectorization.rows(name, value, size).detach() for name, value in computed_or_drawn(batch.trace)}
         log_weights = sum((vectorization.sums(term, size) for term in batch.terms), start=torch.zeros(()))
         parts.append(Particles(draws, log_weights.expand(size), parts[0].trace if parts else batch.trace))

@@ -65,8 +65,11 @@ class Posterior:
         """Why the result is not to be trusted, in words; None if nothing is known against it."""
         if self.ess >= _FEW:
             return None
+        number = len(self.log_weights)
+        if self.ess > number / 2:
+            return f"the effective sample size is only {self.ess:.1f}, since there are only {number} samples: use more."
         return (
-            f"the effective sample size is only {self.ess:.1f} of {len(self.log_weights)}: nearly all of the weight is on a few draws. "
+            f"the effective sample size is only {self.ess:.1f} of {number}: nearly all of the weight is on a few draws. "
             "Do not trust these figures, nor their errors; use more samples, a guide nearer to the posterior, or another method."
         )
 

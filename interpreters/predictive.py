@@ -3,7 +3,7 @@
 1. Observations become samples again, of the shape that was observed, and are drawn anew; the latent sites are those of the draw.
 2. Its draws are messages, so that the seed governs them: those of batch b are named ``"batch_b/name"``.
 3. Draws run in batches under a vectorised plate, where the model broadcasts over one: the pointwise log likelihood of a few draws
-   is compared with what is known of each alone. Otherwise they run one by one.
+   is compared with what is known of each alone, and a few of each batch run alone once more. Otherwise they run one by one.
 
 A factor is no observation: it has no prediction.
 """
@@ -22,7 +22,7 @@ from interpreters.sampled_posterior import SampledPosterior
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
 from interpreters.weighted.particles import computed_or_drawn
-from interpreters.weighted.vectorization import Vectorization, vectorize
+from interpreters.weighted.vectorization import Vectorization, confirmed, vectorize
 from poutine import (
     Choice,
     Coroutine,
@@ -88,11 +88,12 @@ def predictions(program: Program[Any], posterior: SampledPosterior, params: Para
     size = flat.batch_size if flat.broadcasts(posterior.likelihood) else 1
     parts: list[dict[str, torch.Tensor]] = []
     for b, start in enumerate(range(0, chains * draws, size)):
-        rows = slice(start, min(start + size, chains * draws))
-        predicting = flat.program(PredictPoutine(program.fn), rows, size > 1)
-        found: Drawn = yield from NumberedPoutine(drawn, f"batch_{b}")(predicting, list(flat.values))
-        count = rows.stop - rows.start
-        parts.append({name: flat.rows(name, found.trace[name].value, count) for name in found.trace if name in found.names})
+        rows = range(start, min(start + size, chains * draws))
+        try:
+            parts.append((yield from flat.predicted(rows, f"batch_{b}")))
+        except NotVectorizable:
+            for row in rows:
+                parts.append((yield from flat.predicted(range(row, row + 1), f"draw_{row}")))
     return {name: _folded(torch.cat([part[name] for part in parts]), chains) for name in (parts[0] if parts else {})}
 
 
@@ -110,11 +111,22 @@ def prior_predictions(
         together = None
     parts: list[dict[str, torch.Tensor]] = []
     for b, size in enumerate(together.batches(num_draws) if together else [1] * num_draws):
-        plated = together.plated(generative, size) if together else generative
-        found: Drawn = yield from NumberedPoutine(drawn, f"batch_{b}")(plated)
-        values = computed_or_drawn(found.trace)
-        parts.append({n: together.rows(n, v, size) if together else torch.as_tensor(v).unsqueeze(0) for n, v in values})
+        try:
+            parts.append((yield from _from_the_prior(generative, together, size, f"batch_{b}")))
+        except NotVectorizable:
+            for i in range(size):
+                parts.append((yield from _from_the_prior(generative, None, 1, f"batch_{b}_draw_{i}")))
     return {name: torch.cat([part[name] for part in parts]).unsqueeze(0) for name in parts[0]}
+
+
+def _from_the_prior(generative: Program[Any], together: Vectorization | None, size: int, label: str) -> Coroutine[dict[str, torch.Tensor]]:
+    """``size`` draws, at once or, without a way to do that, a single one: each [size, *shape]. Raises ``NotVectorizable``."""
+    if together is None:
+        alone: Drawn = yield from NumberedPoutine(drawn, label)(generative)
+        return {name: torch.as_tensor(value).unsqueeze(0) for name, value in computed_or_drawn(alone.trace)}
+    found: Drawn = yield from NumberedPoutine(drawn, label)(together.plated(generative, size))
+    yield from confirmed(generative, found.trace, together.shapes, size)
+    return {name: together.rows(name, value, size) for name, value in computed_or_drawn(found.trace)}
 
 
 @attrs.frozen(eq=False)
@@ -144,6 +156,17 @@ class _Draws:
     @property
     def batch_size(self) -> int:
         return max(2, _ELEMENTS // max(1, sum(torch.as_tensor(site.value).numel() for site in self._choices())))
+
+    def predicted(self, rows: range, label: str) -> Coroutine[dict[str, torch.Tensor]]:
+        """New observations given these draws, each [rows, *shape]. Raises ``NotVectorizable``."""
+        count, plated = len(rows), len(rows) > 1
+        predicting = self.program(PredictPoutine(self.source.fn), slice(rows.start, rows.stop), plated)
+        found: Drawn = yield from NumberedPoutine(drawn, label)(predicting, list(self.values))
+        if plated:
+            shapes = {site.name: torch.as_tensor(site.value).shape for site in self._choices()}
+            again = PredictPoutine(self.source.fn)(*self.source.args, **self.source.kwargs)
+            yield from confirmed(again, found.trace, shapes, count)
+        return {name: self.rows(name, found.trace[name].value, count) for name in found.trace if name in found.names}
 
     def program(self, fn: Any, rows: slice, plated: bool) -> Program[Any]:
         """``fn`` in place of the program's own function, at these draws: at one, or at all of them at once."""

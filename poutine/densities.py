@@ -45,7 +45,7 @@ def _log_prob(site: Choice) -> Any:
     dist = site.dist
     value = _as_tensor(site.value) if isinstance(dist, Distribution) else site.value
     if site.mask is True:
-        return dist.log_prob(value)
+        return _scored(dist, value)
     batch_shape = getattr(dist, "batch_shape", None)
     if batch_shape is None:
         return _log_prob_without_shapes(dist, value, torch.as_tensor(site.mask))
@@ -61,8 +61,19 @@ def _log_prob(site: Choice) -> Any:
     if isinstance(dist, Distribution):
         _check_support(site, dist, value, mask)
         dist = filled(dist.expand(shape), mask)
-    log_prob = torch.as_tensor(dist.log_prob(value))
+    log_prob = torch.as_tensor(_scored(dist, value))
     return torch.where(mask, log_prob, torch.zeros_like(log_prob))
+
+
+def _scored(dist: Any, value: Any) -> Any:
+    """``dist.log_prob(value)``. Counts, and true and false, are numbers to those of torch's distributions, too, that compute with floats only."""
+    try:
+        return dist.log_prob(value)
+    except RuntimeError:
+        dtype = next((each.dtype for each in tensors_in(dist) if each.is_floating_point()), None)
+        if dtype is None or not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
+            raise
+        return dist.log_prob(value.to(dtype))
 
 
 def _log_prob_without_shapes(dist: Any, value: Any, mask: torch.Tensor) -> torch.Tensor:

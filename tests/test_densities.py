@@ -323,3 +323,25 @@ def test_a_factor_adds_its_term():
     assert torch.equal(batch_log_density(site), torch.tensor([1.0, 2.0]))
     assert torch.equal(batch_log_density(site.evolve(mask=torch.tensor([False, True]), scale=3.0)), torch.tensor([0.0, 6.0]))
     assert log_density(factor("f", -0.5)) == -0.5
+
+
+@pytest.mark.parametrize("value", [True, 1, torch.tensor([1, 0, 1]), torch.tensor([True, False, True])])
+@pytest.mark.parametrize("mask", [True, torch.tensor(True)])
+@pytest.mark.parametrize(
+    "dist",
+    [
+        td.Bernoulli(0.3),
+        td.Bernoulli(torch.tensor([0.3, 0.2, 0.1], dtype=torch.float64)),
+        td.Normal(0.0, 1.0),
+        td.Binomial(3, torch.tensor(0.2)),
+    ],
+)
+def test_whole_numbers_and_truth_are_numbers(dist: td.Distribution, mask: bool | torch.Tensor, value: torch.Tensor | int):
+    as_float = batch_log_density(Observe("y", dist, torch.as_tensor(value).double()))
+    found = batch_log_density(Observe("y", dist, value).evolve(mask=mask))
+    assert torch.allclose(found.double(), as_float.double(), rtol=1e-6)
+
+
+def test_what_a_float_does_not_mend_is_told_as_it_was():
+    with pytest.raises(DistributionError, match="cannot score a value of shape \\(2,\\)"):
+        batch_log_density(Observe("y", td.Bernoulli(torch.tensor([0.3, 0.2, 0.1])), torch.tensor([1, 0])))

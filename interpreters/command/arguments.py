@@ -10,6 +10,9 @@ from interpreters.command.numbers import positive
 
 METHODS: Final = ("importance", "nuts")
 NUM_SAMPLES: Final = 10_000
+CHAINS: Final = 4
+WARMUP: Final = 400  # that of nuts, whose import would keep the help waiting; a test compares the two
+DRAWS: Final = 1000
 
 EXIT_CODES: Final = """exit codes:
   0    the result was printed, and written where it should be
@@ -37,6 +40,12 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
+    """The options of nuts, those included that were not given: until the method is known, that tells which were."""
+    defaults = {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS}
+    return argparse.Namespace(**{**vars(options), **{name: getattr(options, name) or value for name, value in defaults.items()}})
+
+
 def _add_infer(commands: Any) -> None:
     command = commands.add_parser(
         "infer",
@@ -61,10 +70,9 @@ def _add_infer(commands: Any) -> None:
         metavar="N",
         help="importance: equally weighted draws in the output (default: as many as are effective)",
     )
-    add("--chains", type=positive, default=4, metavar="N", help="nuts: independent chains (default: %(default)s)")
-    # The default of nuts, whose import would keep the help waiting; a test compares the two.
-    add("--warmup", type=positive, default=400, metavar="N", help="nuts: draws of each chain to adapt with (default: %(default)s)")
-    add("--draws", type=positive, default=1000, metavar="N", help="nuts: draws of each chain to keep (default: %(default)s)")
+    add("--chains", type=positive, metavar="N", help=f"nuts: independent chains (default: {CHAINS})")
+    add("--warmup", type=positive, metavar="N", help=f"nuts: draws of each chain to adapt with (default: {WARMUP})")
+    add("--draws", type=positive, metavar="N", help=f"nuts: draws of each chain to keep (default: {DRAWS})")
     add("--checkpoint", type=Path, metavar="FOLDER", help="nuts: keep the chains there while they run, and go on from there")
     add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
     add("--out", type=Path, metavar="RESULT.nc", help="write the draws as NetCDF, for arviz.from_netcdf, or as zarr if it ends in .zarr")

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import attrs
+import torch
 
 from interpreters.density import Density
 from interpreters.errors import InputError
@@ -21,6 +22,7 @@ from interpreters.hamiltonian.draw_log import DrawLog
 from interpreters.hamiltonian.machine import DRAW
 
 _STATE: Final = "state.pickle"
+_TESTS: Final = 3  # positions
 _SECONDS: Final = 10.0  # between two checkpoints of a running sampler
 
 
@@ -34,13 +36,15 @@ class Saved:
 
 @attrs.frozen
 class Checkpoint:
-    """``log`` has the draws; beside it is the state of the chains, and what they belong to: other chains are refused.
+    """``log`` has the draws; beside it is the state of the chains, and what they belong to: those of another model, of other
+    data or other options are refused, and more draws than ``num_draws``.
 
     The state is a pickle: load only what you saved yourself.
     """
 
     log: DrawLog
     belongs_to: dict[str, Any]
+    num_draws: int
 
     @classmethod
     @contextmanager
@@ -48,10 +52,11 @@ class Checkpoint:
         """In ``folder``, which is made if it is not there; without one, in a temporary folder. Raises ``InputError``."""
         sites = {name: tuple(site.shape) for name, site in density.sites.items()}
         belongs_to = {"sites": sites, "seed": options.seed, "chains": options.chains, "warmup": options.warmup}
+        belongs_to |= {"model and data, whose log densities here and there are": _log_densities(density)}
         with TemporaryDirectory(prefix="poutine-") as temporary:
             if folder is not None:
                 _make(folder)
-            yield cls(DrawLog(folder or Path(temporary), options.chains, density.dim), belongs_to)
+            yield cls(DrawLog(folder or Path(temporary), options.chains, density.dim), belongs_to, options.draws)
 
     def load(self) -> Saved | None:
         """What was saved last, or None if nothing was. Raises ``InputError``."""
@@ -63,14 +68,19 @@ class Checkpoint:
         except Exception as error:  # whatever pickle makes of another file
             raise InputError(f"cannot read the checkpoint {self._path}: {error}; delete it to start anew") from error
         for what, expected in self.belongs_to.items():
-            if belongs_to.get(what) != expected:
+            if not _agrees(belongs_to.get(what), expected):
                 raise InputError(
                     f"the checkpoint {self.log.folder} was made with {what} {belongs_to.get(what)}, not {expected}; "
-                    "use the same options and model, or delete it to start anew"
+                    "use the same options, model and data, or delete it to start anew"
                 )
         if not isinstance(saved, Saved):
             raise InputError(f"the checkpoint {self._path} holds no chains; delete it to start anew")
-        self._cut(saved.chains)
+        drawn = [max(0, int(machine.counts[DRAW]) - saved.chains.plan.num_warmup) for machine in saved.chains.machines]
+        if max(drawn) > self.num_draws:
+            raise InputError(
+                f"the checkpoint {self.log.folder} has {max(drawn)} draws of a chain already: ask for as many, or delete it to start anew"
+            )
+        self._cut(drawn)
         return saved
 
     def save(self, saved: Saved) -> None:
@@ -95,12 +105,30 @@ class Checkpoint:
     def _path(self) -> Path:
         return self.log.folder / _STATE
 
-    def _cut(self, chains: Chains) -> None:
-        """Off the log, what was drawn after ``chains`` was saved."""
+    def _cut(self, drawn: list[int]) -> None:
+        """Off the log, what was drawn after the chains were saved, when they had so many draws."""
         try:
-            self.log.cut([max(0, int(machine.counts[DRAW]) - chains.plan.num_warmup) for machine in chains.machines])
+            self.log.cut(drawn)
         except ValueError as error:
             raise InputError(f"the checkpoint {self.log.folder} is not whole: {error}; delete it to start anew") from error
+
+
+def _log_densities(density: Density) -> list[float]:
+    """What tells the model, and its data, from others: its log density here and there."""
+    generator = torch.Generator().manual_seed(0)
+    positions = torch.randn(_TESTS, density.dim, dtype=torch.float64, generator=generator)
+    scales = torch.logspace(-2, 0, _TESTS, dtype=torch.float64)
+    return [float(density(position)) for position in positions * scales[:, None]]
+
+
+def _agrees(saved: Any, expected: Any) -> bool:
+    """Equal, numbers but for rounding: another processor may add up in another order."""
+    if isinstance(saved, list) and isinstance(expected, list) and len(saved) == len(expected):
+        return all(
+            torch.isclose(torch.tensor(a), torch.tensor(b), rtol=1e-9, atol=1e-9, equal_nan=True)
+            for a, b in zip(saved, expected, strict=True)
+        )
+    return bool(saved == expected)
 
 
 def _make(folder: Path) -> None:

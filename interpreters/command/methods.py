@@ -6,7 +6,9 @@ import argparse
 import sys
 from typing import Any
 
-from interpreters.command.arguments import NUM_SAMPLES
+import torch
+
+from interpreters.command.arguments import NUM_SAMPLES, with_defaults
 from interpreters.command.checkpoint import Checkpoint, Saved
 from interpreters.command.interruption import interruptible
 from interpreters.command.outcome import Outcome
@@ -17,7 +19,7 @@ from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.notices import Chunk, NoticePoutine, Progress
 from interpreters.hamiltonian.sampling import resumed
 from interpreters.hamiltonian.worth import compiled, eager, worthwhile
-from interpreters.importance import importance_resampling, vectorization_of
+from interpreters.importance import Plan, importance_resampling, in_lockstep_if_not, vectorization_of
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
 from interpreters.sampled_posterior import SampledPosterior
@@ -27,14 +29,15 @@ from poutine import Program, run
 
 def importance_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
     """Importance sampling, vectorised where the model allows it, and in lockstep where not."""
-    if options.checkpoint is not None:
-        raise InputError("--checkpoint is for --method nuts: importance sampling keeps none")
     number = options.num_samples or NUM_SAMPLES
-    vectorization = vectorization_of(program, guide, seed=options.seed)
-    with progress_bar(len(vectorization.batches(number)), "batch") as step:
-        watched = WatchPoutine(importance_resampling, step)
-        result: Posterior = run(watched(program, number, guide, vectorization, options.num_draws), options.seed)
-    return Outcome(result)
+
+    def algorithm(plan: Plan) -> Posterior:
+        with progress_bar(len(plan.batches(number)), "batch") as step:
+            watched = WatchPoutine(importance_resampling, step)
+            result: Posterior = run(watched(program, number, guide, plan, options.num_draws), options.seed)
+        return result
+
+    return Outcome(in_lockstep_if_not(algorithm, vectorization_of(program, guide, seed=options.seed)))
 
 
 def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
@@ -42,14 +45,14 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
 
     With a file to write to, or a checkpoint, draws go to the disk as they come, and memory stays flat in their number.
     """
-    if guide is not None:
-        raise InputError("--guide is for --method importance: nuts needs none")
+    options = with_defaults(options)
     target = density(program)
     if not target.dim:
         raise InputError(
             f"all latent sites are discrete ({', '.join(target.summed) or 'there is none'}), and --method nuts draws continuous ones; use --method "
             "importance, or interpreters.elimination for the exact posterior"
         )
+    _check_gradient(target)
     if options.out is None and options.checkpoint is None:
         chains, is_interrupted = _sampled(target, options, None)
         return Outcome(SampledPosterior.of(target, chains), is_interrupted)
@@ -58,6 +61,19 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
         if options.out is not None:
             return Outcome(write_out(target, checkpoint.log, options.out), is_interrupted, {options.out})
         return Outcome(SampledPosterior.of(target, checkpoint.log.block(0, min(checkpoint.log.lengths))), is_interrupted)
+
+
+def _check_gradient(target: Density) -> None:
+    """Raises ``InputError`` if the log density cannot be differentiated: an operation that torch has no gradient of, a tensor that was overwritten."""
+    position = torch.zeros(target.dim, dtype=torch.float64, requires_grad=True)
+    try:
+        value = target(position)
+    except Exception:  # it has no density there; a sampler looks elsewhere
+        return
+    try:
+        torch.autograd.grad(value, position)
+    except RuntimeError as error:
+        raise InputError(f"the log density has no gradient, which --method nuts needs: {type(error).__name__}: {error}") from error
 
 
 def _sampled(target: Density, options: argparse.Namespace, checkpoint: Checkpoint | None) -> tuple[Chains, bool]:

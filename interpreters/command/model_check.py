@@ -12,19 +12,61 @@ from interpreters.command.data_file import Data, called, conditioned
 from interpreters.command.double import in_double
 from interpreters.errors import InputError
 from interpreters.weighted.scores import score
-from poutine import AlreadyObserved, Choice, Observe, Program, Trace, TracePoutine, Unit, UnusedNames, batch_log_density, run
+from poutine import (
+    AlreadyObserved,
+    Choice,
+    ImproperUniform,
+    Message,
+    Observe,
+    Poutine,
+    Program,
+    Rule,
+    Rules,
+    Sample,
+    Trace,
+    TracePoutine,
+    Unit,
+    UnusedNames,
+    batch_log_density,
+    run,
+)
+from poutine.bijections import bijection_to
+
+
+class SettlePoutine(Poutine):
+    """Gives the sites of flat priors, which cannot be drawn from, some value of their supports."""
+
+    def rules(self) -> Rules:
+        def settle(site: Sample) -> Message:
+            if site.is_decided or site.is_deferred and site.fn is not ImproperUniform:
+                return site
+            dist: Any = site.dist
+            if not isinstance(dist, ImproperUniform):
+                return site
+            bijection = bijection_to(dist.support)
+            shape = bijection.inverse_shape(dist.batch_shape + dist.event_shape)  # type: ignore[no-untyped-call]  # torch's own
+            return site.evolve(value=bijection(torch.zeros(shape, dtype=torch.float64)))
+
+        return {Sample: Rule(up=settle)}
 
 
 def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
     """``conditioned(fn, data)`` in double precision, which has run once. Raises ``InputError``, and what the model raises."""
     program = in_double(conditioned(fn, data))
     try:
-        trace = run(TracePoutine(program.fn).traced(*program.args, **program.kwargs), seed)
+        trace = run(TracePoutine(SettlePoutine(program.fn)).traced(*program.args, **program.kwargs), seed)
     except UnusedNames as error:
         unused = ", ".join(error.unused)
         raise InputError(f"the data has {unused}: no argument of {called(fn)}, and none of its sites {', '.join(error.seen)}") from error
     except AlreadyObserved as error:
         raise InputError(f"the data has {error.name}, which {called(fn)} observes by itself; make it an argument, or a Sample") from error
+    except RuntimeError as error:
+        whole = [name for name, value in data.items() if not value.is_floating_point()]
+        if whole and "dtype" in str(error):
+            error.add_note(
+                f"(whole numbers in the data are integers: write 1.0 for 1, or x.double() in the model, for x = {', '.join(whole)})"
+            )
+        raise
     if not any(isinstance(site, Choice) for site in trace.nodes.values()):
         raise InputError(f"{called(fn)} yields no sample and no observation: there is nothing to infer")
     if data and not any(_says_something(site) for site in trace.nodes.values()):

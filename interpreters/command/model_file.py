@@ -81,7 +81,8 @@ def blaming(path: Path, always: bool = False) -> Iterator[None]:
             raise  # a fault of ours, and not of the model
         where = f"{path}, line {line}" if line is not None else str(path)
         what = "" if isinstance(error, PoutineError) else type(error).__name__
-        raise InputError(one_line(": ".join(filter(None, (where, what, str(error)))))) from error
+        text = " ".join([str(error), *getattr(error, "__notes__", ())])
+        raise InputError(one_line(": ".join(filter(None, (where, what, text))))) from error
 
 
 def one_line(text: str, width: int = 400) -> str:

@@ -77,6 +77,9 @@ def resumed(
     """
     target = Target.of(target)
     if num_draws is not None:
+        drawn = max(int(machine.counts[DRAW]) for machine in chains.machines) - chains.plan.num_warmup
+        if drawn > num_draws:
+            raise ValueError(f"expected at least as many draws as there are, {drawn} of a chain, got num_draws={num_draws}")
         chains = attrs.evolve(chains, plan=attrs.evolve(chains.plan, num_draws=num_draws))
     divergences = [_divergences(parts) for parts in chains.parts]
     with _run(target, chains, threads, period) as run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
@@ -29,14 +29,14 @@ def inference_data(
     dims:        by name of site, for each dimension of shape the name of its plate, or None.
     coords:      by name of plate the label of each of its members; numbers from zero, where there are none.
 
-    A site or plate of no name becomes ``unnamed``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the
+    A site or plate of no name becomes ``unnamed``; a site of the name of one of ArviZ's own dimensions, ``draw``, gets a ``_``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the
     name of a site, or of ArviZ's own dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
     Where a name had to change, the variable's attribute ``site`` is the old one.
     """
     arviz = extra("arviz")
     everything = dict(groups) if statistics is None else {**groups, "sample_stats": statistics}
     shapes = {(group, name): x.shape[0 if group in DATA else 2 :] for group, values in everything.items() for name, x in values.items()}
-    names = _unique(dict.fromkeys(name for _, name in shapes))
+    names = _unique(dict.fromkeys(name for _, name in shapes), _taken(shapes))
     axes = _axes(dims, shapes, {*names.values(), "chain", "draw"})
 
     def dataset(group: str, values: Values) -> Any:
@@ -70,16 +70,21 @@ def _labels(plate: str | None, size: int, coords: Coords) -> Sequence[Any]:
     return list(labels)
 
 
-def _unique(names: Iterable[str]) -> dict[str, str]:
-    """For each name one that NetCDF can hold."""
+Shapes = Mapping[tuple[str, str], torch.Size]  # by group and name
+
+
+def _taken(shapes: Shapes) -> set[str]:
+    """The names of ArviZ's own dimensions, those of a site's that are no plates included."""
+    return {"chain", "draw", *(f"{name.replace('/', '.')}_dim_{i}" for (_, name), shape in shapes.items() for i in range(len(shape)))}
+
+
+def _unique(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
+    """For each name one that NetCDF can hold, and that nobody else has."""
     new: dict[str, str] = {}
     for name in names:
         candidates = ((name.replace("/", ".") or "unnamed") + "_" * i for i in count())
-        new[name] = next(candidate for candidate in candidates if candidate not in new.values())
+        new[name] = next(candidate for candidate in candidates if candidate not in new.values() and candidate not in taken)
     return new
-
-
-Shapes = Mapping[tuple[str, str], torch.Size]  # by group and name
 
 
 def _axes(dims: Dims, shapes: Shapes, taken: set[str]) -> dict[tuple[str, str], list[tuple[str | None, str | None]]]:

@@ -14,17 +14,31 @@ from interpreters.results.summary import Row
 _HIGHEST_R_HAT: Final = 1.01
 _FEWEST_PER_CHAIN: Final = 100
 _LOWEST_BFMI: Final = 0.3
+_FEWEST_DRAWS: Final = 4  # of a chain: of its halves, which r_hat compares, a variance is asked for
 
 
 def problems(rows: Sequence[Row], statistics: Mapping[str, torch.Tensor]) -> list[str]:
     """A sentence for each; ``statistics`` of the sampler, each [chains, draws]."""
-    return [*_divergent(statistics), *_saturated(statistics), *_mixing(rows), *_few(rows, statistics), *_low_energy(statistics)]
+    return [
+        *_hardly_any(statistics),
+        *_divergent(statistics),
+        *_saturated(statistics),
+        *_mixing(rows),
+        *_few(rows, statistics),
+        *_low_energy(statistics),
+    ]
 
 
 def bfmi(energy: torch.Tensor) -> list[float]:
     """The Bayesian fraction of missing information of each chain, of energies [chains, draws]."""
     found: list[float] = (energy.diff(dim=1).square().mean(1) / energy.var(1)).tolist() if energy.shape[1] > 1 else []
     return found
+
+
+def _hardly_any(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:
+    draws = statistics["diverging"].shape[1]
+    if draws < _FEWEST_DRAWS:
+        yield f"{draws} draws of each chain are too few to tell how many they are worth: without r_hat and ess nothing is to be trusted; run longer."
 
 
 def _divergent(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The log density of one site where a value may be impossible."""
+"""The log density of one site as a term of a weight: where a value may be impossible, and which sites make no weight."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from poutine import Choice, DistributionError, Observe, batch_log_density
+from interpreters.errors import SubsampledWeight
+from poutine import Choice, DistributionError, Observe, Sample, batch_log_density
+from poutine.trace_graph import is_subsample
 
 
 def score(site: Choice) -> torch.Tensor:
@@ -25,6 +27,16 @@ def score(site: Choice) -> torch.Tensor:
         mask = torch.as_tensor(site.mask)
         log_density = batch_log_density(site.evolve(mask=mask & inside))
         return torch.where(mask & ~inside, -math.inf, log_density)
+
+
+def check_not_subsampled(site: Sample) -> None:
+    """Raises ``SubsampledWeight`` at the site in which a plate draws its index."""
+    if is_subsample(site):
+        raise SubsampledWeight(
+            site.name,
+            "it draws the index of a subsampled plate; a particle that sees a part of the data has no weight for all of them: take the whole "
+            "plate, or give it its subsample, which then stands for the whole in every particle",
+        )
 
 
 def _inside(site: Choice) -> torch.Tensor | None:

@@ -8,7 +8,7 @@ import attrs
 import torch
 
 from interpreters.batches.batch import Group
-from interpreters.weighted.scores import score
+from interpreters.weighted.scores import check_not_subsampled, score
 from interpreters.weighted.vectorization import is_numeric
 from poutine import Choice, Deterministic, Sample, Trace, batch_log_density
 from poutine.trace_graph import duplicate, is_subsample
@@ -29,6 +29,7 @@ class Lockstep:
 def prior_weight(request: Choice, site: Choice) -> torch.Tensor | None:
     """A site's term of the log weight where the guide is the prior: what is drawn cancels, but for a scale of the model's."""
     if isinstance(request, Sample) and not request.is_decided:
+        check_not_subsampled(request)
         is_plain = not isinstance(site.scale, torch.Tensor) and site.scale == 1.0
         return None if is_plain else batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
     return score(site)

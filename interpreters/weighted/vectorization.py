@@ -7,7 +7,8 @@
 3. Where they do not, ``NotVectorizable`` says at which site. The check draws in runs of its own: it is no part of any
    algorithm, and decides only how one is run.
 
-The check sees the branches that a few particles take. A rarer one, ``if (theta > 9).any()``, is beyond it.
+The check sees the branches that a few particles take. A rarer one, ``if (theta > 9).any()``, shows only in a whole batch: so a few
+particles of each batch are run alone once more, when it is there (``confirmed``).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from interpreters.errors import NotVectorizable
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.scores import score
 from poutine import (
+    BlockPoutine,
     Choice,
+    Coroutine,
     Deterministic,
     NoDensity,
     ParamStore,
@@ -71,6 +74,16 @@ class Vectorization:
     def sums(self, term: torch.Tensor, size: int) -> torch.Tensor:
         """The sum of a log density for each particle: [size], or [] where it is the same for all."""
         return term.reshape(size, -1).sum(dim=1) if term.dim() == -self.dim else term.sum()
+
+
+def confirmed(program: Program[Any], together: Trace, shapes: Mapping[str, torch.Size], size: int) -> Coroutine[None]:
+    """Runs a few of the ``size`` particles of ``together`` alone. Raises ``NotVectorizable`` where one is not what it was in the batch.
+
+    They are those from the first to the last at equal distances: what a batch shares by mistake, a maximum, a branch, all of it has.
+    """
+    for k in sorted({round(i * (size - 1) / (_FEW - 1)) for i in range(_FEW)}):
+        alone: Drawn = yield from BlockPoutine(drawn)(_at(program, together, k, size, shapes))
+        _agree(together, alone.trace, k, size)
 
 
 def rows(name: str, value: Any, size: int, shape: torch.Size) -> torch.Tensor:
@@ -123,18 +136,19 @@ class _Check:
             _same_names(together.trace, self.plain, few)
             _each_has_its_own_draws(together, self.shapes)
             for k in range(few):
-                _agree(together.trace, self._alone(together.trace, k, few), k, few)
+                alone: Drawn = run(Program(drawn, _at(self.program, together.trace, k, few, self.shapes)), self.seed, self.params)
+                _agree(together.trace, alone.trace, k, few)
         except NotVectorizable:
             raise
         except Exception as error:
             raise NotVectorizable(f"run for {few} particles at once, it raises {type(error).__name__}: {error}") from error
 
-    def _alone(self, together: Trace, k: int, few: int) -> Trace:
-        """The plain program at the values of particle ``k``."""
-        samples = (site for site in _numeric(together) if isinstance(site, Sample))
-        values = {site.name: rows(site.name, site.value, few, self.shapes[site.name])[k] for site in samples}
-        substituted = SubstitutePoutine(self.program.fn, values)(*self.program.args, **self.program.kwargs)
-        return run(Program(drawn, substituted), self.seed, self.params).trace
+
+def _at(program: Program[Any], together: Trace, k: int, size: int, shapes: Mapping[str, torch.Size]) -> Program[Any]:
+    """The plain program at the values of particle ``k``."""
+    samples = (site for site in _numeric(together) if isinstance(site, Sample))
+    values = {site.name: rows(site.name, site.value, size, shapes[site.name])[k] for site in samples}
+    return SubstitutePoutine(program.fn, values)(*program.args, **program.kwargs)
 
 
 def _each_has_its_own_draws(together: Drawn, shapes: Mapping[str, torch.Size]) -> None:

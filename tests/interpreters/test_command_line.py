@@ -103,6 +103,17 @@ def plated(y):
         yield Observe("y", Normal, y, z, 1.0)
     yield from each()
 
+def regression(y, X):
+    b = yield Sample("b", Normal(torch.zeros(2), 1.0))
+    yield Observe("y", Normal, y, X @ b, 1.0)
+
+def subsampled(x, y):
+    z = yield Sample("z", Normal, 0.0, 1.0)
+    @plate("p", len(y), 2)
+    def each(index):
+        yield Observe("y", Normal, y[index], z, 1.0)
+    yield from each()
+
 def of_three(y):
     z = yield Sample("z", Normal(torch.zeros(3), 1.0))
     yield Observe("y", Normal, y, z, 1.0)
@@ -254,6 +265,12 @@ def test_bad_models(capsys: pytest.CaptureFixture[str], name: str, text: str):
             '{"y": [[1, 2], [3, 4]]}',
             "m.py, line 82: site 'y': expected a value that broadcasts to batch shape (2,) and event shape (), got shape (2, 2)",
         ),
+        (
+            "regression",
+            '{"y": [1, 2], "X": [[1, 0], [0, 1]]}',
+            "m.py, line 87: RuntimeError: addmv input tensors must have the same dtype, but got Double, Long, and Double "
+            "(whole numbers in the data are integers: write 1.0 for 1, or x.double() in the model, for x = y, X)",
+        ),
         ("of_three", '{"y": [[1, 2, 3], [3, 4, 5], [6, 7, 8]]}', "site 'y': expected data of shape (3,), got (3, 3)"),
         ("of_one_support", '{"y": [1.0, -1.0]}', "m.py: site 'y': cannot score a value of shape (2,)"),
         ("model", '{"x": [1.0, 2.0], "y": [1, 2], "sigma": -1.0}', "m.py: site 'y': cannot call Normal("),
@@ -300,6 +317,7 @@ def test_bad_arguments(capsys: pytest.CaptureFixture[str], args: list[str], text
     "name, text",
     [
         ("raising_later", "m.py, line 36: ValueError: rarely"),
+        ("subsampled", "m.py: site 'p': it draws the index of a subsampled plate"),
         ("impossible", "m.py: every one of 10000 particles has weight zero"),
     ],
 )

@@ -39,6 +39,27 @@ def discrete(y):
     yield Sample("k", Bernoulli(0.5))
     yield Observe("y", Normal, y, 0.0, 1.0)
 
+def flat(y):
+    from poutine import ImproperUniform, ordered
+    from torch.distributions import constraints
+    mu = yield Sample("mu", ImproperUniform(constraints.real))
+    sigma = yield Sample("sigma", Normal, 0.0, 1.0)
+    yield Observe("y", Normal, y, mu, sigma.exp())
+    yield Observe("pair of data", Normal, sigma.new_tensor([0.0, 1.0]), (yield Sample("other", ImproperUniform, ordered, (), (2,))), 1.0)
+
+def overwriting(y):
+    mu = yield Sample("mu", Normal, 0.0, 2.0)
+    scale = mu.exp()
+    level = scale.sqrt()
+    scale += 1.0
+    level.mul_(2.0)
+    yield Observe("y", Normal, y, mu, level)
+
+def coin(y):
+    from torch.distributions import Bernoulli, Beta
+    p = yield Sample("p", Beta, 2.0, 2.0)
+    yield Observe("y", Bernoulli, y, p)
+
 def branching(y):
     mu = yield Sample("mu", Normal, 0.0, 2.0)
     if mu > 0:
@@ -95,6 +116,15 @@ def test_a_posterior_its_file_and_the_way_on_from_a_checkpoint(folder: Path, cap
     capsys.readouterr()
     assert main(["infer", "m.py", *NUTS, "--seed", "1", "--checkpoint", "c"]) == 2
     assert "was made with seed 0, not 1; use the same options" in capsys.readouterr().err
+    assert main(["infer", "m.py", *NUTS, "--draws", "10", "--checkpoint", "c"]) == 2
+    assert "the checkpoint c has 30 draws of a chain already: ask for as many" in capsys.readouterr().err
+    (folder / "other.json").write_text(json.dumps({"y": [1.0, 2.0, 4.5]}))
+    assert main(["infer", "m.py", *NUTS, "--data", "other.json", "--draws", "30", "--checkpoint", "c"]) == 2
+    assert "was made with model and data, whose log densities here and there are [" in capsys.readouterr().err
+    (folder / "m.py").write_text(MODEL.replace("0.0, 2.0", "0.0, 2.1"))
+    assert main(["infer", "m.py", *NUTS, "--draws", "30", "--checkpoint", "c"]) == 2
+    assert "use the same options, model and data" in capsys.readouterr().err
+    (folder / "m.py").write_text(MODEL)
     (folder / "c" / "chain_1.f64").write_bytes(b"")
     assert main(["infer", "m.py", *NUTS, "--checkpoint", "c"]) == 2
     assert "the checkpoint c is not whole: c/chain_1.f64 has 0 draws, expected 30" in capsys.readouterr().err
@@ -193,7 +223,9 @@ def test_a_model_that_nuts_is_not_for_is_sampled_by_importance(folder: Path, cap
 
 
 @pytest.mark.parametrize(("options", "problem"), [
-    (["m.py", "--guide", "discrete"], "nuts needs none"),
+    (["m.py", "--guide", "discrete"], "--guide: for --method importance only"),
+    (["m.py", "--num-samples", "9", "--num-draws", "5"], "--num-samples, --num-draws: for --method importance only"),
+    (["m.py:overwriting"], "the log density has no gradient, which --method nuts needs: RuntimeError: one of the variables needed for"),
     (["m.py:discrete"], "all latent sites are discrete (k)"),
     (["m.py", "--checkpoint", "nowhere/c"], "there is no directory"),
     (["m.py", "--checkpoint", "d.json"], "it is no directory"),
@@ -202,6 +234,35 @@ def test_bad_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str],
     assert main(["infer", *options, *NUTS]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert problem in line
+
+
+@pytest.mark.parametrize(("options", "problem"), [
+    (["m.py", "--method", "importance", "--chains", "3", "--draws", "9"], "--chains, --draws: for --method nuts only"),
+    (["m.py", "--num-samples", "9", "--checkpoint", "c"], "--checkpoint: for --method nuts only"),
+    (["m.py:branching", "--warmup", "9"], "--warmup: for --method nuts only, which this model is not for (site 'extra' was not there"),
+])  # fmt: skip
+def test_options_of_nuts_are_not_dropped(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str):
+    assert main(["infer", *options, "--data", "d.json"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert problem in line
+
+
+@pytest.mark.slow
+def test_flat_priors_need_no_draw(folder: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["infer", "m.py:flat", *NUTS, "--draws", "100"]) == 0
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:6]]
+    assert rows[:4] == ["mu", "sigma", "other[0]", "other[1]"]
+    assert main(["infer", "m.py:flat", "--data", "d.json", "--method", "importance"]) == 2
+    assert "site 'mu': cannot draw from ImproperUniform()" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", [[1, 0, 1], [True, False, True], [1.0, 0.0, 1.0]])
+@pytest.mark.parametrize("method", ["nuts", "importance"])
+def test_a_coin_and_whole_numbers(folder: Path, capsys: pytest.CaptureFixture[str], method: str, data: list[Any]):
+    (folder / "d.json").write_text(json.dumps({"y": data}))
+    assert main(["infer", "m.py:coin", "--data", "d.json", "--method", method]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("p ")]
+    assert abs(float(row[1]) - 4 / 7) < 4 * float(row[8])  # the posterior is Beta(4, 3)
 
 
 def test_the_first_interrupt_is_noted_and_the_second_breaks_off():

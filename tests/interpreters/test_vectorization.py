@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Dirichlet, HalfCauchy, Independent, MultivariateNormal, Normal
 
-from interpreters.errors import NotVectorizable
-from interpreters.importance import importance
+from interpreters.errors import NotVectorizable, SubsampledWeight
+from interpreters.importance import importance, infer
+from interpreters.weighted.varying import Lockstep
 from interpreters.weighted.vectorization import vectorize
 from poutine import Coroutine, Deterministic, Observe, Param, Program, Sample, factor, plate, run, scope, substitute, trace
 
@@ -143,14 +144,41 @@ def test_a_model_that_broadcasts_runs_at_once_left_of_its_dimensions(model: Call
     assert particles.log_weights[3].item() == pytest.approx(alone.log_pdf(lambda _, site: site.is_observed).item(), rel=1e-5)
 
 
-def test_the_particles_of_a_batch_share_a_subsample():
-    plan = vectorize(Program(subsampled))
-    algorithm = trace(importance).traced(Program(subsampled), 7, None, plan)
-    outer = run(algorithm)
-    index, particles = outer["batch_0/data"].value, outer["_RETURN"].value
-    assert list(particles.draws) == ["mu"]
-    alone = run(trace(substitute(subsampled, {"mu": particles.draws["mu"][3]})).traced(index))
-    assert particles.log_weights[3].item() == pytest.approx(alone.log_pdf(lambda _, site: site.is_observed).item(), rel=1e-5)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_plate_that_draws_its_index_makes_no_weight(at_once: bool):
+    plan = vectorize(Program(subsampled)) if at_once else Lockstep()
+    with pytest.raises(SubsampledWeight, match="site 'data': it draws the index of a subsampled plate.*take the whole"):
+        run(Program(importance, Program(subsampled), 7, None, plan))
+
+
+def _rare(bound: float) -> Coroutine[None]:
+    """Written for one particle; a batch of thousands takes another branch than a few."""
+    r = yield Sample("r", Normal, 0.0, 1.0)
+    if (r.abs() > bound).any():
+        r = r * 0.0
+    yield Observe("y", Normal, torch.tensor(1.5), r, 1.0)
+
+
+def test_a_batch_that_takes_another_branch_than_a_few_is_noticed(caplog: pytest.LogCaptureFixture):
+    model = Program(_rare, 3.0)
+    plan = vectorize(model)  # a few cannot tell
+    with pytest.raises(NotVectorizable, match="site 'y': its log density is .* when this one is run alone"):
+        run(Program(importance, model, 3000, None, plan))
+    posterior = infer(model, 3000, seed=0)
+    assert "particles run in lockstep, which is slower: site 'y'" in caplog.text
+    exact = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    weights = (-(exact**2) / 2 - (1.5 - torch.where(exact.abs() > 3, 0.0, exact)) ** 2 / 2).exp()
+    mean, found = (weights * exact).sum() / weights.sum(), posterior.summary()["r"]
+    assert abs(found.mean - mean) < 4 * found.mcse
+
+
+def test_a_maximum_over_the_batch_is_noticed():
+    def model() -> Coroutine[None]:
+        r = yield Sample("r", Normal, 0.0, 1.0)
+        yield Observe("y", Normal, torch.tensor(1.5), r + torch.relu(r - 3.0).max(), 1.0)
+
+    with pytest.raises(NotVectorizable, match="site 'y'"):
+        run(Program(importance, Program(model), 3000, None, vectorize(Program(model))), 1)
 
 
 # What is silently wrong, or raises
