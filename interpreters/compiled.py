@@ -10,8 +10,8 @@ eager     autograd, as ever: for data-dependent control flow, random draws, data
    (``interpreters/kernels/gradients.py``).
 2. The first start of a model takes a second or two, half of it the C++ compiler's. The library is kept on disk by its graph,
    versions and machine, and so is which one a program with its data became: the next start takes as long as recording it.
-3. Whatever was compiled is compared with autograd at several points, at each of them twice, before it is trusted; what was
-   found on disk, at one.
+3. Whatever was compiled is compared with autograd at several points where the density is finite, at each of them twice, before it is
+   trusted; what was found on disk, at one. Where no such point is found, nothing is compiled.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +47,9 @@ ValueAndGrad = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 TIERS: Final = ("native", "callable", "eager")
 MOST_OPERATIONS: Final = 1000  # of a graph that Inductor is given: it takes about a second for 400, and more than twice that for 800
-_SCALES: Final = (0.1, 0.5, 0.5, 1.0)  # of the points, in unconstrained space
+_SCALES: Final = (0.1, 0.5, 0.5, 1.0, 2.0)  # of the points that are tried, in turn, in unconstrained space
+_COMPARED: Final = 4  # points
+_TRIED: Final = 100
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
 _log: Final = logging.getLogger(__name__)
@@ -54,6 +57,10 @@ _log: Final = logging.getLogger(__name__)
 
 class NotWorthIt(Exception):
     """To compile would take longer than to do without."""
+
+
+class NowhereFinite(Exception):
+    """There is no point at which a kernel could be compared."""
 
 
 @attrs.frozen(eq=False)
@@ -103,14 +110,25 @@ def compile_density(density: Density, *, tier: str | None = None, cache_dir: str
     return kernel
 
 
+@attrs.frozen
+class _Exact:
+    """What autograd gives at a point."""
+
+    point: torch.Tensor
+    value: torch.Tensor
+    gradient: torch.Tensor
+
+
 class _Compiler:
     """One compilation; what tiers share is made once."""
 
     def __init__(self, density: Density, directory: Path, worth: float) -> None:
         self.density, self.directory, self.worth = density, directory, worth
-        self.points = _points(density.dim)
+        self.enough = _COMPARED
         self._made: dict[str, Captured | Exception] = {}
-        self._known: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._untried = _points(density.dim)
+        self._finite: list[_Exact] = []
+        self._others: list[_Exact] = []
 
     def make(self, tier: str) -> Kernel:
         if tier == "eager":
@@ -119,13 +137,23 @@ class _Compiler:
 
     def agrees(self, kernel: Kernel) -> bool:
         """Each point twice, in turn: code that keeps something from one call to the next is wrong at the second."""
-        exact = self._exact()
-        return all(_close(kernel.value_and_grad(point), theirs) for _ in range(2) for point, theirs in zip(self.points, exact, strict=True))
+        exact = [*self._where_finite(self.enough), *self._others]
+        return all(_close(kernel.value_and_grad(at.point), at) for _ in range(2) for at in exact)
 
-    def _exact(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        if not self._known:
-            self._known = list(map(_eager(self.density), self.points))
-        return self._known
+    @property
+    def example(self) -> torch.Tensor:
+        """A point where the density is finite."""
+        found = self._where_finite(1)
+        if not found:
+            raise NowhereFinite(f"the log density is not finite at any of {_TRIED} points to compare it at")
+        return found[0].point
+
+    def _where_finite(self, count: int) -> list[_Exact]:
+        """So many, or as many as there are."""
+        while len(self._finite) < count and (point := next(self._untried, None)) is not None:
+            found = _Exact(point, *_eager(self.density)(point))
+            (self._finite if bool(found.value.isfinite()) else self._others).append(found)
+        return self._finite[:count]
 
     def _native(self) -> Kernel:
         fingerprint = self._recorded().fingerprint()
@@ -136,7 +164,7 @@ class _Compiler:
             known = library(digest, self.directory, lambda path: self._build(lowered, path)), lowered.constants
             remember(fingerprint, digest, lowered.constants, self.directory)
         else:
-            self.points = self.points[:1]  # the others were compared when it was made
+            self.enough = 1  # the others were compared when it was made
         loaded, constants = known
         address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
         pointers = (ctypes.c_void_p * len(constants))(*(constant.data_ptr() for constant in constants))
@@ -156,7 +184,7 @@ class _Compiler:
         graph: Callable[[torch.Tensor], Any] = lowered
         if lowered.size <= MOST_OPERATIONS and not lowered.has_loops:
             self._check_worth(lowered)
-            graph = inductor(lowered, self.points[0])
+            graph = inductor(lowered, self.example)
         return Kernel(self.density.dim, "callable", _swapped(graph))
 
     def _check_worth(self, lowered: Captured) -> None:
@@ -165,10 +193,10 @@ class _Compiler:
             raise NotWorthIt(f"compiling {lowered.size} operations takes about {seconds:.0f} s, the eager tier {self.worth:.1f} s in all")
 
     def _straight(self) -> Captured:
-        return self._once("lowered", lambda: grad_and_value(self._recorded(), self.points[0], decompositions()))
+        return self._once("lowered", lambda: grad_and_value(self._recorded(), self.example, decompositions()))
 
     def _recorded(self) -> Captured:
-        return self._once("recorded", lambda: record(self.density, self.points[0]))
+        return self._once("recorded", lambda: record(self.density, self.example))
 
     def _once(self, name: str, make: Callable[[], Captured]) -> Captured:
         """What it makes, or raises, the first time."""
@@ -192,19 +220,20 @@ def _without_torchs_notices() -> Iterator[None]:
         yield
 
 
-def _points(dim: int) -> list[torch.Tensor]:
-    """Where a kernel is compared: near the origin of unconstrained space, always the same."""
+def _points(dim: int) -> Iterator[torch.Tensor]:
+    """Where a kernel may be compared: near the origin of unconstrained space, always the same."""
     if dim == 0:
         raise ValueError("the program has no continuous latent site")
     generator = torch.Generator().manual_seed(0)
-    return [scale * torch.randn(dim, dtype=torch.float64, generator=generator) for scale in _SCALES]
+    scales = islice(cycle(_SCALES), _TRIED)
+    return (scale * torch.randn(dim, dtype=torch.float64, generator=generator) for scale in scales)
 
 
-def _close(ours: tuple[torch.Tensor, torch.Tensor], theirs: tuple[torch.Tensor, torch.Tensor]) -> bool:
+def _close(ours: tuple[torch.Tensor, torch.Tensor], exact: _Exact) -> bool:
     """Where the density is not finite, its gradient is nobody's concern."""
-    if not bool(theirs[0].isfinite()):
+    if not bool(exact.value.isfinite()):
         return not bool(ours[0].isfinite())
-    pairs = zip(ours, theirs, strict=True)
+    pairs = zip(ours, (exact.value, exact.gradient), strict=True)
     return all(bool(torch.allclose(a, b.double(), rtol=0.0, atol=_tolerance(b), equal_nan=True)) for a, b in pairs)
 
 

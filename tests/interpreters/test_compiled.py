@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import re
 import subprocess
@@ -390,6 +391,33 @@ def test_a_kernel_that_disagrees_is_not_used(tmp_path: Path):
     with pytest.warns(RuntimeWarning, match="disagrees with autograd and is not used"):
         kernel = compile_density(density(model), tier="callable", cache_dir=tmp_path)
     assert kernel.tier == "eager"
+
+
+def far(start: float) -> Program[None]:
+    """No density below ``start``."""
+
+    def model():
+        x = yield Sample("x", td.Normal(number(0.0), 1.0))
+        yield factor("f", torch.where(x > start, x**3, -math.inf))
+
+    return Program(model)
+
+
+@pytest.mark.slow
+def test_a_kernel_is_compared_where_the_density_is_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Not at the first points: it is -inf there, and a wrong gradient passed."""
+    d = density(far(2.2))
+    assert compile_density(d, tier="callable", cache_dir=tmp_path).tier == "callable"
+    monkeypatch.setattr("interpreters.compiled._swapped", lambda graph: lambda position: (graph(position)[1], torch.zeros_like(position)))
+    with pytest.warns(RuntimeWarning, match="disagrees with autograd and is not used"):
+        assert compile_density(d, tier="callable", cache_dir=tmp_path).tier == "eager"
+
+
+def test_where_the_density_is_finite_nowhere_nothing_is_compiled(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.INFO, logger="interpreters.compiled"):
+        assert compile_density(density(far(100.0)), cache_dir=tmp_path).tier == "eager"
+    assert "not native: NowhereFinite: the log density is not finite at any of 100 points" in caplog.text
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_global_is_left_changed(tmp_path: Path):
