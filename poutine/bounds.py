@@ -1,11 +1,15 @@
-"""Whether a distribution's support lies inside of a parameter's constraint, as far as their bounds tell."""
+"""What fits a parameter: a constraint, a prior whose support lies inside of it as far as bounds tell, and a value of its shape."""
 
 from __future__ import annotations
 
 from math import inf
 from typing import Any, Final
 
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
+
+from poutine.errors import ParamError
+from poutine.messages import Message, Param
+from poutine.randomness import call_keyed
 
 _REAL: Final = type(constraints.real)
 _BOUNDED: Final = (
@@ -15,6 +19,51 @@ _BOUNDED: Final = (
     constraints.interval,
     constraints.half_open_interval,
 )
+
+
+def check_constraint(site: Param) -> None:
+    """Raises ``ParamError`` if the constraint of ``site`` is none that a value can be put to."""
+    constraint: Any = site.constraint
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    if not isinstance(constraint, constraints.Constraint):
+        hint = "; that is a class: call it with its arguments" if isinstance(constraint, type) else ""
+        raise ParamError(site.name, f"expected a constraint, like constraints.positive, got {constraint!r}{hint}")
+    if constraints.is_dependent(constraint):  # type: ignore[no-untyped-call]  # torch's own
+        raise ParamError(
+            site.name,
+            f"the constraint {constraint!r} is that of a distribution that depends on its arguments, of which a parameter has none; "
+            "give it the constraint itself, like constraints.interval(low, high)",
+        )
+
+
+def check_support(param: Param, prior: Any) -> None:
+    """Raises ``ParamError`` if the bounds of the support of ``prior`` are not inside those of the constraint of ``param``."""
+    check_constraint(param)
+    support = getattr(prior, "support", None) if isinstance(prior, Distribution) else None
+    if support is not None and surely_leaves(support, param.constraint):
+        raise ParamError(
+            param.name,
+            f"its prior {prior!r} has support {support!r}, which does not satisfy its constraint {param.constraint!r}; "
+            "lift it with a distribution that does",
+        )
+
+
+def check_shape(param: Param, site: Message) -> None:
+    """Raises ``ParamError`` if the value of ``site``, which ``param`` has become, has not the shape of its initial value.
+
+    A callable is called for it, under the param's own key.
+    """
+    init = param.init
+    if callable(init):
+        init = call_keyed(init, (), {}, param.key or (0, param.name, 0))
+    expected, given = getattr(init, "shape", None), tuple(getattr(site.value, "shape", ()))
+    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):  # there may be plates to the left
+        raise ParamError(
+            site.name,
+            f"its initial value has shape {tuple(expected)}, and the value of its prior {site['fn']!r} has {given}; expand the prior, "
+            "and wrap it in Independent if the parameter is one draw",
+        )
 
 
 def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from types import CoroutineType, MappingProxyType
+from types import CoroutineType, GeneratorType, MappingProxyType
 from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar, cast
 
 import attrs
@@ -49,6 +49,12 @@ class DistributionLike(Protocol):
 def is_distribution(thing: Any) -> bool:
     """True for an object, not a class, with ``log_prob`` and ``sample`` or ``rsample``."""
     return hasattr(thing, "log_prob") and (hasattr(thing, "sample") or hasattr(thing, "rsample")) and not isinstance(thing, type)
+
+
+def is_submodel(thing: Any) -> bool:
+    """True for what ``yield from`` runs: a generator, a program or, once it is called, a poutine."""
+    fn = getattr(thing, "fn", None)
+    return isinstance(thing, GeneratorType) or (callable(fn) and hasattr(thing, "__iter__") and not isinstance(thing, Message))
 
 
 Self = TypeVar("Self", bound="Message")
@@ -232,17 +238,39 @@ class Choice(Site):
             except PoutineError:
                 raise
             except Exception as error:
-                raise DistributionError(self.name, f"cannot call {_call(self.fn, self.args, self.kwargs)}: {error}") from error
-        if isinstance(built, CoroutineType):
-            built.close()
+                self.check_callable()
+                hint = f"; {_TO_OBSERVE}" if "obs" in self.kwargs else ""
+                raise DistributionError(self.name, f"cannot call {_call(self.fn, self.args, self.kwargs)}: {error}{hint}") from error
+        if is_distribution(built):
+            self.__dict__["_built"] = (self.fn, self.args, self.__dict__.get("kwargs"), built)  # for as long as these are its own: see dist
+        else:
+            self._check_drawn(built)
+        return built
+
+    def check_callable(self) -> None:
+        """Raises ``DistributionError`` if ``fn`` is neither a distribution nor a callable."""
+        if is_distribution(self.fn) or callable(self.fn):
+            return
+        hint = ""
+        if is_submodel(self.fn):
+            hint = f"; {_TO_RUN}"
+        elif is_distribution(self.value):
+            hint = f"; its value {self.value!r} is one: {_TO_OBSERVE}"
+        raise DistributionError(self.name, f"expected a distribution, or a callable that returns one, got {self.fn!r}{hint}")
+
+    def _check_drawn(self, value: Any) -> None:
+        """Raises ``DistributionError`` if what a bare callable returned is there to be run or awaited, and is no value."""
+        if isinstance(value, CoroutineType):
+            value.close()
             raise DistributionError(
                 self.name,
                 f"{self.fn!r} is a coroutine function, whose value must be awaited: yield Await({self.name!r}, fn, *args) of "
                 "interpreters.asynchronous, and run the program with its run_async",
             )
-        if is_distribution(built):
-            self.__dict__["_built"] = (self.fn, self.args, self.__dict__.get("kwargs"), built)  # for as long as these are its own: see dist
-        return built
+        if is_submodel(value):
+            raise DistributionError(
+                self.name, f"expected a distribution or a value from {self.fn!r}, got the submodel {value!r}; {_TO_RUN}"
+            )
 
     def _shown(self) -> list[str]:
         fn = self.fn.__name__ if isinstance(self.fn, type) else repr(self.fn)
@@ -262,7 +290,10 @@ class Sample(Choice):
     def __init__(self, name: str, fn: Any, /, *args: Any, infer: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         # Straight into the dictionary, as attrs does it for frozen classes: this runs at every site of every program.
         fields = self.__dict__
-        fields["name"] = name
+        try:
+            fields["name"] = name + ""  # which Python refuses for what is no string, in a quarter of the time of a look at the type
+        except TypeError:
+            raise _not_a_name(self, name) from None
         fields["fn"] = fn
         if args or kwargs:
             if args:
@@ -275,7 +306,9 @@ class Sample(Choice):
             fields["infer"] = infer
 
     def observed(self, value: Any) -> Observe:
-        """This site, conditioned on ``value``."""
+        """This site, conditioned on ``value``. Raises ``DistributionError`` if that is None."""
+        if value is None:
+            raise _unseen(self)
         fields = self.__dict__.copy()
         fields["value"], fields["conditioned"] = value, True
         new = _new(Observe)
@@ -288,6 +321,7 @@ class Observe(Choice):
     """``yield Observe("y", Normal(mu, 1.0), y)`` or, deferred, ``yield Observe("y", Normal, y, mu, 1.0)``.
 
     ``conditioned`` is True where a handler turned a ``Sample`` into this; only then may an outer one replace the value.
+    Raises ``DistributionError`` if the value is None.
     """
 
     type: ClassVar[str] = "observe"
@@ -295,9 +329,14 @@ class Observe(Choice):
 
     def __init__(self, name: str, fn: Any, value: Any, /, *args: Any, infer: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         fields = self.__dict__
-        fields["name"] = name
+        try:
+            fields["name"] = name + ""
+        except TypeError:
+            raise _not_a_name(self, name) from None
         fields["fn"] = fn
         fields["value"] = value
+        if value is None:
+            raise _unseen(self)
         if args or kwargs:
             if args:
                 fields["args"] = args
@@ -340,7 +379,10 @@ class Param(Site):
         infer: Mapping[str, Any] | None = None,
     ) -> None:
         fields = self.__dict__
-        fields["name"] = name
+        try:
+            fields["name"] = name + ""
+        except TypeError:
+            raise _not_a_name(self, name) from None
         fields["init"] = init
         fields["constraint"] = constraint
         if infer:
@@ -366,7 +408,10 @@ class Deterministic(Site):
 
     def __init__(self, name: str, value: Any) -> None:
         fields = self.__dict__
-        fields["name"] = name
+        try:
+            fields["name"] = name + ""
+        except TypeError:
+            raise _not_a_name(self, name) from None
         fields["value"] = value
 
 
@@ -444,10 +489,25 @@ def _check_deferred(name: str, fn: Any, args: tuple[Any, ...], kwargs: Mapping[s
         raise DistributionError(
             name,
             f"{_call(fn, args, kwargs)} is a distribution that is built already, and takes no arguments; "
-            "write Sample(name, Normal, 0.0, 1.0) to defer it, and Observe(name, distribution, value) to observe it",
+            f"write Sample(name, Normal, 0.0, 1.0) to defer it; {_TO_OBSERVE}",
         )
 
 
+def _not_a_name(message: Message, name: Any) -> TypeError:
+    kind = type(message).__name__
+    return TypeError(f"{kind}: expected a string as the name of the site, got {name!r}; write {kind}(name, ...)")
+
+
+def _unseen(site: Choice) -> DistributionError:
+    return DistributionError(
+        site.name,
+        "expected the value that was observed, got None; write Sample(name, distribution) for what was not observed, "
+        "and condition the model where it was",
+    )
+
+
+_TO_OBSERVE: Final = "write Observe(name, distribution, value) to observe it"
+_TO_RUN: Final = "write `x = yield from submodel(...)` to run a submodel, whose sites have names of their own"
 _NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED)
 
 

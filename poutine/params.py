@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from torch.distributions.transforms import Transform
 
 from poutine.bijections import transformation_to
+from poutine.bounds import check_constraint
 from poutine.equality import same
 from poutine.errors import ParamError
 from poutine.messages import Param
@@ -89,9 +90,14 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
     value = torch.as_tensor(init, dtype=None if keeps else torch.get_default_dtype()).detach()
     if not value.is_floating_point():
         raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")
+    check_constraint(site)
+    if value.dim() < site.constraint.event_dim:
+        dims = site.constraint.event_dim
+        raise ParamError(site.name, f"expected an initial value of {dims} or more dimensions for {site.constraint!r}, got {value!r}")
+    transform = _transform(site)
     if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
-    unconstrained: torch.Tensor = _transform(site).inv(value).clone()
+    unconstrained: torch.Tensor = transform.inv(value).clone()
     return unconstrained
 
 

@@ -96,7 +96,10 @@ class _Draws:
 
     def _keyed(self, site: Any) -> Message:
         """A decided site. If its distribution is yet to be made by a callable that may draw, then under the key of this visit."""
-        if draws_nothing(site.fn) or site.key is not None or not site.is_deferred:
+        if draws_nothing(site.fn) or not site.is_deferred:
+            return site  # type: ignore[no-any-return]  # it is a Choice
+        site.check_callable()
+        if site.key is not None:
             return site  # type: ignore[no-any-return]  # it is a Choice
         return site.replaced("key", (self.seed, site.name, self.visits[site.name]))  # type: ignore[no-any-return]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import attrs
 import numpy
@@ -11,6 +12,7 @@ import torch
 from torch.distributions import Normal, constraints
 
 from poutine import (
+    Deterministic,
     DistributionError,
     Message,
     NotAProgram,
@@ -28,6 +30,8 @@ from poutine import (
     UnusedNames,
     condition,
     indep,
+    infer_config,
+    lift,
     mask,
     ordered,
     plate,
@@ -94,6 +98,76 @@ def test_a_coroutine_function_is_no_callable_of_a_sample():
 
     with pytest.raises(DistributionError, match=r"site 'z': .*simulator.* is a coroutine function.*yield Await\('z', fn, \*args\)"):
         run(model)
+
+
+@pytest.mark.parametrize("constraint", [constraints.positive, constraints.real])
+@pytest.mark.parametrize(
+    "fn", [one, one(), scale(one, 2.0), scale(one, 2.0)(), Program(one)], ids=["function", "generator", "poutine", "its program", "program"]
+)
+def test_a_submodel_is_no_value_of_a_sample(fn, constraint):
+    def model():
+        yield Sample("z", fn)
+
+    with pytest.raises(DistributionError, match=r"site 'z': expected a distribution.*; write `x = yield from submodel\(\.\.\.\)`"):
+        run(model)
+    if callable(fn):
+        with pytest.raises(DistributionError, match="site 'w': .*got the submodel"):
+            run(lift(partial(learning, constraint), prior=fn)())
+
+
+def learning(constraint):
+    return (yield Param("w", torch.tensor(0.5), constraint=constraint))
+
+
+@pytest.mark.parametrize("constraint", [
+    constraints.dependent, constraints.dependent_property(), constraints.independent(constraints.dependent, 1),
+    constraints.greater_than, constraints.stack, 5, None,
+])  # fmt: skip
+def test_what_is_no_constraint_of_a_parameter_names_the_site(constraint):
+    for model in (partial(learning, constraint), lift(partial(learning, constraint), prior=D)):
+        with pytest.raises(
+            ParamError, match="site 'w': (the constraint .* depends on its arguments|expected a constraint, like constraints.positive)"
+        ):
+            run(Program(model))
+
+
+def test_an_initial_value_has_the_dimensions_of_its_constraint():
+    with pytest.raises(ParamError, match="site 'w': expected an initial value of 2 or more dimensions for PositiveDefinite"):
+        run(Program(learning, constraints.positive_definite))
+
+
+@pytest.mark.parametrize("seen", [run, lambda model: run(seed(model, 1)()), lambda model: trace(model).get_trace().log_pdf()])
+@pytest.mark.parametrize("value", [torch.tensor(1.0), 1.0, numpy.ones(())])
+def test_an_observation_whose_value_and_distribution_are_exchanged_is_refused(value, seen):
+    def model():
+        yield Observe("y", value, D)
+
+    with pytest.raises(DistributionError, match=r"site 'y': expected a distribution.* is one: write Observe\(name, distribution, value\)"):
+        seen(model)
+
+
+def test_nothing_is_no_observation():
+    with pytest.raises(DistributionError, match="site 'y': expected the value that was observed, got None; write Sample"):
+        Observe("y", D, None)
+    with pytest.raises(DistributionError, match="site 'x': expected the value that was observed, got None"):
+        run(condition(one, data={"x": None})())
+
+
+def test_a_deferred_distribution_takes_no_obs():
+    def model():
+        yield Sample("y", Normal, 0.0, 1.0, obs=torch.tensor(1.0))
+
+    with pytest.raises(DistributionError, match=r"unexpected keyword argument 'obs'; write Observe\(name, distribution, value\)"):
+        run(model)
+
+
+@pytest.mark.parametrize("name", [5, None, D, ["x"], b"x", torch.ones(())])
+@pytest.mark.parametrize("make", [
+    lambda name: Sample(name, D), lambda name: Observe(name, D, 0.0), lambda name: Param(name, 0.0), lambda name: Deterministic(name, 0.0),
+])  # fmt: skip
+def test_the_name_of_a_site_is_a_string(make, name):
+    with pytest.raises(TypeError, match=r": expected a string as the name of the site, got .*; write \w+\(name, \.\.\.\)"):
+        make(name)
 
 
 # Plates
@@ -261,6 +335,11 @@ def test_the_error_of_an_unused_name_tells_on_which_types_the_poutine_acts():
     (lambda: seed(one, "3"), "expected int as seed, got '3'$"),
     (lambda: scale(one, torch.inf), "positive scale that is finite"),
     (lambda: Rule(up=lambda m: m, around=lambda m: m), "stands alone"),
+    (lambda: infer_config(one, 3), "expected a mapping from names to dictionaries, or a function from a site to one, got 3$"),
+    (lambda: infer_config(one, {"x": 3}), "expected a dictionary for 'x', .* got 3$"),
+    (lambda: run(infer_config(one, lambda site: 3)()), "expected a dictionary for site 'x', got 3 from <function"),
+    (lambda: lift(one, None), "expected a distribution, a callable .*, got None$"),
+    (lambda: lift(one, {"w": None}), "got {'w': None}$"),
 ])  # fmt: skip
 def test_options_are_checked_when_they_are_given(make, problem):
     with pytest.raises((TypeError, ValueError), match=problem):

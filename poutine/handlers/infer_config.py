@@ -13,13 +13,19 @@ from poutine.named import check_used
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
 
+Notes = Mapping[str, Any]
 
-def _fixed(config: Any) -> Any:
-    if not callable(config) and not isinstance(config, Mapping):
-        raise TypeError(
-            f"infer_config: expected a mapping from names to dictionaries, or a function of the site, as config, got {config!r}"
-        )
-    return config if callable(config) else Frozen(config)
+
+def _checked(config: Any) -> Mapping[str, Notes] | Callable[[Site], Notes]:
+    """``config``, of which a mapping is copied. Raises ``TypeError`` for what is none, and no function."""
+    if callable(config):
+        return config  # type: ignore[no-any-return]  # what it returns is looked at where it does
+    if not isinstance(config, Mapping):
+        raise TypeError(f"infer_config: expected a mapping from names to dictionaries, or a function from a site to one, got {config!r}")
+    for name, notes in config.items():
+        if not isinstance(notes, Mapping):
+            raise TypeError(f"infer_config: expected a dictionary for {name!r}, like {{'step': 0.1}}, got {notes!r}")
+    return Frozen(config)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -34,15 +40,16 @@ class InferConfigPoutine(Poutine):
     **Laws**: ``infer_config({})`` is the identity; values and log densities stay as they are; the outer one wins a key.
     **Obeys**: H4, I.neutral, I.idempotent, I.infer_config, B.isolates, D.keeps, D.draws; C.scale, C.mask, C.condition,
     C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.seed, C.escape, C.indep, C.broadcast.
-    Raises ``UnusedNames`` at the end of a run that never reached a name of a mapping (``strict=False`` allows it).
+    Raises ``UnusedNames`` at the end of a run that never reached a name of a mapping (``strict=False`` allows it), and ``TypeError``
+    for what is no dictionary.
     """
 
-    config: Mapping[str, Mapping[str, Any]] | Callable[[Site], Mapping[str, Any]] = attrs.field(converter=_fixed)
+    config: Mapping[str, Notes] | Callable[[Site], Notes] = attrs.field(converter=_checked)
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         config = self.config
-        added_to = config if callable(config) else _named(config)
+        added_to = _told(config) if callable(config) else _named(config)
         seen: dict[str, None] = {}
 
         def merge(site: Site) -> Message:
@@ -56,5 +63,15 @@ class InferConfigPoutine(Poutine):
         return result
 
 
-def _named(config: Mapping[str, Mapping[str, Any]]) -> Callable[[Site], Mapping[str, Any] | None]:
+def _named(config: Mapping[str, Notes]) -> Callable[[Site], Notes | None]:
     return lambda site: config.get(site.name)
+
+
+def _told(config: Callable[[Site], Any]) -> Callable[[Site], Notes | None]:
+    def told(site: Site) -> Notes | None:
+        notes = config(site)
+        if notes and type(notes) is not dict and not isinstance(notes, Mapping):
+            raise TypeError(f"infer_config: expected a dictionary for site {site.name!r}, got {notes!r} from {config!r}")
+        return notes  # type: ignore[no-any-return]  # it is a mapping
+
+    return told

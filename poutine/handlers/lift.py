@@ -7,14 +7,23 @@ from typing import Any
 
 import attrs
 import torch
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
-from poutine.bounds import surely_leaves
-from poutine.errors import ParamError
-from poutine.messages import Choice, Deterministic, Message, Param, Sealed
+from poutine.bounds import check_shape, check_support
+from poutine.frozen import Frozen
+from poutine.messages import Choice, Deterministic, Message, Param, Sealed, is_distribution
 from poutine.named import check_used
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
+
+
+def _checked(prior: Any) -> Any:
+    """``prior``, of which a mapping is copied. Raises ``TypeError`` for what is no prior."""
+    named = Frozen(prior) if isinstance(prior, Mapping) else None
+    for each in [prior] if named is None else named.values():
+        if not (is_distribution(each) or callable(each)):
+            raise TypeError(f"lift: expected a distribution, a callable that returns one, or a mapping from names to these, got {prior!r}")
+    return prior if named is None else named
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -33,16 +42,16 @@ class LiftPoutine(Poutine):
     **Obeys**: I.neutral, I.idempotent, I.lift, B.isolates, C.lifted-names, D.lift; C.scale, C.mask, C.substitute, C.trace,
     C.uncondition, C.infer_config, C.indep.
     Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint, or a value has not
-    the shape of ``init``; ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
+    the shape of ``init`` (a callable is called for it, under the param's own key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
-    prior: Any
+    prior: Any = attrs.field(converter=_checked)
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
         read: dict[str, None] = {}  # the params, where names are asked for
-        inits: dict[str, Any] = {}  # the initial values of those that are lifted,
+        lifted: dict[str, Param] = {}  # those that are lifted,
         drawn: dict[str, Message] = {}  # and the samples that they have become
 
         def lift(param: Param) -> Message:
@@ -56,16 +65,16 @@ class LiftPoutine(Poutine):
                 if its is None:
                     return param
             if param.constraint is not constraints.real:
-                _check_support(param, its)
-            inits[name] = param.init
+                check_support(param, its)
+            lifted[name] = param
             return param.lifted(its)
 
         def remember(site: Message) -> Message:
             name = site.name
-            if name in inits:
-                init, value = inits[name], site.value
+            if name in lifted:
+                init, value = lifted[name].init, site.value
                 if not (type(init) is type(value) is torch.Tensor and init.shape == value.shape):
-                    _check_shape(site, init)
+                    check_shape(lifted[name], site)
                 drawn[name] = site
             elif isinstance(site, Sealed):
                 return drawn[site.message.name]
@@ -84,23 +93,3 @@ class LiftPoutine(Poutine):
         result = yield Handling(program, {**rules, Choice: Rule(up=note)})
         check_used(self, prior.keys() - sampled, read, "param")
         return result
-
-
-def _check_support(param: Param, prior: Any) -> None:
-    support = getattr(prior, "support", None) if isinstance(prior, Distribution) else None
-    if support is not None and surely_leaves(support, param.constraint):
-        raise ParamError(
-            param.name,
-            f"its prior {prior!r} has support {support!r}, which does not satisfy its constraint {param.constraint!r}; "
-            "lift it with a distribution that does",
-        )
-
-
-def _check_shape(site: Message, init: Any) -> None:
-    expected, given = getattr(init, "shape", None), tuple(getattr(site.value, "shape", ()))
-    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):  # there may be plates to the left
-        raise ParamError(
-            site.name,
-            f"its initial value has shape {tuple(expected)}, and the value of its prior {site['fn']!r} has {given}; expand the prior, "
-            "and wrap it in Independent if the parameter is one draw",
-        )

@@ -256,6 +256,8 @@ def test_substitute_decides_what_lift_makes_of_it():
     (Param("w", torch.tensor(0.5), constraint=constraints.unit_interval), HalfNormal(1.0), "which does not satisfy its constraint Interval"),
     (Param("w", torch.ones(2) / 2, constraint=constraints.simplex), PRIOR, "which does not satisfy its constraint Simplex"),
     (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and the value of its prior Normal.* has \(\)"),
+    (Param("w", lambda: torch.randn(3)), D, r"site 'w': its initial value has shape \(3,\), and the value of its prior Normal.* has \(\)"),
+    (Param("w", lambda: torch.randn(3)), D.expand([3]), None),
     (Param("w", ONE), PRIOR, None),
     (Param("w", 0.5, constraint=constraints.positive), LogNormal(0.0, 1.0), None),
     (Param("w", torch.ones(2) / 2, constraint=constraints.simplex), Dirichlet(torch.ones(2)), None),
@@ -270,6 +272,24 @@ def test_a_prior_whose_support_or_shape_does_not_fit_the_param_is_refused(param,
     else:
         with pytest.raises(ParamError, match=problem):
             run(program())
+
+
+def test_the_shape_of_an_initial_value_is_asked_for_without_the_global_generator():
+    def one():
+        return (yield Param("w", lambda: torch.randn(3)))
+
+    before = torch.get_rng_state()
+    run(lift(one, prior=D.expand([3]))())
+    assert same(torch.get_rng_state(), before)
+
+
+def test_the_priors_and_notes_of_a_handler_are_its_own():
+    priors, notes = {"w": PRIOR}, {"w": {"a": 1}}
+    lifted, noted = lift(network, prior=priors), infer_config(network, config=notes)
+    priors.clear()
+    notes.clear()
+    assert trace(lifted).get_trace()["w"].type == "sample"
+    assert trace(noted).get_trace()["w"].infer == {"a": 1}
 
 
 def test_names_that_no_param_has_are_listed_at_the_end():
@@ -310,7 +330,7 @@ def test_what_scope_does_to_a_name_is_undone_only_for_those_who_look():
             return Noting(prefix + str(self))
 
     def named():
-        yield Sample(Noting("x"), D)
+        yield Sample("x", D).evolve(name=Noting("x"))
 
     run(scope(named, prefix="a")())
     assert asked == []

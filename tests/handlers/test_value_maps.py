@@ -10,6 +10,7 @@ from poutine import (
     AlreadyObserved,
     Observe,
     Param,
+    Program,
     Sample,
     Trace,
     UnusedNames,
@@ -214,6 +215,47 @@ def test_what_cannot_be_replayed():
     with pytest.raises(AlreadyObserved, match=r"site 'y'.*named in replay's sites"):
         run(replay(model, unconditioned, sites=["y"])())
     assert run(trace(replay(model, unconditioned)).traced())["y"].value == THREE
+
+
+def test_what_a_handler_replays_is_its_own():
+    t, sites = trace(one).get_trace(), {"x": "x"}
+    value, replayed = t["x"].value, replay(one, guide_trace=t, sites=sites)
+    t.set_value("x", TWO)
+    sites.clear()
+    assert run(replayed(), seed=9) == value
+
+
+def plated(size, name="d", dim=None):
+    return (yield from plate(name, size, dim=dim)(lambda index: one())())
+
+
+@pytest.mark.parametrize(("guide", "there"), [
+    (Program(plated, 1), 1), (Program(plated, 5), 5), (Program(plated, 1, "e"), 1), (Program(one), 1), (Program(plated, 1, dim=-2), 1),
+])  # fmt: skip
+def test_a_guide_whose_plate_has_another_size_is_refused_with_both_numbers(guide, there):
+    t = trace(guide.fn).get_trace(*guide.args, **guide.kwargs)
+    for sites in (None, ["x"]):
+        with pytest.raises(ValueError, match=f"'x': plate 'd' has size 4 here, and the value .* has size {there} there"):
+            run(replay(plated, guide_trace=t, sites=sites)(4))
+
+
+def test_a_guide_may_have_a_batch_in_place_of_a_plate_or_share_a_value_over_the_same_plate():
+    def batch():
+        return (yield Sample("x", D.expand([4])))
+
+    def shared(size):
+        return (yield from plate("d", size)(lambda index: substitute(one, data={"x": ONE})())())
+
+    t = trace(batch).get_trace()
+    assert run(replay(plated, guide_trace=t)(4), seed=9) is t["x"].value
+    t = trace(shared).get_trace(4)
+    assert t["x"].value is ONE and same(trace(replay(plated, guide_trace=t)).get_trace(4)["x"].value, ONE)
+    t = trace(plated).get_trace(4)
+    assert run(replay(lambda: plate("d", 4)(lambda index: callable_one())(), guide_trace=t)(), seed=9) is t["x"].value
+
+
+def callable_one():
+    return (yield Sample("x", lambda: D))
 
 
 def test_data_wins_over_replay_in_both_orders():
