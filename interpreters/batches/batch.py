@@ -67,17 +67,21 @@ class Scores:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._members: list[int] = []
+        self._last: tuple[Sequence[int], torch.Tensor] = (), torch.empty(0, dtype=torch.int64)
+        self._members: list[torch.Tensor] = []
         self._terms: list[torch.Tensor] = []
 
     def add(self, members: Sequence[int], term: torch.Tensor | None) -> None:
         """A term of shape [len(members), ...], or of any shape for a single one; None counts nothing."""
-        if term is not None:
-            self._members.extend(members)
-            k = len(members)
-            self._terms.append((term if term.shape == (k,) else term.reshape(k, -1).sum(1)).double())
+        if term is None:
+            return
+        k = len(members)
+        if members != self._last[0]:  # most go from one group to the next
+            self._last = members, torch.from_numpy(np.fromiter(members, np.int64, k))
+        self._members.append(self._last[1])
+        self._terms.append((term if term.shape == (k,) else term.reshape(k, -1).sum(1)).double())
 
     def sums(self) -> torch.Tensor:
         """[n]: one addition at the end, which gradients pass."""
         zeros = torch.zeros(self._number, dtype=torch.float64)
-        return zeros.index_add(0, torch.from_numpy(np.array(self._members)), torch.cat(self._terms)) if self._terms else zeros
+        return zeros.index_add(0, torch.cat(self._members), torch.cat(self._terms)) if self._terms else zeros

@@ -12,7 +12,6 @@ import torch
 
 from interpreters.batches.batch import Batch, Group, Scores
 from interpreters.batches.gathering import Gathered, can_be_rows, gathered
-from interpreters.batches.plain import Columns
 from interpreters.batches.stacking import refuse_plates, stacked
 from poutine import (
     Choice,
@@ -42,13 +41,7 @@ class Batching:
         keep: bool,
     ) -> None:
         self.fleet = fleet
-        self.numbers, self.least, self.score, self.note, self.keep = (
-            numbers,
-            least,
-            score,
-            note,
-            keep,
-        )
+        self.numbers, self.least, self.score, self.note, self.keep = numbers, least, score, note, keep
         self.scores = Scores(number)
         self.groups: list[Group] = []
         self._named: Counter[str] = Counter()
@@ -59,13 +52,9 @@ class Batching:
         with self.fleet as fleet:
             fleet.begin()
             while waiting := fleet.take():
-                for group in gathered(waiting):
-                    yield from self.ask(group)
-            return Batch(
-                tuple(fleet.values),
-                self.scores.sums(),
-                tuple(self.groups) if self.keep else None,
-            )
+                for group in gathered(waiting, self.numbers):
+                    yield from self._together(group) if group.is_closed else self.ask(group)
+            return Batch(tuple(fleet.values), self.scores.sums(), tuple(self.groups) if self.keep else None)
 
     def remember(self, site: Message) -> Message:
         """A program is sent values; what became of a message on its way is seen here."""
@@ -74,9 +63,6 @@ class Batching:
 
     def ask(self, asked: Gathered) -> Coroutine[None]:
         """Asks for what the members of a group wait for, and sends it to them."""
-        if self.numbers and type(asked.columns) is Columns:  # in closed form, it takes less for one already
-            yield from self._together(asked)
-            return
         first = asked.requests[0]
         if isinstance(first, (Param, EnterPlate)):
             yield from self._shared(asked)
@@ -90,13 +76,10 @@ class Batching:
         name = asked.name
         try:
             whole = stacked(asked, self._name(name), self.numbers)
-            site = yield from self._asked(whole.message, asked.sealed)
+            yield Sealed(whole.message) if asked.sealed else whole.message
+            site = self._answered(whole.message, asked.sealed)
             rows = whole.rows(site, self.numbers)
-            self._finish(
-                Group(name, asked.members, site, rows, whole),
-                whole.message,
-                asked.sealed,
-            )
+            self._finish(Group(name, asked.members, site, rows, whole), whole.message, asked.sealed)
         except Exception as error:
             self._fail(asked, error)
             return
@@ -158,8 +141,13 @@ class Batching:
     def _asked(self, message: Message, sealed: bool) -> Coroutine[Any]:
         """Asks for ``message``, hidden if ``sealed``; the finished site."""
         yield Sealed(message) if sealed else message
+        return self._answered(message, sealed)
+
+    def _answered(self, message: Message, sealed: bool) -> Any:
+        """The finished site of ``message``, which has come by just now."""
         site, self._site = self._site, None
-        site = site.message if sealed else site
+        if sealed:
+            site = site.message
         refuse_plates(message, site)
         return site
 

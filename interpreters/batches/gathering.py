@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 import torch
 
-from interpreters.batches.plain import plain
+from interpreters.batches.plain import Columns, closed, plain
 from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
@@ -16,8 +16,9 @@ from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
 
 @attrs.frozen(eq=False)
 class Gathered:
-    """Messages that can be asked as one, and who waits there; with no ``recipe``, their values are known or they are asked one by one.
+    """Messages that can be asked as one, and who waits there.
 
+    recipe:   None if they have a closed form, or their values are known, or they are asked one by one.
     columns:  their arguments, one column for each; those of the quick way are tensors already.
     numbers:  True if all of these, and their values, are plain numbers.
     sealed:   True if they came sealed.
@@ -25,35 +26,45 @@ class Gathered:
 
     members: tuple[int, ...]
     requests: Sequence[Any]
-    recipe: Recipe | None
+    recipe: Recipe | None = None
     columns: Sequence[Sequence[Any] | torch.Tensor] = ()
     numbers: bool = False
     sealed: bool = False
 
     @property
+    def is_closed(self) -> bool:
+        """Whether they can be drawn and scored in closed form."""
+        return type(self.columns) is Columns
+
+    @property
     def name(self) -> str:
         requests = self.requests
-        return requests.name if isinstance(requests, Alike) else requests[0].name
+        return requests.name if isinstance(requests, Alike) else str(requests[0].name)
 
     @property
     def values(self) -> Sequence[Any]:
         """What each gave as its value."""
         requests = self.requests
-        known = requests.observed if isinstance(requests, Alike) else None
-        return [request.value for request in requests] if known is None else known
+        return requests.observed if isinstance(requests, Alike) else [request.value for request in requests]
 
 
-def gathered(waiting: Iterable[Apart | Alike]) -> Iterator[Gathered]:
-    """Groups of those who ask the same: all who are alike, if they are ``plain``, or the parts of those at one name."""
+def gathered(waiting: Iterable[Apart | Alike], numbers: bool) -> Iterator[Gathered]:
+    """Groups of those who ask the same: all who are alike, if they are ``plain``, or the parts of those at one name.
+
+    numbers:  whether they are to be answered by numbers: then they may be asked in closed form.
+    """
     for there in waiting:
-        whole = plain(there) if isinstance(there, Alike) else None
-        if whole is not None:
-            yield Gathered(tuple(there.runs), there.messages, *whole, numbers=True)
+        if not isinstance(there, Alike):
+            yield from _parts(there.runs, there.messages, numbers)
+        elif numbers and (columns := closed(there)) is not None:
+            yield Gathered(tuple(there.runs), there, columns=columns, numbers=True)
+        elif (whole := plain(there)) is not None:
+            yield Gathered(tuple(there.runs), there, *whole, numbers=True)
         else:
-            yield from _parts(there.runs, there.messages)
+            yield from _parts(there.runs, there, numbers)
 
 
-def _parts(members: Iterable[int], messages: Iterable[Message]) -> Iterator[Gathered]:
+def _parts(members: Iterable[int], messages: Iterable[Message], numbers: bool) -> Iterator[Gathered]:
     """The parts of those at one name that agree in type, fields, distribution, shapes and what is around."""
     parts: dict[Hashable, list[tuple[int, Message, tuple[Any, ...]]]] = {}
     for i, message in zip(members, messages, strict=True):
@@ -61,7 +72,7 @@ def _parts(members: Iterable[int], messages: Iterable[Message]) -> Iterator[Gath
         parts.setdefault((cast(Hashable, type(message)), *message.__dict__, *key), []).append((i, message, arguments))
     for part in parts.values():
         if isinstance(part[0][1], Sealed):
-            yield from (attrs.evolve(opened, sealed=True) for opened in gathered(_opened(part)))
+            yield from (attrs.evolve(opened, sealed=True) for opened in gathered(_opened(part), numbers))
         else:
             yield _gathered(part)
 

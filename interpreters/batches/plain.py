@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any, Final
 
@@ -44,10 +44,10 @@ class RowsSample(Sample):
 
 def rows_message(name: str, there: Alike, columns: Columns, infer: Mapping[str, Any]) -> Choice:
     """One message for all of them."""
-    if there.observed is None:
-        return RowsSample(name, there.fn, infer=infer).evolve(args=columns)
+    if there.kind is Sample:
+        return RowsSample(name, there.fn, infer=infer).replaced("args", columns)
     kind = np.float64 if type(there.observed[0]) is float else np.int64
-    return Observe(name, there.fn, torch.from_numpy(np.array(there.observed, dtype=kind)), infer=infer).evolve(args=columns)
+    return Observe(name, there.fn, torch.from_numpy(np.array(there.observed, dtype=kind)), infer=infer).replaced("args", columns)
 
 
 def rows_log_density(site: Choice) -> torch.Tensor:
@@ -71,26 +71,31 @@ def rows_log_density(site: Choice) -> torch.Tensor:
     return batch_log_density(site)
 
 
-def plain(there: Alike) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:
-    """The recipe of all of them, and one column in double precision for each argument; None unless all have as many plain numbers.
-
-    The columns are ``Columns`` where they can be.
-    """
-    rows, cls, count, numbers = there.rows, there.fn, len(there.rows[0]), [*chain.from_iterable(there.rows)]
-    if not NUMBERS.issuperset(map(type, numbers)) or len(set(map(len, rows))) > 1 or not _is_of_one_kind(there.observed):
+def closed(there: Alike) -> Columns | None:
+    """Their arguments as ``Columns``; None unless all have as many plain numbers, in bounds, of a class that has a closed form."""
+    form = CLOSED_FORMS.get(there.fn)
+    if form is None or len({*map(type, there.observed)}) > 1:
         return None
-    recipe = of_class(cls, count) if is_known(cls) else None
-    if recipe is None:
+    try:
+        columns = [*zip(*there.rows, strict=True)]
+        if len(columns) != len(form.parameters) or not NUMBERS.issuperset(map(type, chain(*columns))):
+            return None
+        table = np.array(columns, dtype=np.float64)
+    except (ValueError, OverflowError):  # not as many arguments, or too large for a float
+        return None
+    return Columns(map(torch.from_numpy, table)) if form.accepts(table) else None
+
+
+def plain(there: Alike) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:
+    """The recipe of all of them, and one column in double precision for each argument; None unless all have as many plain numbers."""
+    rows, count, numbers = there.rows, len(there.rows[0]), [*chain.from_iterable(there.rows)]
+    if not NUMBERS.issuperset(map(type, numbers)) or len({*map(len, rows)}) > 1 or len({*map(type, there.observed)}) > 1:
+        return None
+    recipe = of_class(there.fn, count) if is_known(there.fn) else None
+    if recipe is None or not recipe.is_of_numbers:
         return None
     try:
         table = np.ascontiguousarray(np.fromiter(numbers, np.float64, len(numbers)).reshape(-1, count).T)
     except OverflowError:  # too large for a float
         return None
-    columns, form = tuple(map(torch.from_numpy, table)), CLOSED_FORMS.get(cls)
-    if form is not None and len(form.parameters) == count:
-        return recipe, Columns(columns) if form.accepts(table) else columns
-    return (recipe, columns) if recipe.is_of_numbers else None
-
-
-def _is_of_one_kind(observed: Sequence[Any] | None) -> bool:
-    return observed is None or len(set(map(type, observed))) == 1
+    return recipe, tuple(map(torch.from_numpy, table))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 import torch
@@ -98,8 +98,8 @@ INSTANCES: Final = "instances"  # under this name, ``infer`` tells who asks
 
 def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
     """One message, called ``name``, for all of ``asked``. Raises what building their distribution raises."""
-    if numbers and type(asked.columns) is Columns and isinstance(asked.requests, Alike):
-        return Stacked(asked, rows_message(name, asked.requests, asked.columns, {INSTANCES: asked.members}))
+    if asked.is_closed:
+        return Stacked(asked, rows_message(name, cast(Alike, asked.requests), cast(Columns, asked.columns), {INSTANCES: asked.members}))
     first: Any = asked.requests[0]
     infer = {**first.infer, INSTANCES: asked.members}
     if isinstance(first, Deterministic):

@@ -29,20 +29,23 @@ class Alike(Sequence[Any]):
 
     Only these are kept; a message is made again for whoever asks for it. Thousands of messages that wait keep the garbage collector
     busy for as long as all else takes.
+
+    kind:  ``Sample`` or ``Observe``.
+    size:  how many fields such a message has, ``args`` among them.
     """
 
-    __slots__ = ("fn", "name", "observed", "rows", "runs")
+    __slots__ = ("fn", "kind", "name", "observed", "rows", "runs", "size")
 
-    def __init__(self, name: str, fn: type, is_observed: bool) -> None:
-        self.name, self.fn = name, fn
+    def __init__(self, message: Any) -> None:
+        self.kind, self.name, self.fn, self.size = type(message), message.name, message.fn, len(message.__dict__)
         self.runs: list[int] = []
         self.rows: list[tuple[Any, ...]] = []
-        self.observed: list[Any] | None = [] if is_observed else None
+        self.observed: list[Any] = []
 
     def add(self, run: int, message: Any) -> None:
         self.runs.append(run)
         self.rows.append(message.args)
-        if self.observed is not None:
+        if self.kind is Observe:
             self.observed.append(message.value)
 
     @property
@@ -54,20 +57,32 @@ class Alike(Sequence[Any]):
 
     def __getitem__(self, j: Any) -> Any:
         args = self.rows[j]
-        return Sample(self.name, self.fn, *args) if self.observed is None else Observe(self.name, self.fn, self.observed[j], *args)
+        return Sample(self.name, self.fn, *args) if self.kind is Sample else Observe(self.name, self.fn, self.observed[j], *args)
 
 
 class Arrivals(dict[Hashable, Apart | Alike]):
-    """In the order of the first at each. The key of samples that are ``Alike`` is their name."""
+    """In the order of the first at each. The key of those who are ``Alike`` is their name; of a second kind at one name, the kind, too.
+
+    known:  by name, what tells who belongs to those who are ``Alike``, and where to enter them, for whoever adds thousands: kind, fn and
+            size, then runs, rows and what is observed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[Hashable, tuple[type, type, int, list[int], list[Any], list[Any]]] = {}
 
     def add(self, run: int, message: Any) -> None:
         if not _is_of_numbers(message):
             self._at((message.name,)).add(run, message)
             return
-        key = message.name if type(message) is Sample else (message.name, Observe)
+        key: Hashable = message.name
         there: Any = self.get(key)
+        if there is not None and there.kind is not type(message):
+            key = message.name, type(message)
+            there = self.get(key)
         if there is None:
-            there = self[key] = Alike(message.name, message.fn, type(message) is Observe)
+            there = self[key] = Alike(message)
+            self.known[key] = there.kind, there.fn, there.size, there.runs, there.rows, there.observed
         elif there.fn is not message.fn:
             there = self._at((message.name,))
         there.add(run, message)

@@ -13,7 +13,7 @@ from poutine.driver.engine import driving
 from poutine.driver.routes import Scope
 from poutine.driver.slips import explained
 from poutine.driver.stack import Frame, Run
-from poutine.messages import Message, Sample
+from poutine.messages import Message, Observe
 from poutine.program import Coroutine, Program, start
 
 T = TypeVar("T")
@@ -65,22 +65,27 @@ class Fleet(Generic[T]):
 
     def _send(self, runs: Iterable[int], values: Iterable[Any]) -> None:
         """Sends runs without an engine their values. A visit to a site costs what this loop does."""
-        generators, arrivals = self._generators, self._arrivals
+        generators, known = self._generators, self._arrivals.known
         for i, value in zip(runs, values, strict=True):
             try:
                 yielded = generators[i].send(value)  # type: ignore[union-attr]  # it has been started
             except StopIteration as stop:
-                self._returned(i, stop.value)
+                self.values[i], generators[i] = stop.value, None
+                continue
             except BaseException as error:
                 raise self._noted(explained(error), i)
-            else:
-                if type(yielded) is Sample and len(fields := yielded.__dict__) == 3 and "args" in fields:
-                    there: Any = arrivals.get(fields["name"])
-                    if there is not None and there.fn is fields["fn"]:  # ``arrivals.add``, for most
-                        there.runs.append(i)
-                        there.rows.append(fields["args"])
-                        continue
-                self._arrive(i, yielded)
+            try:  # ``arrivals.add``, for most
+                fields = yielded.__dict__
+                kind, fn, size, at, rows, observed = known[fields["name"]]
+                if kind is type(yielded) and fn is fields["fn"] and size == len(fields):
+                    rows.append(fields["args"])
+                    at.append(i)
+                    if kind is Observe:
+                        observed.append(fields["value"])
+                    continue
+            except (KeyError, AttributeError):  # the first at its site, or another kind of message, or none
+                pass
+            self._arrive(i, yielded)
 
     def fail(self, i: int, waiting: Message, error: BaseException) -> None:
         """Throws an error from outside into run ``i``, at the yield of the message where it waits."""

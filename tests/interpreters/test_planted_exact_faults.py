@@ -87,7 +87,7 @@ def hands_out_in_reverse(stack: Any, site: Any, numbers: bool) -> Any:
 def counts_for_the_first(scores: Scores, members: Any, term: Any) -> None:
     """Adds every term of a group to the instances that come first."""
     if term is not None:
-        scores._members.extend(range(len(members)))
+        scores._members.append(torch.arange(len(members)))
         scores._terms.append(term.reshape(len(members), -1).sum(1).double())
 
 
