@@ -18,7 +18,7 @@ EXIT_CODES: Final = """exit codes:
   0    the result was printed, and written where it should be
   2    bad input; one line on stderr tells what to put right
   3    with --strict: the result was printed, with a warning that it is not to be trusted
-  130  Ctrl-C; what was drawn until then was printed and written, if there was any
+  130  Ctrl-C, or SIGTERM; what was drawn until then was printed and written, if there was any
 """
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that asks before it breaks off."""
+"""Ctrl-C, and a scheduler's SIGTERM, that ask before they break off."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """While entered, the first Ctrl-C is only noted: the value, when called, tells whether there was one. The second breaks off.
+    """While entered, the first Ctrl-C or SIGTERM is only noted: the value, when called, tells whether there was one. The second breaks off.
 
     In another thread than the main one, which gets no signals, nothing is changed.
     """
@@ -24,8 +27,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield noted.is_set
         return
-    before = signal.signal(signal.SIGINT, note)
+    before = {number: signal.signal(number, note) for number in _SIGNALS}
     try:
         yield noted.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

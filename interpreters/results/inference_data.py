@@ -38,6 +38,7 @@ def inference_data(
     shapes = {(group, name): x.shape[0 if group in DATA else 2 :] for group, values in everything.items() for name, x in values.items()}
     names = _unique(dict.fromkeys(name for _, name in shapes), _taken(shapes))
     axes = _axes(dims, shapes, {*names.values(), "chain", "draw"})
+    _check_coords(coords or {}, {plate for each in dims.values() for plate in each if plate is not None})
 
     def dataset(group: str, values: Values) -> Any:
         made = arviz.dict_to_dataset(
@@ -59,6 +60,14 @@ def inference_data(
 
     datasets = {group: dataset(group, values) for group, values in everything.items() if values}
     return arviz.InferenceData(**datasets, attrs=dict(attributes))
+
+
+def _check_coords(coords: Coords, plates: Collection[str]) -> None:
+    unknown = [name for name in coords if name not in plates]
+    if unknown:
+        raise ValueError(
+            f"coords has labels for {', '.join(unknown)}, of which there is no plate; the plates are {', '.join(sorted(plates)) or '(none)'}"
+        )
 
 
 def _labels(plate: str | None, size: int, coords: Coords) -> Sequence[Any]:

@@ -265,15 +265,16 @@ def test_a_coin_and_whole_numbers(folder: Path, capsys: pytest.CaptureFixture[st
     assert abs(float(row[1]) - 4 / 7) < 4 * float(row[8])  # the posterior is Beta(4, 3)
 
 
-def test_the_first_interrupt_is_noted_and_the_second_breaks_off():
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_interrupt_is_noted_and_the_second_breaks_off(number: signal.Signals):
+    before = signal.getsignal(number)
     with interruptible() as interrupted:
         assert not interrupted()
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         assert interrupted()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 def test_other_threads_get_no_signals():

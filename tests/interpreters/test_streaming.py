@@ -91,6 +91,9 @@ def test_blocks_are_the_whole(log: DrawLog, tmp_path: Path, ending: str, monkeyp
 
 
 def test_coords_must_fit_and_files_must_be_there(log: DrawLog, tmp_path: Path):
+    target = density(Program(model, Y, Y))
+    with pytest.raises(ValueError, match="coords has labels for row, of which there is no plate; the plates are rows"):
+        write_out(target, log, tmp_path / "r.nc", {"row": ["p", "q", "r"]})
     with pytest.raises(ValueError, match="plate 'rows' has 3 members, but coords has 2 labels"):
         SampledPosterior.of(density(Program(model, Y, Y)), log.block(0, 60), {"rows": ["p", "q"]}).to_arviz()
     with pytest.raises(FileNotFoundError, match="there is no result"):
