@@ -10,7 +10,7 @@ from interpreters.hamiltonian.batched_adaptation import adapt
 from interpreters.hamiltonian.batched_tree import Trees
 from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor
 from interpreters.hamiltonian.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
-from interpreters.hamiltonian.philox import MERGE, uniform_tensor
+from interpreters.hamiltonian.philox import ACCEPTING, uniform_tensor
 
 
 class Batch:
@@ -93,7 +93,7 @@ class Batch:
             taken += going
         trees.diverging[which] = diverging = ~((error > -math.inf) & (error <= settings.max_error))
         acceptance = torch.where(diverging, 0.0, (-error).clamp(max=0.0).exp())
-        moved = uniform_tensor(settings.seed, which, machine.counts[which, DRAW], MERGE, 0) < acceptance
+        moved = uniform_tensor(settings.seed, which, machine.counts[which, DRAW], ACCEPTING, 0) < acceptance
         trees.chosen[which[moved], 0] = point[moved, :2]
         trees.chosen_value[which[moved], 0] = torch.stack([value, trees.start[which] + error], dim=-1)[moved]
         trees.place[which] = taken * moved

@@ -10,7 +10,7 @@ import torch
 
 from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, energy_tensor, leapfrog_tensor, momentum_tensor, point_tensor
 from interpreters.hamiltonian.machine import DRAW, LOG_STEP, BatchedDensity, Machine, Settings
-from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normal_tensor, uniform_tensor
+from interpreters.hamiltonian.philox import DOUBLING, LEAF, normal_tensor, uniform_tensor
 from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
 from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_P, LAST_V, RHO
 
@@ -50,7 +50,7 @@ class Trees:
 
     def begin_half(self, which: torch.Tensor) -> None:
         """Chooses a direction, and begins the next half with no leaf."""
-        self.forwards[which] = (self._uniform(which, DIRECTION, self.depth) > 0.5).long()
+        self.forwards[which] = (self._uniform(which, DOUBLING, 2 * self.depth) > 0.5).long()
         self.near[which] = self.ends[which, self.forwards[which]][:, MOMENTUM:]
         self.half_weight[which] = -torch.inf
         self.leaf[which] = 0
@@ -82,7 +82,7 @@ class Trees:
         self.acceptance[which] += torch.where(diverging & ~(error > 0), 0.0, (-error).clamp(max=0.0).exp())
         log_weight = torch.logaddexp(self.half_weight[which], -error)
         self.half_weight[which] = torch.where(diverging, self.half_weight[which], log_weight)
-        chosen = ~diverging & (self._uniform(which, LEAF, self.num_steps) < (-error - log_weight).exp())
+        chosen = ~diverging & (self._uniform(which, LEAF, self.num_steps + 1) < (-error - log_weight).exp())
         self.chosen[which[chosen], 1] = point[chosen, :2]
         self.chosen_value[which[chosen], 1] = torch.stack([value, here], dim=-1)[chosen]
         self.chosen_leaf[which[chosen]] = self.leaf[which[chosen]]
@@ -112,7 +112,9 @@ class Trees:
     def _merge(self, which: torch.Tensor) -> torch.Tensor:
         """Joins the finished half to the trajectory; True where that turns."""
         depth, forwards = self.depth[which], self.forwards[which]
-        accepted = self._uniform(which, MERGE, self.depth) < (self.half_weight[which] - self.log_weight[which]).clamp(max=0.0).exp()
+        accepted = (
+            self._uniform(which, DOUBLING, 2 * self.depth + 1) < (self.half_weight[which] - self.log_weight[which]).clamp(max=0.0).exp()
+        )
         taken = which[accepted]
         self.chosen[taken, 0] = self.chosen[taken, 1]
         self.chosen_value[taken, 0] = self.chosen_value[taken, 1]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from interpreters.hamiltonian.jit import call_density, jitable, reducing
+from interpreters.hamiltonian.jit import call_density, inlined, jitable, reducing
 from interpreters.hamiltonian.machine import BatchedDensity
 
 # The rows of a point in phase space, [5, dim].
@@ -26,7 +26,7 @@ MOMENTUM: Final = 3
 VELOCITY: Final = 4
 
 
-@jitable
+@inlined
 def leapfrog(density: Any, scale: Any, dense: Any, point: Any, value: Any, step: float) -> float:
     """One step of ``point``, in place; returns the log density there. ``density`` is the address of a C function and its data."""
     position, gradient, acceleration, momentum, velocity = point[0], point[1], point[2], point[3], point[4]

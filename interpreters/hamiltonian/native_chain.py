@@ -19,19 +19,20 @@ from interpreters.hamiltonian import (
     turning,
 )
 from interpreters.hamiltonian.integrator import GRADIENT, POSITION, copy, kinetic, leapfrog
-from interpreters.hamiltonian.jit import entry, jitable
+from interpreters.hamiltonian.jit import entry, inlined
 from interpreters.hamiltonian.machine import DRAW, LOG_STEP, Settings
 from interpreters.hamiltonian.native_adaptation import adapt
 from interpreters.hamiltonian.native_tree import Transition, Work, refresh, rows, transition
-from interpreters.hamiltonian.philox import MERGE, uniform
+from interpreters.hamiltonian.philox import ACCEPTING, uniform
 
 _PARTS: Final = (adaptation, integrator, jit, machine, native_adaptation, native_metric, native_tree, philox, symmetric, turning)
 
 
-@jitable
+@inlined
 def fixed_transition(density: Any, chain: Any, me: int, work: Work, settings: Settings) -> Transition:
     """One draw of plain HMC (Neal 2011, figure 2): as many leapfrogs as asked for, forwards, then accept or stay."""
-    start = refresh(chain, me, work, settings)
+    draw = chain.counts[DRAW]
+    start = refresh(chain, me, draw, work, settings)
     point, value, num_steps = work.ends[1], chain.log_density[0], 0
     step, dense = math.exp(chain.averaging[LOG_STEP]), chain.dense[: rows(chain)]
     steps = settings.num_steps if settings.length == 0.0 else max(1, min(1 << settings.max_depth, int(settings.length / step)))
@@ -42,7 +43,7 @@ def fixed_transition(density: Any, chain: Any, me: int, work: Work, settings: Se
         num_steps += 1
     diverging = not -math.inf < error <= settings.max_error
     acceptance = 0.0 if diverging else math.exp(min(0.0, -error))
-    if uniform(settings.seed, me, chain.counts[DRAW], MERGE, 0) < acceptance:
+    if uniform(settings.seed, me, draw, ACCEPTING, 0) < acceptance:
         copy(point[POSITION], work.chosen[0, POSITION])
         copy(point[GRADIENT], work.chosen[0, GRADIENT])
         return Transition(value, start + error, acceptance, 0, num_steps, diverging, num_steps)

@@ -15,7 +15,7 @@ pair by pair, which gives each leaf the same probability.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -31,11 +31,13 @@ from interpreters.hamiltonian.integrator import (
     times_inverse_metric,
     to_momentum,
 )
-from interpreters.hamiltonian.jit import jitable
+from interpreters.hamiltonian.jit import inlined, jitable
 from interpreters.hamiltonian.machine import DRAW, KEPT, LOG_STEP, Settings
-from interpreters.hamiltonian.philox import DIRECTION, LEAF, MERGE, normals, uniform
+from interpreters.hamiltonian.philox import DOUBLING, LEAF, normals, uniforms
 from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
 from interpreters.hamiltonian.turning import FIRST_P, FIRST_V, LAST_V, RHO, turns, turns_somewhere
+
+HEAVY: Final = 300.0  # nats above the reference, from which on a leaf becomes the new reference
 
 
 class Work(NamedTuple):
@@ -79,7 +81,10 @@ class Transition(NamedTuple):
 
 
 class Half(NamedTuple):
-    """What became of the new half. ``log_weight`` is relative to the start; ``acceptance`` a sum over ``num_leaves``. Of one that was given up, there is no weight."""
+    """What became of the new half. ``acceptance`` is a sum over ``num_leaves``.
+
+    Its leaves weigh ``weight`` * exp(``reference``), in units of the start's weight. Of one that was given up, there is no weight.
+    """
 
     log_density: float
     energy: float
@@ -87,7 +92,8 @@ class Half(NamedTuple):
     num_leaves: int
     diverging: bool
     turning: bool
-    log_weight: float
+    weight: float
+    reference: float
     leaf: int
 
 
@@ -97,13 +103,13 @@ def rows(chain: Any) -> int:
     return len(chain.dense) if chain.counts[KEPT] > 0 else 0
 
 
-@jitable
-def refresh(chain: Any, me: int, work: Work, settings: Settings) -> float:
-    """A new momentum at both ends of the trajectory, which is a point; its energy."""
+@inlined
+def refresh(chain: Any, me: int, draw: int, work: Work, settings: Settings) -> float:
+    """The momentum of draw number ``draw`` at both ends of the trajectory, which is a point; its energy."""
     point = work.ends[0]
     copy(chain.position, point[POSITION])
     copy(chain.gradient, point[GRADIENT])
-    normals(settings.seed, me, chain.counts[DRAW], FOR_MOMENTUM, point[MOMENTUM])
+    normals(settings.seed, me, draw, FOR_MOMENTUM, point[MOMENTUM])
     dense = chain.dense[: rows(chain)]
     to_momentum(chain.scale, chain.factor[: rows(chain)], point[MOMENTUM])
     times_inverse_metric(chain.scale, dense, point[MOMENTUM], point[VELOCITY])
@@ -113,35 +119,41 @@ def refresh(chain: Any, me: int, work: Work, settings: Settings) -> float:
     return kinetic(point) - chain.log_density[0]  # type: ignore[no-any-return]
 
 
-@jitable
+@inlined
 def transition(density: Any, chain: Any, me: int, work: Work, settings: Settings) -> Transition:
     """One draw of chain number ``me``; its position and gradient are left in ``work.chosen[0]``."""
-    start = refresh(chain, me, work, settings)
     draw = chain.counts[DRAW]
+    start = refresh(chain, me, draw, work, settings)
     copy(work.ends[0, MOMENTUM], work.rho[0])
     copy(chain.position, work.chosen[0, POSITION])
     copy(chain.gradient, work.chosen[0, GRADIENT])
     log_density, energy, place = chain.log_density[0], start, 0
-    log_weight, acceptance, num_steps, depth, diverging = 0.0, 0.0, 0, 0, False
+    weight, reference = 1.0, 0.0
+    acceptance, num_steps, depth, diverging = 0.0, 0, 0, False
+    step = math.exp(chain.averaging[LOG_STEP])
     extent = work.extent
     extent[:] = 0
     while depth < settings.max_depth:
-        forwards = 1 if uniform(settings.seed, me, draw, DIRECTION, depth) > 0.5 else 0
+        towards, merging = uniforms(settings.seed, me, draw, DOUBLING, depth)
+        forwards = 1 if towards > 0.5 else 0
         copy(work.ends[forwards, MOMENTUM], work.near[0])
         copy(work.ends[forwards, VELOCITY], work.near[1])
-        half = extend(density, chain, me, work, settings, forwards, depth, start, num_steps)
+        half = extend(density, chain, me, work, settings, forwards, step, depth, start, num_steps, reference)
         num_steps += half.num_leaves
         acceptance += half.acceptance
         diverging = half.diverging
         if half.diverging or half.turning:
             break
-        if uniform(settings.seed, me, draw, MERGE, depth) < math.exp(min(0.0, half.log_weight - log_weight)):
+        if half.reference != reference:
+            weight *= math.exp(reference - half.reference)
+            reference = half.reference
+        if merging * weight < half.weight:
             copy(work.chosen[1, POSITION], work.chosen[0, POSITION])
             copy(work.chosen[1, GRADIENT], work.chosen[0, GRADIENT])
             log_density, energy = half.log_density, half.energy
             place = (extent[forwards] + half.leaf + 1) * (2 * forwards - 1)
         extent[forwards] += half.num_leaves
-        log_weight = log_add(log_weight, half.log_weight)
+        weight += half.weight
         new, far, near = work.stack[depth], work.ends[1 - forwards], work.near
         depth += 1
         if turns(work.rho[0], new[RHO], far[VELOCITY], near[0], near[1], new[FIRST_P], new[FIRST_V], new[LAST_V]):
@@ -151,37 +163,49 @@ def transition(density: Any, chain: Any, me: int, work: Work, settings: Settings
     return Transition(log_density, energy, acceptance / num_steps, depth, num_steps, diverging, place)
 
 
-@jitable
-def extend(density: Any, chain: Any, me: int, work: Work, settings: Settings, forwards: int, depth: int, start: float, before: int) -> Half:
-    """Builds the new half of 2 ** ``depth`` leaves, as far as it goes without turning or diverging."""
+@inlined
+def extend(
+    density: Any,
+    chain: Any,
+    me: int,
+    work: Work,
+    settings: Settings,
+    forwards: int,
+    step: float,
+    depth: int,
+    start: float,
+    before: int,
+    reference: float,
+) -> Half:
+    """Builds the new half of 2 ** ``depth`` leaves, as far as it goes without turning or diverging; ``before`` it were so many.
+
+    A leaf weighs exp(-error), but where that could overflow: see ``HEAVY``.
+    """
     point = work.ends[forwards]
-    step, dense = math.exp(chain.averaging[LOG_STEP]) * (2 * forwards - 1), chain.dense[: rows(chain)]
-    highest, weight, acceptance = -math.inf, 0.0, 0.0  # the weight of the leaves so far is exp(highest) * weight
+    step, dense = step * (2 * forwards - 1), chain.dense[: rows(chain)]
+    weight, acceptance = 0.0, 0.0
     log_density, energy, chosen = 0.0, 0.0, 0
+    even = odd = 0.0
     for leaf in range(1 << depth):
         value = leapfrog(density, chain.scale, dense, point, work.value, step)
         here = kinetic(point) - value
         error = here - start
         if not -math.inf < error <= settings.max_error:  # nan, too
             acceptance += math.exp(-error) if error > 0.0 else 0.0
-            return Half(log_density, energy, acceptance, leaf + 1, True, False, -math.inf, chosen)
-        acceptance += math.exp(min(0.0, -error))
-        if -error > highest:
-            weight, highest, own = 1.0 + weight * math.exp(highest + error), -error, 1.0
-        else:
-            own = math.exp(-error - highest)
-            weight += own
-        if uniform(settings.seed, me, chain.counts[DRAW], LEAF, before + leaf) * weight < own:
+            return Half(log_density, energy, acceptance, leaf + 1, True, False, 0.0, reference, chosen)
+        if -error - reference > HEAVY:
+            weight *= math.exp(reference + error)
+            reference = -error
+        own = math.exp(-error - reference)
+        weight += own
+        acceptance += min(1.0, own) if reference == 0.0 else math.exp(min(0.0, -error))
+        number = before + leaf + 1
+        if leaf == 0 or (number & 1) == 0:
+            even, odd = uniforms(settings.seed, me, chain.counts[DRAW], LEAF, number >> 1)
+        if (odd if (number & 1) else even) * weight < own:
             copy(point[POSITION], work.chosen[1, POSITION])
             copy(point[GRADIENT], work.chosen[1, GRADIENT])
             log_density, energy, chosen = value, here, leaf
         if turns_somewhere(work.stack, work.rho[1], point, leaf):
-            return Half(log_density, energy, acceptance, leaf + 1, False, True, -math.inf, chosen)
-    return Half(log_density, energy, acceptance, 1 << depth, False, False, highest + math.log(weight), chosen)
-
-
-@jitable
-def log_add(a: float, b: float) -> float:
-    """log(exp(a) + exp(b)) of numbers below infinity."""
-    high, low = max(a, b), min(a, b)
-    return high + math.log1p(math.exp(low - high)) if low > -math.inf else high
+            return Half(log_density, energy, acceptance, leaf + 1, False, True, 0.0, reference, chosen)
+    return Half(log_density, energy, acceptance, 1 << depth, False, False, weight, reference, chosen)

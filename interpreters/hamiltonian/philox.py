@@ -19,9 +19,9 @@ from interpreters.hamiltonian.jit import jitable
 
 # Purposes. What a number is for is part of its name, so that no two uses share one.
 MOMENTUM: Final = 0
-DIRECTION: Final = 1
-LEAF: Final = 2
-MERGE: Final = 3
+DOUBLING: Final = 1  # of doubling number d, 2 d for its direction, and 2 d + 1 for whether its half has the sample
+LEAF: Final = 2  # of a trajectory, from 1
+ACCEPTING: Final = 3
 INITIAL: Final = 4
 
 MASK: Final = 0xFFFFFFFF
@@ -49,10 +49,17 @@ def bits(seed: Any, chain: Any, draw: Any, purpose: Any, index: Any) -> Any:
 
 
 @jitable
+def uniforms(seed: int, chain: int, draw: int, purpose: int, pair: int) -> Any:
+    """Numbers 2 ``pair`` and 2 ``pair`` + 1 in (0, 1), ends excluded: they come together, at the price of one."""
+    first, second = bits(seed, chain, draw, purpose, pair)
+    return (first + 0.5) * UNIT, (second + 0.5) * UNIT
+
+
+@jitable
 def uniform(seed: int, chain: int, draw: int, purpose: int, index: int) -> float:
     """A number in (0, 1), ends excluded."""
-    first, _ = bits(seed, chain, draw, purpose, index)
-    return (first + 0.5) * UNIT  # type: ignore[no-any-return]  # bits are of numbers or of tensors
+    first, second = uniforms(seed, chain, draw, purpose, index >> 1)
+    return second if index & 1 else first  # type: ignore[no-any-return]  # bits are of numbers or of tensors
 
 
 @jitable
@@ -68,8 +75,9 @@ def normals(seed: int, chain: int, draw: int, purpose: int, out: Any) -> None:
 
 def uniform_tensor(seed: int, chain: torch.Tensor, draw: Any, purpose: int, index: Any) -> torch.Tensor:
     """``uniform`` for int64 tensors that broadcast: float64 on the device of ``chain``."""
-    first, _ = _bits_tensor(seed, chain, draw, purpose, index)
-    return _to_unit(first)
+    index = torch.as_tensor(index, device=chain.device)
+    first, second = _bits_tensor(seed, chain, draw, purpose, index >> 1)
+    return _to_unit(torch.where((index & 1).bool(), second, first))
 
 
 def normal_tensor(seed: int, chain: torch.Tensor, draw: Any, purpose: int, dim: int) -> torch.Tensor:

@@ -13,9 +13,11 @@ import torch
 
 from interpreters.hamiltonian.batched import Batch
 from interpreters.hamiltonian.chains import Chains, Part
-from interpreters.hamiltonian.machine import DRAW, LOG_STEP, STATISTICS, Machine
+from interpreters.hamiltonian.machine import DRAW, LOG_STEP, STATISTICS, Machine, Options
 from interpreters.hamiltonian.native_chain import sample
+from interpreters.hamiltonian.native_start import start
 from interpreters.hamiltonian.native_tree import Work
+from interpreters.hamiltonian.starting import started
 from interpreters.hamiltonian.targets import NativeKernel, Target
 
 _AHEAD: Final = 2  # parts of a chain that may wait for those of a slower one
@@ -33,6 +35,17 @@ class Run(Protocol):
     def stop(self) -> list[Part]: ...
     def __enter__(self) -> Run: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
+
+
+def begun(target: Target, num_chains: int, seed: int, options: Options) -> Machine:
+    """``starting.started``, by the native loop where there is one and it can tell. Raises ``NoStart``."""
+    if target.kernel is not None:
+        machine = Machine.empty(num_chains, target.dim, options.is_dense)
+        work, settings = Work.empty(target.dim, options.max_depth, options.is_dense), options.settings(seed, 0)
+        address, step = (target.kernel.address, target.kernel.user), options.step_size or 0.0
+        if all(start(address, machine.of(chain), chain, work, settings, step) for chain in range(num_chains)):
+            return machine
+    return started(target.batched, num_chains, target.dim, seed, options, target.names, target.device)
 
 
 class NativeRun:

@@ -14,8 +14,7 @@ from interpreters.density import Density
 from interpreters.hamiltonian.chains import Chains, Plan
 from interpreters.hamiltonian.machine import DRAW, STATISTICS, Options
 from interpreters.hamiltonian.notices import Chunk, Progress
-from interpreters.hamiltonian.runs import BatchedRun, NativeRun, Run, step_sizes
-from interpreters.hamiltonian.starting import started
+from interpreters.hamiltonian.runs import BatchedRun, NativeRun, Run, begun, step_sizes
 from interpreters.hamiltonian.targets import Kernel, Target
 from poutine import Coroutine, Sample, Sealed
 
@@ -63,9 +62,9 @@ def sampled(
     seed = int((yield Sample("seed", Seeds())))
     size = max(1, min(1000, _NUMBERS // max(1, target.dim))) if chunk is None else chunk
     plan = Plan(seed, num_chains, num_warmup, num_draws, options, size, keep)
-    machine = started(target.batched, num_chains, target.dim, seed, options, target.names, target.device)
-    begun = Chains(plan, tuple(machine.of(chain) for chain in range(num_chains)), ((),) * num_chains)
-    return (yield from resumed(target, begun, threads=threads, period=period))
+    machine = begun(target, num_chains, seed, options)
+    chains = Chains(plan, tuple(machine.of(chain) for chain in range(num_chains)), ((),) * num_chains)
+    return (yield from resumed(target, chains, threads=threads, period=period))
 
 
 def resumed(

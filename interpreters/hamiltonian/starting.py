@@ -18,8 +18,8 @@ from interpreters.hamiltonian.philox import INITIAL, normal_tensor, uniform_tens
 from interpreters.hamiltonian.philox import MOMENTUM as FOR_MOMENTUM
 
 TRIES: Final = 100
-_BEFORE: Final = 0xFFFFFFFF  # the number of the draw, for the momenta with which a step size is tried: no draw has it
-_DOUBLINGS: Final = 100
+BEFORE: Final = 0xFFFFFFFF  # the number of the draw, for the momenta with which a step size is tried: no draw has it
+DOUBLINGS: Final = 100
 
 
 def started(
@@ -84,14 +84,14 @@ def first_step(density: BatchedDensity, machine: Machine, seed: int, target: flo
     """
     chains, dim = machine.position.shape
     chain = torch.arange(chains, device=machine.position.device)
-    normals = normal_tensor(seed, chain, torch.full_like(chain, _BEFORE), FOR_MOMENTUM, dim)
+    normals = normal_tensor(seed, chain, torch.full_like(chain, BEFORE), FOR_MOMENTUM, dim)
     momentum = momentum_tensor(machine.scale, machine.factor, normals)
     start = point_tensor(machine.position, machine.gradient, momentum, machine.scale, machine.dense)
     energy = energy_tensor(start, machine.log_density[:, 0])
     step = torch.ones_like(energy)
     grows = _gain(density, machine, start, energy, step) > math.log(target)
     going = torch.ones_like(grows)
-    for _ in range(_DOUBLINGS):
+    for _ in range(DOUBLINGS):
         step = torch.where(going, torch.where(grows, 2.0 * step, 0.5 * step), step)
         going = going & ((_gain(density, machine, start, energy, step) > math.log(target)) == grows)
         if not bool(going.any()):

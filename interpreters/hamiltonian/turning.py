@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY, copy
-from interpreters.hamiltonian.jit import jitable, reducing
+from interpreters.hamiltonian.jit import inlined, reducing
 
 # The rows of a subtree, [5, dim].
 FIRST_P: Final = 0
@@ -24,7 +24,7 @@ LAST_V: Final = 3
 RHO: Final = 4
 
 
-@jitable
+@inlined
 def turns_somewhere(stack: Any, rho: Any, point: Any, leaf: int) -> bool:
     """Adds the leaf number ``leaf`` to the counter; True if a subtree that it completes turns."""
     copy(point[MOMENTUM], rho)

@@ -62,6 +62,20 @@ def normal(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @numba.cfunc(SIGNATURE)
+def c_steep(dim, x, g, value, user):
+    """Normals of standard deviation 1e-5."""
+    value[0] = 0.0
+    for i in range(dim):
+        g[i] = -1e10 * x[i]
+        value[0] += 0.5 * x[i] * g[i]
+    return 0
+
+
+def steep(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return -0.5e10 * (positions**2).sum(dim=-1), -1e10 * positions
+
+
+@numba.cfunc(SIGNATURE)
 def c_correlated(dim, x, g, value, user):
     g[0] = -(x[0] - 0.9 * x[1]) / (1.0 - 0.81)
     g[1] = -(x[1] - 0.9 * x[0]) / (1.0 - 0.81)
@@ -113,6 +127,7 @@ def cliff(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 NORMAL = CKernel(DIM, normal, c_normal)
 CORRELATED = CKernel(2, correlated, c_correlated)
+STEEP = CKernel(DIM, steep, c_steep)
 FUNNEL = CKernel(4, funnel, c_funnel)
 CLIFF = CKernel(3, cliff, c_cliff)
 

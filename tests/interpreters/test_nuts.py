@@ -16,13 +16,16 @@ from interpreters.hamiltonian.batched_tree import turns as turns_tensor
 from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY
 from interpreters.hamiltonian.machine import STATISTICS, Machine, Options, Settings
 from interpreters.hamiltonian.native_chain import sample
+from interpreters.hamiltonian.native_start import start
 from interpreters.hamiltonian.native_tree import Work
+from interpreters.hamiltonian.runs import begun
 from interpreters.hamiltonian.starting import started
+from interpreters.hamiltonian.targets import Target
 from interpreters.hamiltonian.turning import turns, turns_somewhere
 from interpreters.nuts import nuts
 from interpreters.results.extras import extra
 from poutine import Program, run
-from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, NORMAL, CKernel, check_means
+from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, NORMAL, STEEP, CKernel, check_means
 
 ess = extra("arviz").ess
 
@@ -109,7 +112,8 @@ def test_the_criterion_for_numbers_and_tensors():
 def test_short_steps_do_not_make_trajectories_that_go_round_and_round():
     """A period of the slowest coordinate is at most 2 pi sqrt(1.9 / scale), a few hundred of these steps; a tree is shorter."""
     chains = run(Program(nuts, CORRELATED, num_warmup=0, num_draws=50, step_size=0.1), seed=0)
-    assert float(chains.statistics["tree_depth"].max()) < 8
+    periods = 2.0 * math.pi * np.sqrt(1.9 / chains.machine.scale.min(axis=-1))
+    assert bool((0.1 * chains.statistics["n_steps"].amax(dim=-1).numpy() < periods).all())
 
 
 @pytest.mark.parametrize("metric", ["diagonal", "dense"])
@@ -206,3 +210,19 @@ def test_eight_schools_agrees_with_the_reference():
         spread = float(squares.std()) / float(ess(squares.numpy())) ** 0.5 / (2.0 * float(squares.mean()))
         assert abs(math.log(float(drawn[name].std()) / sd)) < 4.0 * spread < 0.6, name
     assert float(chains.statistics["diverging"].mean()) < 0.01
+
+
+@pytest.mark.parametrize("options", [Options(metric="diagonal"), Options(metric="dense"), Options(metric="diagonal", step_size=0.3)])
+@pytest.mark.parametrize("kernel", [NORMAL, CORRELATED, FUNNEL, STEEP], ids=["normal", "correlated", "funnel", "steep"])
+def test_the_native_loop_starts_where_the_batched_one_does(kernel: CKernel, options: Options):
+    expected = started(kernel.batched, 10, kernel.dim, 5, options)
+    found = begun(Target.of(kernel), 10, 5, options)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+def test_what_must_be_climbed_from_is_left_to_the_batched_start():
+    work, settings = Work.empty(STEEP.dim, 5, False), Options(metric="diagonal").settings(5, 0)
+    for kernel, is_steep in ((STEEP, True), (NORMAL, False)):
+        chain = Machine.empty(1, kernel.dim, False).of(0)
+        assert start((kernel.address, kernel.user), chain, 0, work, settings, 0.0) != is_steep
