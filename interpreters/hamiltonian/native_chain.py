@@ -52,7 +52,7 @@ def fixed_transition(density: Any, chain: Any, me: int, work: Work, settings: Se
     return Transition(chain.log_density[0], start, acceptance, 0, num_steps, diverging, 0)
 
 
-def _made(fingerprint: str) -> Callable[..., int]:
+def _made(transition: Callable[..., Transition], fingerprint: str) -> Callable[..., int]:
     @entry
     def sample(density: Any, chain: Any, me: int, work: Any, settings: Any, stop: Any, positions: Any, statistics: Any) -> int:
         """Fills ``positions`` [n, dim] and ``statistics`` [n, 8] with the next draws of chain number ``me``; how many there are.
@@ -64,10 +64,7 @@ def _made(fingerprint: str) -> Callable[..., int]:
             if stop[0] != 0:
                 return done
             step = math.exp(chain.averaging[LOG_STEP])
-            if settings.num_steps == 0 and settings.length == 0.0:
-                made = transition(density, chain, me, work, settings)
-            else:
-                made = fixed_transition(density, chain, me, work, settings)
+            made = transition(density, chain, me, work, settings)
             copy(work.chosen[0, POSITION], chain.position)
             copy(work.chosen[0, GRADIENT], chain.gradient)
             chain.log_density[0] = made.log_density
@@ -82,4 +79,11 @@ def _made(fingerprint: str) -> Callable[..., int]:
     return sample
 
 
-sample: Final = _made(jit.fingerprint([str(part.__file__) for part in _PARTS] + [__file__]))
+_FINGERPRINT: Final = jit.fingerprint([str(part.__file__) for part in _PARTS] + [__file__])
+_by_trees: Final = _made(transition, _FINGERPRINT)
+_by_fixed_lengths: Final = _made(fixed_transition, _FINGERPRINT)
+
+
+def sampler(settings: Settings) -> Callable[..., int]:
+    """The loop of NUTS, or that of plain HMC: apart, so that nobody waits until what he does not use is compiled."""
+    return _by_trees if settings.num_steps == 0 and settings.length == 0.0 else _by_fixed_lengths

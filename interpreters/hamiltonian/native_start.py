@@ -11,7 +11,7 @@ from interpreters.adaptation import HIGHEST, LOWEST, SHRINKAGE
 from interpreters.hamiltonian import climbing, integrator, jit, machine, native_metric, native_tree, philox, starting
 from interpreters.hamiltonian.climbing import ABSURD
 from interpreters.hamiltonian.integrator import copy, kinetic, leapfrog
-from interpreters.hamiltonian.jit import call_density, entry, inlined, jitable
+from interpreters.hamiltonian.jit import call_density, entry, jitable
 from interpreters.hamiltonian.machine import CENTRE, LOG_AVERAGE, LOG_STEP, Settings
 from interpreters.hamiltonian.native_metric import be_diagonal
 from interpreters.hamiltonian.native_tree import Work, refresh
@@ -38,7 +38,7 @@ def find_place(density: Any, chain: Any, me: int, value: Any, settings: Settings
     return False
 
 
-@inlined
+@jitable
 def accepts(density: Any, chain: Any, work: Work, settings: Settings, energy: float, step: float) -> bool:
     """Whether one leapfrog from the start, at ``work.ends[0]``, is accepted with probability ``target`` or more."""
     point, dense = work.ends[1], chain.dense[:0]

@@ -14,7 +14,7 @@ import torch
 from interpreters.hamiltonian.batched import Batch
 from interpreters.hamiltonian.chains import Chains, Part
 from interpreters.hamiltonian.machine import DRAW, LOG_STEP, STATISTICS, Machine, Options
-from interpreters.hamiltonian.native_chain import sample
+from interpreters.hamiltonian.native_chain import sampler
 from interpreters.hamiltonian.native_start import start
 from interpreters.hamiltonian.native_tree import Work
 from interpreters.hamiltonian.starting import started
@@ -127,7 +127,7 @@ class NativeRun:
         start = int(rows.counts[DRAW])
         positions, statistics = np.empty((size, kernel.dim)), np.empty((size, len(STATISTICS)))
         address = (kernel.address, kernel.user)
-        done = sample(address, rows, chain, self._work[chain], self.settings, self._stop, positions, statistics)
+        done = sampler(self.settings)(address, rows, chain, self._work[chain], self.settings, self._stop, positions, statistics)
         drawn = torch.from_numpy(positions[:done]), torch.from_numpy(statistics[:done])
         return Part(chain, start, *drawn, rows.arrays())
 

@@ -15,7 +15,7 @@ from interpreters.hamiltonian.batched import Batch
 from interpreters.hamiltonian.batched_tree import turns as turns_tensor
 from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY
 from interpreters.hamiltonian.machine import STATISTICS, Machine, Options, Settings
-from interpreters.hamiltonian.native_chain import sample
+from interpreters.hamiltonian.native_chain import sampler
 from interpreters.hamiltonian.native_start import start
 from interpreters.hamiltonian.native_tree import Work
 from interpreters.hamiltonian.runs import begun
@@ -36,7 +36,7 @@ def native_draw(kernel: CKernel, machine: Machine, settings: Settings) -> tuple[
     positions, statistics = np.zeros((chains, 1, dim)), np.zeros((chains, 1, len(STATISTICS)))
     for c in range(chains):
         work, go = Work.empty(dim, settings.max_depth, machine.dense.shape[-1] > 0), np.zeros(1, np.int64)
-        assert sample((kernel.address, kernel.user), machine.of(c), c, work, settings, go, positions[c], statistics[c]) == 1
+        assert sampler(settings)((kernel.address, kernel.user), machine.of(c), c, work, settings, go, positions[c], statistics[c]) == 1
     return positions[:, 0], statistics[:, 0]
 
 
