@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -170,5 +171,4 @@ class BatchedRun:
 
 def step_sizes(run: Run) -> tuple[float, ...]:
     """Those in use."""
-    logs = run.machine.averaging[:, LOG_STEP]
-    return tuple(float(step) for step in np.exp(np.asarray(logs.cpu() if isinstance(logs, torch.Tensor) else logs)))
+    return tuple(map(math.exp, run.machine.averaging[:, LOG_STEP].tolist()))  # to the last bit as in the loop, which numpy's is not

@@ -29,9 +29,9 @@ def model(y: torch.Tensor):
     yield from rows()
 
 
-def sampled(num_draws: int = 200) -> SampledPosterior:
+def sampled(num_draws: int = 200, num_chains: int = 2) -> SampledPosterior:
     d = density(Program(model, Y))
-    return SampledPosterior.of(d, run(Program(nuts, d, 2, 100, num_draws), seed=1))
+    return SampledPosterior.of(d, run(Program(nuts, d, num_chains, 100, num_draws), seed=1))
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -94,15 +94,18 @@ def test_traces_are_drawn_without_the_global_state_of_pyplot(posterior, tmp_path
     assert extra("matplotlib.pyplot").get_fignums() == []
 
 
-def test_leave_one_out_finds_what_it_needs(posterior):
-    """elpd of y_i given the others is that of a normal, in closed form: to the Monte Carlo error of a few hundred draws."""
-    found = extra("arviz").loo(posterior.to_arviz())
+def test_leave_one_out_finds_what_it_needs():
+    """elpd of y_i given the others is that of a normal, in closed form: to the Monte Carlo error of a few thousand draws.
+
+    Of fewer, the shape of the weights' tail, 1 / 3.25, is estimated so badly that ArviZ may warn.
+    """
+    found = extra("arviz").loo(sampled(num_chains=10).to_arviz())
     exact = 0.0
     for i in range(3):
         others = torch.cat([Y[:i], Y[i + 1 :]])
         precision = 2 + 1 / 4
         exact += float(Normal(others.sum() / precision, (1 + 1 / precision) ** 0.5).log_prob(Y[i]))
-    assert abs(found.elpd_loo - exact) < 0.25
+    assert abs(found.elpd_loo - exact) < 0.1
 
 
 def test_good_chains_give_no_warning():
