@@ -19,6 +19,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,7 @@ MOST_OPERATIONS: Final = 1000  # of a graph that Inductor is given: it takes abo
 _SCALES: Final = (0.1, 0.5, 0.5, 1.0, 2.0)  # of the points that are tried, in turn, in unconstrained space
 _COMPARED: Final = 4  # points
 _TRIED: Final = 100
+_IN_PLACE: Final = re.compile("in-?place operation")  # in torch's errors, which have no type of their own
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
 _log: Final = logging.getLogger(__name__)
@@ -196,7 +198,7 @@ class _Compiler:
         return self._once("lowered", lambda: grad_and_value(self._recorded(), self.example, decompositions()))
 
     def _recorded(self) -> Captured:
-        return self._once("recorded", lambda: record(self.density, self.example))
+        return self._once("recorded", lambda: record(self.density, self.example.clone()))
 
     def _once(self, name: str, make: Callable[[], Captured]) -> Captured:
         """What it makes, or raises, the first time."""
@@ -258,14 +260,27 @@ def _function(address: int, user: int, dim: int) -> ValueAndGrad:
 
 
 def _eager(density: Density) -> ValueAndGrad:
+    recorded: list[Captured] = []
+
     def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         try:
-            return density.value_and_grad(position)
+            return _differentiated(recorded[0], position) if recorded else density.value_and_grad(position)
         except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # torch's own
             # A matrix that is not positive definite, where a sampler tries: nan, as on the other tiers.
             return torch.full_like(position[0], math.nan), torch.full_like(position, math.nan)
+        except RuntimeError as error:
+            # h[t] = f(h[t - 1]) overwrites what autograd has kept. The recorded graph keeps all values.
+            if recorded or not _IN_PLACE.search(str(error)):
+                raise
+            recorded.append(record(density, position.detach().clone()))
+            return value_and_grad(position)
 
     return value_and_grad
+
+
+def _differentiated(recorded: Captured, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    gradient, value = torch.func.grad_and_value(recorded.module)(position.detach(), *recorded.constants)
+    return value, gradient
 
 
 def _swapped(graph: Callable[[torch.Tensor], Any]) -> ValueAndGrad:

@@ -2,7 +2,8 @@
 
 A mode below autograd sees each operation once, and the tensors are what the program would hold anyway: that costs microseconds
 an operation, and a recursion over time has thousands. Tensors that the program met on the way are copied: they are constants
-of the graph. Which operations there are must not depend on the vector, and nothing may be drawn.
+of the graph. Which operations there are must not depend on the vector, and nothing may be drawn. What is written in place is found
+again where it is read (``buffers``): the graph is functional.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import torch
 from torch.fx import Graph, Node
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from interpreters.kernels.buffers import Buffer, memory_of
 from interpreters.kernels.decompositions import decompositions_before_derivatives
-from interpreters.kernels.graphs import Captured, NotStraight, has_dynamic_shape, is_random, mapped, remove_dead_code
+from interpreters.kernels.graphs import Captured, NotStraight, has_dynamic_shape, is_mutable, is_random, mapped, remove_dead_code
 
 
 def record(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> Captured:
@@ -40,7 +42,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self.graph = Graph()
         self.nodes: dict[int, Node] = {}
         self.alive: list[torch.Tensor] = []
+        self.of_alive: list[Node] = []
         self.constants: list[Node] = []
+        self.seen: dict[int, list[tuple[torch.Tensor, Node]]] = {}  # those of the first ``looked_at`` that are alive, by their memory
+        self.looked_at = 0
+        self.buffers: dict[int, Buffer] = {}
         self.vector = self._note(vector, self.graph.placeholder("vector"))
         self.depending = {self.vector}
 
@@ -58,6 +64,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
                 return found
         if is_random(func):
             raise NotStraight(f"{func} in the log density")
+        if is_mutable(func):
+            return self._write(func, *args, **(kwargs or {}))
+        if args and self._is_buffer(args[0]) and _is_view(func):
+            return func(*args, **(kwargs or {}))
         node = self.graph.call_function(func, *mapped((args, dict(kwargs or {})), self.node_of))
         depends = not self.depending.isdisjoint(node.all_input_nodes)
         if depends and has_dynamic_shape(func) and self._decides_shape(node):
@@ -71,8 +81,66 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
     def node_of(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
+        if self._is_buffer(value):
+            return self._read(value)
         node = self.nodes.get(id(value))
         return self._constant(value) if node is None else node
+
+    def _is_buffer(self, value: Any) -> bool:
+        return bool(self.buffers) and isinstance(value, torch.Tensor) and memory_of(value) in self.buffers
+
+    def _read(self, view: torch.Tensor) -> Node:
+        buffer = self.buffers[memory_of(view)]
+        if view.dtype != buffer.dtype or not buffer.covers(view):
+            raise NotStraight("a tensor that was written to in place is read as another one")
+        return buffer.read(view, self._emit, lambda index: self._constant(index))
+
+    def _emit(self, target: Any, *args: Any) -> Node:
+        node = self.graph.call_function(target, args)
+        if not self.depending.isdisjoint(node.all_input_nodes):
+            self.depending.add(node)
+        return self._note(target(*mapped(args, lambda arg: arg.meta["val"] if isinstance(arg, Node) else arg)), node)
+
+    def _write(self, func: Any, view: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """What an operation in place would make anew, written into ``view``."""
+        if not isinstance(view, torch.Tensor) or "out" in kwargs:
+            raise NotStraight(f"{func} in the log density")
+        with self:
+            made = _made(func, view, *args, **kwargs)
+        if torch.Tag.inplace_view in func.tags:
+            return self._reshape(func, view, made, *args, **kwargs)
+        node = self.node_of(made)
+        self._buffer(view).write(view, node)
+        return view.copy_(made)
+
+    def _reshape(self, func: Any, view: torch.Tensor, made: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The same numbers in another shape: ``made`` is what the tensor is now, as others know it."""
+        memory, before = memory_of(view), view.detach()
+        if memory not in self.buffers:
+            node = self.node_of(made)
+            self.seen[memory] = [(before if tensor is view else tensor, node) for tensor, node in self._seen(memory)]
+            self.nodes[id(view)] = node
+        result: torch.Tensor = func(view, *args, **kwargs)
+        return result
+
+    def _seen(self, memory: int) -> list[tuple[torch.Tensor, Node]]:
+        """The tensors that share this memory, first come first, and what they are. Few programs ask."""
+        for tensor, node in zip(self.alive[self.looked_at :], self.of_alive[self.looked_at :], strict=True):
+            self.seen.setdefault(memory_of(tensor), []).append((tensor, node))
+        self.looked_at = len(self.alive)
+        return self.seen.get(memory, [])
+
+    def _buffer(self, view: torch.Tensor) -> Buffer:
+        """The memory of ``view``; what it was before, nodes remember in memory of their own."""
+        memory = memory_of(view)
+        if memory not in self.buffers:
+            if not self._seen(memory):
+                self._constant(view)
+            seen = self._seen(memory)
+            for _, node in seen:
+                node.meta["val"] = node.meta["val"].clone()
+            self.buffers[memory] = Buffer(*seen[0])
+        return self.buffers[memory]
 
     def _constant(self, value: torch.Tensor) -> Node:
         with self.graph.inserting_after(self.constants[-1] if self.constants else self.vector):
@@ -97,6 +165,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
     def _note(self, value: torch.Tensor, node: Node) -> Node:
         self.nodes[id(value)] = node
         self.alive.append(value)
+        self.of_alive.append(node)
         node.meta["val"] = value
         return node
 
@@ -105,6 +174,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
             return True
         indices: Any = node.args[1]
         return any(index in self.depending and index.meta["val"].dtype == torch.bool for index in indices if index is not None)
+
+
+def _is_view(operation: Any) -> bool:
+    return any(result.alias_info is not None for result in operation._schema.returns)
+
+
+def _made(operation: Any, view: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """What ``view`` is after an operation in place, made by one that is not."""
+    name = operation._schema.name.partition("::")[2].removesuffix("_")
+    if name in ("copy", "fill", "zero"):
+        value = torch.as_tensor(args[0] if args else 0, dtype=view.dtype)
+        return value if value.shape == view.shape else value.expand(view.shape)
+    functional = getattr(getattr(torch.ops.aten, name, None), operation._overloadname, None)
+    if functional is None or functional is operation:
+        raise NotStraight(f"{operation} in the log density")
+    made: torch.Tensor = functional(view, *args, **kwargs)
+    return made.to(view.dtype)
 
 
 def _mark_failures(graph: Graph) -> None:
