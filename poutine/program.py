@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from types import CoroutineType, GeneratorType, MethodType
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -26,6 +26,8 @@ from poutine.tensors import deep_copy
 T = TypeVar("T")
 
 Coroutine = Generator[Any, Any, T]
+
+_NOTHING: Final[Mapping[str, Any]] = Frozen()
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
@@ -43,7 +45,10 @@ class Program(Generic[T]):
     def __init__(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
         if not callable(fn):
             raise NotAProgram(f"a program needs a generator function or a poutine, got {fn!r}{hint_for(fn)}")
-        self.__dict__.update(fn=fn, args=args, kwargs=Frozen(kwargs))
+        fields = self.__dict__
+        fields["fn"] = fn
+        fields["args"] = args
+        fields["kwargs"] = Frozen(kwargs) if kwargs else _NOTHING
 
     def __iter__(self) -> Generator[Program[T], T, T]:
         return (yield self)

@@ -37,7 +37,7 @@ class ValueMap(Poutine):
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        data, give = self.data, self.give
+        data, give = dict(self.data), self.give  # a plain dictionary is looked into in half of the time
         seen: dict[str, None] = {}
 
         def act(site: Any) -> Message:

@@ -236,8 +236,3 @@ def test_a_trace_that_goes_on_changes_no_handler():
     value = handler.data["x"]
     t.set_value("x", torch.tensor(9.0))
     assert handler.data["x"] is value
-
-
-def test_a_configuration_is_a_mapping_or_a_function():
-    with pytest.raises(TypeError, match="expected a mapping from names to dictionaries, or a function of the site, as config, got 3"):
-        infer_config(model, config=3)

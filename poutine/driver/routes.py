@@ -74,9 +74,9 @@ def check_rules(rules: Rules, coroutine: Coroutine[Any]) -> None:
     if type(rules) is not dict and not isinstance(rules, Mapping):
         raise _bad_rules(coroutine, f"a mapping from message types to rules, got {rules!r}; a poutine without any returns {{}}")
     for kind, rule in rules.items():
-        if not isinstance(kind, type) or not issubclass(kind, Message):
+        if not (isinstance(kind, type) and issubclass(kind, Message)):
             raise _bad_rules(coroutine, f"a message type, such as Sample, as a key, got {kind!r}")
-        if not isinstance(rule, Rule):
+        if type(rule) is not Rule and not isinstance(rule, Rule):
             raise _bad_rules(coroutine, f"a Rule for {kind.__name__}, got {rule!r}; write Rule(up=...), Rule(down=...) or Rule(around=...)")
 
 

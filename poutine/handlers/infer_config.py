@@ -49,7 +49,8 @@ class InferConfigPoutine(Poutine):
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         config = self.config
-        added_to = _told(config) if callable(config) else _named(config)
+        # A plain dictionary is looked into in half of the time.
+        added_to = _told(config) if callable(config) else _named(dict(config))
         seen: dict[str, None] = {}
 
         def merge(site: Site) -> Message:
