@@ -1,6 +1,7 @@
 """The discrete sites that a sampler summed out, drawn for each draw of a posterior: which component, which state.
 
-1. Given the continuous sites, the discrete ones have an exact posterior (``elimination``); a draw from it makes the draw whole.
+1. Given the continuous sites, the discrete ones have an exact posterior (``elimination``); a draw from it makes the draw whole. What is
+   computed from discrete sites (``Deterministic``) then has a value, too.
 2. The program is run for many draws at once (``vmap``), and their factor graphs are one graph with one more plate. A program that asks
    for the value of a tensor is run for one after the other.
 3. What it draws are messages, so that the seed governs them: those of batch b are named ``"batch_b/name"``.
@@ -19,8 +20,10 @@ from interpreters.elimination import Elimination
 from interpreters.factor_graph.collecting import FactorGraph
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.lifting import lifted
+from interpreters.results.inference_data import Coords
 from interpreters.results.observed import plate_dims
-from interpreters.sampled_posterior import SampledPosterior
+from interpreters.sampled_posterior import Positions, SampledPosterior
+from interpreters.validation import SkipValidation
 from interpreters.weighted.numbered import NumberedPoutine
 from poutine import Coroutine, ParamStore, Program, SubstitutePoutine, Trace, TracePoutine, run
 
@@ -38,24 +41,93 @@ def with_discrete(
     target = density(program, params)
     if not target.summed:
         raise ValueError("the program has no discrete sites that were summed out")
-    known = {name: posterior.draws[name].flatten(0, 1) for name in target.sites}
-    trace = _trace_at(target, {name: values[0] for name, values in known.items()})
-    shapes = {name: trace[name].value.shape for name in target.summed}
-    found: dict[str, torch.Tensor] = run(Program(discrete_draws, target, known, shapes), seed)
-    drawn = {name: values.reshape(*posterior.num_draws, *shapes[name]) for name, values in found.items()}
-    return attrs.evolve(posterior, draws={**posterior.draws, **drawn}, dims={**posterior.dims, **plate_dims(trace, shapes)})
+    return Completion.of(target, posterior, seed).whole(posterior)
 
 
-def discrete_draws(target: Density, known: Values, shapes: Mapping[str, torch.Size]) -> Coroutine[dict[str, torch.Tensor]]:
-    """The discrete sites by name, each [n, *shape], given each of n draws of the continuous ones, which are ``known``, [n, *shape]."""
+def whole_posterior(target: Density, chains: Positions, seed: int = 0, coords: Coords | None = None) -> SampledPosterior:
+    """``SampledPosterior.of(target, chains, coords)``, with the discrete sites of ``target``, if there are any."""
+    posterior = SampledPosterior.of(target, chains, coords)
+    return Completion.of(target, posterior, seed).whole(posterior) if target.summed else posterior
+
+
+@attrs.frozen(eq=False)
+class Completion:
+    """How draws of the continuous sites are made whole, some at a time.
+
+    trace:  a plain run of the program at one draw, for names and shapes.
+    size:   draws of all chains that are a batch. Whoever has the draws in blocks gets the same if each begins at a multiple of it.
+    """
+
+    target: Density
+    trace: Trace
+    size: int
+    seed: int
+
+    @classmethod
+    def of(cls, target: Density, posterior: SampledPosterior, seed: int = 0) -> Completion:
+        """For ``posterior``, of ``target``, or for one with more draws of as many chains."""
+        first = {name: posterior.draws[name][:1, :1].flatten(0, 1) for name in target.sites}
+        trace = _trace_at(target, {name: values[0] for name, values in first.items()})
+        return cls(target, trace, max(1, _batch_size(target, first) // posterior.num_draws[0]), seed)
+
+    @property
+    def shapes(self) -> dict[str, torch.Size]:
+        """Of a value of each discrete site, by name."""
+        return {name: self.trace[name].value.shape for name in self.target.summed}
+
+    def whole(self, posterior: SampledPosterior, start: int = 0) -> SampledPosterior:
+        """``posterior``, whose draws are from ``start`` on, with all sites. ``start`` is a multiple of ``size``."""
+        chains, draws = posterior.num_draws
+        # By draw, then by chain: so it does not matter how many draws there are.
+        known = {name: posterior.draws[name].transpose(0, 1).flatten(0, 1) for name in self.target.sites}
+        drawing: Program[dict[str, torch.Tensor]] = Program(
+            discrete_draws, self.target, known, self.shapes, self.size * chains, start // self.size
+        )
+        found = run(drawing, self.seed)
+        found |= _computed(self.target, {**known, **found}, [name for name in self._computed if name not in posterior.draws])
+        drawn = {name: values.reshape(draws, chains, *values.shape[1:]).transpose(0, 1).contiguous() for name, values in found.items()}
+        shapes = {name: values.shape[2:] for name, values in drawn.items()}
+        return attrs.evolve(posterior, draws={**posterior.draws, **drawn}, dims={**posterior.dims, **plate_dims(self.trace, shapes)})
+
+    @property
+    def _computed(self) -> list[str]:
+        return [site.name for site in self.trace.nodes.values() if site.type == "deterministic" and isinstance(site.value, torch.Tensor)]
+
+
+def discrete_draws(
+    target: Density, known: Values, shapes: Mapping[str, torch.Size], size: int | None = None, first: int = 0
+) -> Coroutine[dict[str, torch.Tensor]]:
+    """The discrete sites by name, each [n, *shape], given each of n draws of the continuous ones, which are ``known``, [n, *shape].
+
+    size:   draws of a batch; by default as many as memory allows. ``first`` is the number of the first batch.
+    """
     number = len(next(iter(known.values())))
-    size, parts = _batch_size(target, known), []
-    for b, start in enumerate(range(0, number, size)):
+    size, parts = size or _batch_size(target, known), []
+    for b, start in enumerate(range(0, number, size), first):
         graph = _graphs(target, {name: values[start : start + size] for name, values in known.items()})
         exact = Elimination(graph, log_evidence(graph))
         found: dict[str, torch.Tensor] = yield from NumberedPoutine(exact.sample, f"batch_{b}")()
         parts.append({name: found[name].reshape(-1, *shape) for name, shape in shapes.items()})
     return {name: torch.cat([part[name] for part in parts]) for name in shapes}
+
+
+def _computed(target: Density, values: Values, names: list[str]) -> dict[str, torch.Tensor]:
+    """What the program computes of all of its sites, each [n, *shape], by name."""
+
+    def at(one: Values) -> tuple[torch.Tensor, ...]:
+        trace = _trace_at(target, one)
+        return tuple(trace[name].value for name in names)
+
+    if not names:
+        return {}
+    with torch.no_grad(), SkipValidation():
+        try:
+            columns = torch.func.vmap(at)(dict(values))
+        except RuntimeError:  # a program that asks for the value of a tensor
+            number = len(next(iter(values.values())))
+            each = [at({name: column[i] for name, column in values.items()}) for i in range(number)]
+            columns = tuple(torch.stack(column) for column in zip(*each, strict=True))
+    return dict(zip(names, columns, strict=True))
 
 
 def _graphs(target: Density, values: Values) -> FactorGraph:

@@ -217,12 +217,14 @@ def _finite(site: Sample) -> tuple[list[torch.Tensor], list[float]]:
     if not getattr(dist, "has_enumerate_support", False):
         support = getattr(dist, "support", None)
         what = "has infinitely many values" if getattr(support, "is_discrete", False) else "is continuous, or tells no finite support"
-        raise NotFinite(site.name, f"{site.fn!r} {what}; condition it, put a finite distribution in its place, or use a method that draws")
+        raise NotFinite(
+            site.name, f"{site.dist!r} {what}; condition it, put a finite distribution in its place, or use a method that draws"
+        )
     one = dist.enumerate_support(expand=False).reshape(-1, *dist.event_shape)
     number = len(one) ** math.prod(dist.batch_shape)
     if number > _MOST_VALUES:
         raise NotFinite(
-            site.name, f"{site.fn!r} has {number} values, more than {_MOST_VALUES}; make it a sequential plate of smaller sites"
+            site.name, f"{site.dist!r} has {number} values, more than {_MOST_VALUES}; make it a sequential plate of smaller sites"
         )
     shape = (*dist.batch_shape, *dist.event_shape)
     values = [torch.stack(combination).reshape(shape) for combination in product(one, repeat=math.prod(dist.batch_shape))]

@@ -261,16 +261,16 @@ def _bijection_of(site: Sample) -> Transform:
     support = getattr(site.dist, "support", None)
     if support is None or not hasattr(site.dist, "batch_shape"):
         raise NotContinuous(
-            site.name, f"{site.fn!r} tells no support, which a density over unconstrained space needs; condition it, or subsample outside"
+            site.name, f"{site.dist!r} tells no support, which a density over unconstrained space needs; condition it, or subsample outside"
         )
     if support.is_discrete:
         raise NotContinuous(
             site.name,
-            f"{site.fn!r} has infinitely many values, which cannot be summed out; condition it, or use a method for discrete sites",
+            f"{site.dist!r} has infinitely many values, which cannot be summed out; condition it, or use a method that draws it (poutine infer --method importance)",
         )
     try:
         return onto_range(site.dist)
     except NotImplementedError as error:
         raise NotContinuous(
-            site.name, f"no bijection onto the support {support!r} of {site.fn!r} is known; parameterise it by what has one"
+            site.name, f"no bijection onto the support {support!r} of {site.dist!r} is known; parameterise it by what has one"
         ) from error

@@ -7,7 +7,7 @@
 4. To the outside it is a program. Its seed is a site, so ``run(program, seed=...)``, ``condition`` and ``replay`` act on it; its
    progress and its draws are notices (``notices``).
 
-Limits: continuous latent sites only. Funnels and heavy tails need a better parameterisation: divergences tell of them.
+Limits: discrete sites must have finitely many values: they are summed out. Funnels and heavy tails need a better parameterisation: divergences tell of them.
 
 Sources: Hoffman and Gelman, "The No-U-Turn Sampler", JMLR 15 (2014); Betancourt, arXiv:1701.02434 (2017).
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 from interpreters.adaptation import WARMUP
 from interpreters.density import Density, density
+from interpreters.discrete import whole_posterior
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.machine import Options
 from interpreters.hamiltonian.sampling import sampled
@@ -47,11 +48,13 @@ def infer(
         posterior = infer(Program(model, y, sigma), seed=0, coords={"school": names})
         print(posterior.summary())
 
-    ``coords`` has labels for the members of plates, by name of plate. Raises ``NotContinuous``, ``NoStart``, and what the program raises.
+    ``coords`` has labels for the members of plates, by name of plate. Discrete sites, which are summed out, are then drawn for each draw
+    (see ``discrete``). Raises ``NotContinuous``, ``NoStart``, and what the program raises.
     """
     target = density(as_program(program), params)
     fast = worthwhile(target, num_chains, num_warmup + num_draws)
-    return SampledPosterior.of(target, run(Program(nuts, fast, num_chains, num_warmup, num_draws, **options), seed), coords)
+    chains: Chains = run(Program(nuts, fast, num_chains, num_warmup, num_draws, **options), seed)
+    return whole_posterior(target, chains, seed, coords)
 
 
 def nuts(

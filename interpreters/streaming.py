@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from interpreters.density import Density
+from interpreters.discrete import Completion
 from interpreters.hamiltonian.draw_log import DrawLog
 from interpreters.results.inference_data import Coords
 from interpreters.results.stored import Appended
@@ -15,18 +16,26 @@ from interpreters.sampled_posterior import SampledPosterior
 _NUMBERS: Final = 1 << 20  # of a block: 8 MiB
 
 
-def write_out(density: Density, log: DrawLog, path: Path, coords: Coords | None = None) -> SampledPosterior:
-    """Writes the draws that all chains have to ``path``, and returns them as they are there. Raises ``ValueError`` if there are none."""
+def write_out(density: Density, log: DrawLog, path: Path, coords: Coords | None = None, seed: int = 0) -> SampledPosterior:
+    """Writes the draws that all chains have to ``path``, and returns them as they are there. Raises ``ValueError`` if there are none.
+
+    Discrete sites that were summed out are drawn, by ``seed``: see ``discrete``.
+    """
     out = Appended(path)
-    for start, block in _blocks(density, log, coords):
+    for start, block in _blocks(density, log, coords, seed):
         out.add(block.to_arviz(), start)
     return SampledPosterior.load(path)
 
 
-def _blocks(density: Density, log: DrawLog, coords: Coords | None) -> Iterator[tuple[int, SampledPosterior]]:
+def _blocks(density: Density, log: DrawLog, coords: Coords | None, seed: int) -> Iterator[tuple[int, SampledPosterior]]:
     total = min(log.lengths)
     first = SampledPosterior.of(density, log.block(0, min(1, total)), coords)
+    completion = Completion.of(density, first, seed) if density.summed else None
+    if completion is not None:
+        first = completion.whole(first)
     numbers = sum(values.numel() for group in (first.draws, first.statistics, first.likelihood) for values in group.values())
-    size = max(1, _NUMBERS // numbers)
+    unit = 1 if completion is None else completion.size
+    size = unit * max(1, _NUMBERS // (numbers * unit))
     for start in range(0, total, size):
-        yield start, SampledPosterior.of(density, log.block(start, min(start + size, total)), coords)
+        block = SampledPosterior.of(density, log.block(start, min(start + size, total)), coords)
+        yield start, block if completion is None else completion.whole(block, start)

@@ -14,6 +14,7 @@ from interpreters.command.interruption import interruptible
 from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.density import Density, density
+from interpreters.discrete import whole_posterior
 from interpreters.errors import InputError
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.notices import Chunk, NoticePoutine, Progress
@@ -22,7 +23,6 @@ from interpreters.hamiltonian.worth import compiled, eager, worthwhile
 from interpreters.importance import Plan, importance_resampling, in_lockstep_if_not, vectorization_of
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
-from interpreters.sampled_posterior import SampledPosterior
 from interpreters.streaming import write_out
 from poutine import Program, run
 
@@ -41,7 +41,7 @@ def importance_method(program: Program[Any], guide: Program[Any] | None, options
 
 
 def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
-    """NUTS, compiled where that pays; finite discrete sites are summed out. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there.
+    """NUTS, compiled where that pays; finite discrete sites are summed out, and then drawn for each draw. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there.
 
     With a file to write to, or a checkpoint, draws go to the disk as they come, and memory stays flat in their number.
     """
@@ -55,12 +55,12 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
     _check_gradient(target)
     if options.out is None and options.checkpoint is None:
         chains, is_interrupted = _sampled(target, options, None)
-        return Outcome(SampledPosterior.of(target, chains), is_interrupted)
+        return Outcome(whole_posterior(target, chains, options.seed), is_interrupted)
     with Checkpoint.open(options.checkpoint, target, options) as checkpoint:
         _, is_interrupted = _sampled(target, options, checkpoint)
         if options.out is not None:
-            return Outcome(write_out(target, checkpoint.log, options.out), is_interrupted, {options.out})
-        return Outcome(SampledPosterior.of(target, checkpoint.log.block(0, min(checkpoint.log.lengths))), is_interrupted)
+            return Outcome(write_out(target, checkpoint.log, options.out, seed=options.seed), is_interrupted, {options.out})
+        return Outcome(whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed), is_interrupted)
 
 
 def _check_gradient(target: Density) -> None:

@@ -40,7 +40,8 @@ def support(site: Sample, plate_dims: frozenset[int], rank: int) -> torch.Tensor
         discrete = getattr(getattr(dist, "support", None), "is_discrete", False)
         what = "has infinitely many values" if discrete else "is continuous, or tells no finite support"
         raise NotFinite(
-            site.name, f"{site.fn!r} {what}; condition it, put a finite distribution in its place, or sample it (density sums out the rest)"
+            site.name,
+            f"{site.dist!r} {what}; condition it, put a finite distribution in its place, or sample it (density sums out the rest)",
         )
     shape = dist.batch_shape[max(0, len(dist.batch_shape) - rank) :]
     batch = tuple(1 if dim in plate_dims else size for dim, size in zip(range(-len(shape), 0), shape, strict=True))
@@ -48,7 +49,7 @@ def support(site: Sample, plate_dims: frozenset[int], rank: int) -> torch.Tensor
     number = len(one) ** prod(batch)
     if number > _MOST:
         raise NotFinite(
-            site.name, f"{site.fn!r} has {number} values, more than {_MOST}; put it into a plate, whose elements are summed one by one"
+            site.name, f"{site.dist!r} has {number} values, more than {_MOST}; put it into a plate, whose elements are summed one by one"
         )
     if prod(batch) == 1:
         return one.reshape(len(one), *batch, *dist.event_shape)  # type: ignore[no-any-return]  # a distribution's

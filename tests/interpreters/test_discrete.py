@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import torch
+from torch.distributions import Bernoulli, LogNormal, Normal
 
 from interpreters.density import density
-from interpreters.discrete import discrete_draws, with_discrete
+from interpreters.discrete import Completion, discrete_draws, with_discrete
+from interpreters.nuts import infer
+from interpreters.predictive import predict
 from interpreters.sampled_posterior import SampledPosterior
-from poutine import Program, Sample, run
+from poutine import Observe, Program, Sample, plate, run
 from tests.interpreters.test_summed_density import Y, hmm, mixture, somewhere
 
 F64 = torch.float64
@@ -19,7 +23,7 @@ def asking(y):
     """Looks at a value, which no vmap answers."""
     z = yield from hmm(y, False)
     if float(y[0]) > 100.0:
-        yield Sample("never", torch.distributions.Normal(0.0, 1.0))
+        yield Sample("never", Normal(0.0, 1.0))
     return z
 
 
@@ -80,4 +84,47 @@ def test_a_posterior_is_made_whole():
 
 
 def continuous():
-    yield Sample("a", torch.distributions.Normal(0.0, 1.0))
+    yield Sample("a", Normal(0.0, 1.0))
+
+
+def test_blocks_of_draws_are_made_whole_alike():
+    """However many draws there are at a time, and in all."""
+    target = density(Program(mixture, Y))
+    places = [target.constrain(somewhere(target.dim, seed)) for seed in range(40)]
+    draws = {name: torch.stack([place[name] for place in places]).unflatten(0, (2, 20)) for name in target.sites}
+
+    def part(start, stop):
+        cut = {name: values[:, start:stop] for name, values in draws.items()}
+        return SampledPosterior(cut, {"diverging": torch.zeros(2, stop - start)})
+
+    completion = attrs.evolve(Completion.of(target, part(0, 1), 3), size=4)
+    whole = completion.whole(part(0, 20))
+    assert whole.draws["which"].shape == (2, 20, 40)
+    for start, stop in ((0, 8), (8, 12), (12, 20)):
+        mine = completion.whole(part(start, stop), start)
+        for name in ("z", "which"):
+            assert torch.equal(mine.draws[name], whole.draws[name][:, start:stop])
+    loc = torch.stack([torch.zeros(2, 20, dtype=F64), whole.draws["gap"]], -1)
+    assert torch.equal(whole.draws["which"], loc.gather(-1, whole.draws["z"]))
+    assert whole.dims["which"] == ("rows",)
+
+
+def test_infer_and_predict_know_the_states_of_the_observations():
+    """Two far components: what is predicted of an observation is of its own."""
+    y = torch.tensor([-10.0, 10.0, -10.0, 10.0, 10.0], dtype=F64)
+
+    def two(y):
+        mu = yield Sample("mu", LogNormal(torch.tensor(2.3, dtype=F64), 0.1))
+
+        @plate("rows", len(y))
+        def rows(i):
+            z = yield Sample("z", Bernoulli(torch.tensor(0.5, dtype=F64)))
+            yield Observe("y", Normal(mu * (2 * z - 1), 1.0), y[i])
+
+        yield from rows()
+
+    posterior = infer(Program(two, y), 2, 50, 50)
+    assert bool((posterior.draws["z"] == (y > 0)).all())
+    again = predict(Program(two, y), posterior).predictive["y"]
+    assert again.shape == (2, 50, 5)
+    assert bool(((again > 0) == (y > 0)).all())

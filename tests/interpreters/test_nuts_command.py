@@ -93,6 +93,28 @@ def model(y):
     yield from rows()
 """
 
+DISCRETE = """
+import torch
+from torch.distributions import Categorical, Normal, Poisson
+from poutine import Deterministic, Observe, Sample, plate
+
+def model(y):
+    gap = yield Sample("gap", Normal, 3.0, 1.0)
+
+    @plate("rows", len(y))
+    def rows(i):
+        z = yield Sample("z", Categorical, torch.tensor([0.25, 0.75]))
+        yield Deterministic("loc", gap * z)
+        yield Observe("y", Normal, y[i], gap * z, 1.0)
+
+    yield from rows()
+
+def counting(y):
+    gap = yield Sample("gap", Normal, 3.0, 1.0)
+    n = yield Sample("n", Poisson, 3.0)
+    yield Observe("y", Normal, y, gap * n, 1.0)
+"""
+
 NUTS = ["--data", "d.json", "--method", "nuts", "--chains", "2", "--warmup", "20"]
 
 
@@ -248,6 +270,31 @@ def test_options_of_nuts_are_not_dropped(folder: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
+def test_discrete_sites_have_draws_in_the_table_and_in_the_file(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """The same with a file, with a checkpoint and without."""
+    (folder / "m.py").write_text(DISCRETE)
+    tables = []
+    for options in ([], ["--out", "r.nc"], ["--checkpoint", "c"]):
+        assert main(["infer", "m.py", *NUTS, "--draws", "30", *options]) == 0
+        tables.append([line for line in capsys.readouterr().out.splitlines() if line.startswith(("gap", "z[", "loc["))])
+    assert [line.split()[0] for line in tables[0]] == ["gap", "z[0]", "z[1]", "z[2]", "loc[0]", "loc[1]", "loc[2]"]
+    assert tables[0] == tables[1] == tables[2]
+    posterior = extra("arviz").from_netcdf(folder / "r.nc").posterior
+    assert posterior["z"].dims == posterior["loc"].dims == ("chain", "draw", "rows")
+    assert set(posterior["z"].values.flat) == {0, 1}
+    assert np.array_equal(posterior["loc"].values, posterior["gap"].values[..., None] * posterior["z"].values)
+
+
+def test_a_discrete_site_of_infinitely_many_values_is_sampled_by_importance_or_refused(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "m.py").write_text(DISCRETE)
+    assert main(["infer", "m.py:counting", "--data", "d.json", "--num-samples", "500"]) == 0
+    assert "n " in capsys.readouterr().out
+    assert main(["infer", "m.py:counting", *NUTS]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "site 'n': Poisson(rate: 3.0)" in line and "has infinitely many values, which cannot be summed out" in line
+
+
+@pytest.mark.slow
 def test_flat_priors_need_no_draw(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["infer", "m.py:flat", *NUTS, "--draws", "100"]) == 0
     rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:6]]
@@ -291,14 +338,15 @@ def test_other_threads_get_no_signals():
 
 
 @pytest.mark.slow
-def test_discrete_sites_are_summed_out(folder: Path, capsys: pytest.CaptureFixture[str]):
+def test_discrete_sites_are_summed_out_and_drawn(folder: Path, capsys: pytest.CaptureFixture[str]):
     (folder / "mixture.py").write_text(MIXTURE)
     (folder / "d.json").write_text(json.dumps({"y": [0.1, -0.5, 4.0, 3.9, 4.2, 3.6, 4.4]}))
     assert main(["infer", "mixture.py", *NUTS, "--draws", "500"]) == 0
     out = capsys.readouterr().out
     (row,) = [line.split() for line in out.splitlines() if line.startswith("gap")]
     assert 3.5 < float(row[1]) < 4.5
-    assert "z" not in out.split()
+    shares = [float(line.split()[1]) for line in out.splitlines() if line.startswith("z[")]
+    assert [share > 0.5 for share in shares] == [False, False, True, True, True, True, True]
 
 
 def test_the_help_tells_the_defaults_of_nuts(capsys: pytest.CaptureFixture[str]):
