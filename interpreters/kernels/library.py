@@ -10,6 +10,7 @@ import hashlib
 import os
 import pickle
 import platform
+import struct
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +19,8 @@ from typing import Final
 
 import torch
 
+# Of the head of a library: where its table of sections starts, the size of an entry, how many there are.
+_ELF: Final = struct.Struct("=40xQ10xHH2x")
 MOST_REMEMBERED: Final = 1 << 26  # bytes of constants
 
 
@@ -27,14 +30,14 @@ def default_directory() -> Path:
 
 
 def library(digest: str, directory: Path, build: Callable[[Path], None]) -> ctypes.CDLL:
-    """The library of the graph with this digest; ``build`` makes it at a path if it is not there.
+    """The library of the graph with this digest; ``build`` makes it at a path if it is not there, or damaged.
 
     Two processes may build the same at the same time; the last one to finish wins, and they are equal. Where the directory
     cannot be written, or its disk is full, the library lives as long as this process.
     """
     path = directory / f"{_key(digest)}.so"
-    if path.exists():
-        return ctypes.CDLL(str(path))
+    with suppress(OSError):
+        return _loaded(path)
     place = _writable(directory)
     try:
         return _built(path, place, build)
@@ -59,9 +62,23 @@ def recall(fingerprint: str, directory: Path) -> tuple[ctypes.CDLL, tuple[torch.
     path = directory / f"{_key(fingerprint)}.constants"
     try:
         digest, constants = torch.load(path, weights_only=True)
-        return ctypes.CDLL(str(directory / f"{_key(digest)}.so")), constants
+        return _loaded(directory / f"{_key(digest)}.so"), constants
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
         return None
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    """Raises ``OSError`` if it is not all there: the loader notices only a part of what may be cut off, and the rest is a crash."""
+    with path.open("rb") as file:
+        head = file.read(_ELF.size)
+        size = os.fstat(file.fileno()).st_size
+    is_whole = size >= _ELF.size
+    if is_whole and head[:5] == b"\x7fELF\x02":  # in 64 bits; its table of sections comes last
+        start, entry, count = _ELF.unpack(head)
+        is_whole = size >= start + entry * count
+    if not is_whole:
+        raise OSError(f"{path} is cut off")
+    return ctypes.CDLL(str(path))
 
 
 def remember(fingerprint: str, digest: str, constants: tuple[torch.Tensor, ...], directory: Path) -> None:

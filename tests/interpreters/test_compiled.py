@@ -232,6 +232,31 @@ def test_the_second_start_traces_nothing_and_reads_what_the_first_has_left(tmp_p
     agrees(compile_density(d, cache_dir=tmp_path), d)
 
 
+LOGGED = """
+import logging, sys, torch, torch.distributions as td
+from interpreters.compiled import compile_density
+from interpreters.density import density
+from poutine import Sample
+logging.basicConfig(level=logging.INFO)
+print(compile_density(density(lambda: (yield Sample("x", td.Normal(0.0, 1.0)))), cache_dir=sys.argv[1]).tier)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left", [40, 5000])
+def test_a_damaged_library_is_built_anew(left: int, tmp_path: Path):
+    """As a full disk, or a machine that was switched off, leaves it. In a process of its own: a library that is loaded stays."""
+    command = [sys.executable, "-c", LOGGED, str(tmp_path)]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+        assert done.stdout.strip() == "native"
+        assert "not native" not in done.stderr
+        (library,) = tmp_path.glob("*.so")
+        whole = library.read_bytes()
+        library.unlink()
+        library.write_bytes(whole[:left])
+
+
 @pytest.mark.slow
 def test_where_the_directory_cannot_be_written_the_kernel_lives_with_the_process(tmp_path: Path):
     d = density(Program(moving_average, normals(110)))
@@ -326,20 +351,10 @@ def test_far_out_it_is_not_finite_and_no_error(directory: Path):
         assert torch.isfinite(kernel.value_and_grad(-off)[0])
 
 
-WITHOUT_COMPILER = """
-import logging, sys, torch, torch.distributions as td
-from interpreters.compiled import compile_density
-from interpreters.density import density
-from poutine import Sample
-logging.basicConfig(level=logging.INFO)
-print(compile_density(density(lambda: (yield Sample("x", td.Normal(0.0, 1.0)))), cache_dir=sys.argv[1]).tier)
-"""
-
-
 @pytest.mark.slow
 def test_a_machine_without_a_compiler(tmp_path: Path):
     environment = os.environ | {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
-    command = [sys.executable, "-c", WITHOUT_COMPILER, str(tmp_path)]
+    command = [sys.executable, "-c", LOGGED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, cwd=ROOT)
     assert done.stdout.strip() == "eager"
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("INFO:interpreters.compiled:"))
