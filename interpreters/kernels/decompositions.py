@@ -24,9 +24,17 @@ def decompositions() -> Table:
 
 
 def decompositions_before_derivatives() -> Table:
-    """Of operations that torch has no derivative of, or one that depends on the values: that of a product looks for zeros."""
+    """Of operations that torch has no derivative of, or one that depends on the values, as that of a product, which looks for zeros.
+
+    And of those whose derivative would compute again what there is: that of logsumexp takes exponentials of its own.
+    """
     aten = torch.ops.aten
-    return {aten.cumprod.default: _cumprod, aten.index_put.default: _index_put, aten.copy.default: _copy}
+    return {
+        aten.cumprod.default: _cumprod,
+        aten.index_put.default: _index_put,
+        aten.copy.default: _copy,
+        aten.logsumexp.default: _logsumexp,
+    }
 
 
 def own_decompositions() -> Table:
@@ -128,3 +136,13 @@ def _cumprod(x: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> Any
     for i in range(1, len(parts)):
         parts[i] = parts[i - 1] * parts[i]
     return torch.stack(parts, dim)
+
+
+def _logsumexp(x: torch.Tensor, dim: list[int], keepdim: bool = False) -> Any:
+    """As torch has it, infinities included. The largest is a shift, which has no share in the derivative."""
+    if x.dim() == 0 or not x.is_floating_point():
+        return NotImplemented
+    highest = x.detach().amax(dim, keepdim=True)
+    highest = torch.where(highest.abs() == torch.inf, 0.0, highest)
+    total = (x - highest).exp().sum(dim, keepdim)
+    return total.log() + (highest if keepdim else highest.squeeze([d % x.dim() for d in dim]))

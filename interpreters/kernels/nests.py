@@ -43,12 +43,6 @@ class Statement:
     def entry(self) -> re.Pattern[str]:
         return re.compile(rf"(?<!\w){re.escape(self.target)}")
 
-    def minds(self, other: Statement) -> bool:
-        """Whether ``other`` reads or writes what this one writes, but for the same entry in the same iteration."""
-        if self.name not in other.names:
-            return False
-        return not self.is_own or other.names[self.name] > len(self.entry.findall(other.text))
-
 
 @attrs.frozen(slots=False, eq=False)
 class Number:
@@ -82,7 +76,19 @@ class Nest:
         return self.size == other.size and self.is_serial == other.is_serial and not self.minds(other)
 
     def minds(self, other: Nest) -> bool:
-        return any(a.minds(b) or b.minds(a) for a in self.statements for b in other.statements)
+        """Whether one reads or writes what the other writes, but for the same entries in the same iteration."""
+        return self._disturbs(other) or other._disturbs(self)
+
+    def _disturbs(self, other: Nest) -> bool:
+        written: dict[str, dict[str, Statement]] = {}
+        for statement in self.statements:
+            written.setdefault(statement.name, {})[statement.target] = statement
+        for statement in other.statements:
+            for name in written.keys() & statement.names.keys():
+                same = sum(len(one.entry.findall(statement.text)) for one in written[name].values() if one.is_own)
+                if statement.names[name] > same:
+                    return True
+        return False
 
     def touches(self, names: Counter[str]) -> bool:
         """Whether it writes one of ``names``."""
@@ -113,10 +119,11 @@ class Nest:
         """``everywhere`` counts the names of the whole function: what is named here only is not stored."""
         texts, stores = [statement.text for statement in self.statements], []
         if everywhere is not None:
-            here = self.names()
+            here, locals_ = self.names(), Counter[str]()
             for i, statement in enumerate(self.statements):
                 if statement.is_new:
-                    local = f"v_{statement.name}"
+                    local = f"v_{statement.name}" + (f"_{locals_[statement.name]}" if locals_[statement.name] else "")
+                    locals_[statement.name] += 1
                     texts = [statement.entry.sub(local, text) for text in texts]
                     texts[i] = f"double {texts[i]}"
                     stores += [f"{statement.target} = {local};"] if everywhere[statement.name] > here[statement.name] else []

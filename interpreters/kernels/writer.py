@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from math import prod
 from types import MappingProxyType
 from typing import Any, Final, cast
@@ -40,6 +41,9 @@ from interpreters.kernels.written_loops import WrittenLoop
 Operation = Callable[..., Any]
 
 FEW: Final = 32  # numbers that a reduction is of, or gives, up to which it is written out
+
+COLUMNS: Final = 4  # of a long array, up to which a loop over its rows does all of them at once
+MANY: Final = 32  # rows that are long
 
 _TYPES: Final[Mapping[torch.dtype, str]] = MappingProxyType(
     {torch.float64: "double", torch.float32: "float", torch.int64: "int64_t", torch.int32: "int32_t", torch.bool: "bool"}
@@ -78,6 +82,7 @@ class Writer:
         self.lowered, self.operations, self.shared, self.prefix = lowered, operations, shared, prefix
         self.arrays: dict[Node, Any] = {}
         self.lines: list[Line] = []
+        self.reciprocals: dict[Array, Array] = {}
 
     def write(self) -> list[Array]:
         """All nodes; the arrays of the inputs are known. Gives those of the outputs."""
@@ -166,7 +171,10 @@ class Writer:
 
     def loop(self, size: tuple[int, ...], statement: Callable[[Sequence[str]], Statement], *before: str) -> None:
         """``statement`` of each index, in order if need be; ``before``: what is declared for it."""
-        nest = Nest(size, [statement([f"i{d}" if n > 1 else "0" for d, n in enumerate(size)])], list(before))
+        whole, few = _apart(size)
+        index = [f"i{d}" if n > 1 else "0" for d, n in enumerate(whole)]
+        statements = [statement([*index, *map(str, entry)]) for entry in product(*map(range, few))]
+        nest = Nest(whole, statements, list(before))
         if self.prefix:  # in the loop of a scan
             self.lines += nest.written()
         else:
@@ -184,6 +192,17 @@ class Writer:
             return Statement(target.name, place, f"{place} {how} {source.at(index)};", is_own=True, is_new=is_new)
 
         self.loop(target.size, statement)
+
+
+def _apart(size: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The dimensions that are loops, and the last ones, of few numbers beside many, whose statements are written out.
+
+    So a mixture of two is one loop over the data, with what is done to either part; not loops over two numbers each.
+    """
+    whole, few = size, tuple[int, ...]()
+    while whole and prod(few) * whole[-1] <= COLUMNS and prod(whole[:-1]) >= MANY:
+        whole, few = whole[:-1], (whole[-1], *few)
+    return whole, few
 
 
 def size_of(node: Node) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from poutine import Program, Sample, factor
 
 F64 = torch.float64
 A, B, C = ((0.1 + 0.7 * torch.arange(start, start + 12, dtype=F64).sin()).reshape(3, 4) for start in (0, 5, 9))
+W = torch.linspace(-1.0, 1.0, 40, dtype=F64)
 COUNTY = torch.tensor([2, 0, 1, 1, 2, 0, 2])
 
 
@@ -41,6 +42,9 @@ ELEMENTWISE: list[Callable[[torch.Tensor], torch.Tensor]] = [
 SHAPED: list[Callable[[torch.Tensor], torch.Tensor]] = [
     lambda u: u.reshape(3, 4).sum(0) * 2 + u.reshape(3, 4).amax(0) + u.reshape(3, 4).prod(0) + u.reshape(3, 4).amin(0) + u.reshape(3, 4).mean(0),
     lambda u: u.reshape(3, 4).logsumexp(1) + u.reshape(3, 4).log_softmax(0).sum(1) * u[:3] + (u.reshape(3, 4).softmax(1) ** 2).sum(1),
+    lambda u: u.masked_fill(A.flatten() > 0.5, -torch.inf).reshape(3, 4).logsumexp(0) + u.reshape(3, 4).logsumexp((0, 1), keepdim=True)[0],
+    lambda u: (W[:, None] - u[:2]).pow(2).div(u[2:4].exp()).sub(u[4:6]).logsumexp(1).sum() + (W[:, None] / u[:3].exp()).exp().flip(1).cumsum(1).prod(1).sum() * u,
+    lambda u: ((W[:, None] * u[:4]).sin() * W[:, None]).reshape(40, 2, 2).flip(0, 2).amax(2).cos().sum(0).cumsum(0) * u[:2] + (W[:, None] * u[:2]).tanh().flatten()[1:].sum(),
     lambda u: u.cumsum(0) * u + u.reshape(3, 4).cumsum(1).t().reshape(-1),
     lambda u: u.repeat(5).cumsum(0) + u.repeat(5).reshape(5, 12).cumsum(0).reshape(-1),
     lambda u: u.cumprod(0) + (u.reshape(3, 4) * A).cumprod(1).flatten(),
