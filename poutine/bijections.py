@@ -5,6 +5,7 @@ torch keeps its own in a registry that anybody may change while a program runs; 
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 
 import torch
@@ -88,5 +89,15 @@ def _transform(constraint: constraints.Constraint, registry: ConstraintRegistry)
     if isinstance(constraint, constraints.independent):
         inner: Any = constraint
         return IndependentTransform(_transform(inner.base_constraint, registry), inner.reinterpreted_batch_ndims)
+    if isinstance(constraint, constraints.interval) and _is_infinite(constraint.upper_bound):
+        # So torch writes the support of a GeneralizedPareto.
+        constraint = constraints.greater_than_eq(constraint.lower_bound)  # type: ignore[no-untyped-call]  # torch's own
     transform: Transform = registry(constraint)
     return transform
+
+
+def _is_infinite(bound: Any) -> bool:
+    try:
+        return bool((torch.as_tensor(bound) == inf).all())
+    except RuntimeError:  # a tracer or a vmap has no answer
+        return False

@@ -17,7 +17,7 @@ def expanded_shape(site: Choice, dist: Any, frames: Iterable[CondIndepStackFrame
     table.append((site.name, tuple(dist.batch_shape), _event_shape(dist)))
     shape = _expanded(site, dist.batch_shape, frames, table)
     if site.is_decided:
-        _check_value(site, dist, shape, table, True)
+        _check_value(site, dist, shape, frames, table, True)
     return shape
 
 
@@ -33,7 +33,7 @@ def check_value(site: Choice, dist: Any, frames: Iterable[CondIndepStackFrame], 
         assert frame.dim is not None and frame.size is not None
         shape = [1] * (-frame.dim - len(shape)) + shape
         shape[frame.dim] = frame.size if shape[frame.dim] == 1 else shape[frame.dim]
-    _check_value(site, dist, tuple(shape), table, wide)
+    _check_value(site, dist, tuple(shape), frames, table, wide)
 
 
 def _event_shape(dist: Any) -> tuple[int, ...]:
@@ -55,11 +55,12 @@ def _expanded(site: Choice, batch_shape: Any, frames: Iterable[CondIndepStackFra
     return tuple(shape)
 
 
-def _check_value(site: Choice, dist: Any, shape: tuple[int, ...], table: Shapes, wide: bool) -> None:
+def _check_value(site: Choice, dist: Any, shape: tuple[int, ...], frames: Iterable[CondIndepStackFrame], table: Shapes, wide: bool) -> None:
     given, event_shape = tuple(getattr(site.value, "shape", ())), _event_shape(dist)
     further = given[: max(0, len(given) - len(shape) - len(event_shape))]
     many = any(size != 1 for size in further)
-    if not _broadcasts(given, shape + event_shape) or (many and not wide):
+    overflows = _overflows(given, len(event_shape), frames)
+    if overflows or not _broadcasts(given, shape + event_shape) or (many and not wide):
         way_out = ", and put a plate around for each further dimension" if many else ""
         raise PlateError(
             site.name,
@@ -70,6 +71,12 @@ def _check_value(site: Choice, dist: Any, shape: tuple[int, ...], table: Shapes,
 
 def _broadcasts(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     return all(x == y or x == 1 or y == 1 for x, y in zip(reversed(a), reversed(b), strict=False))
+
+
+def _overflows(given: tuple[int, ...], event_dim: int, frames: Iterable[CondIndepStackFrame]) -> bool:
+    """Whether a value has several elements in the dimension of a plate of one. (A dimension of no plate here may be one's further out.)"""
+    batch = given[: len(given) - event_dim]
+    return any(frame.size == 1 and -len(batch) <= (frame.dim or 0) < 0 and batch[frame.dim or 0] != 1 for frame in frames)
 
 
 def _format(table: Shapes) -> str:

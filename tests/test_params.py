@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy
 import pytest
 import torch
-from torch.distributions import Normal, constraints
+from torch.distributions import GeneralizedPareto, Normal, constraints
 
 from poutine import Observe, Param, ParamError, ParamStore, Sample, run, same, scope, substitute, trace
 
@@ -187,3 +189,10 @@ def test_a_trace_holds_the_value_that_was_read_and_not_the_one_after_a_step():
     assert (t["w"].value.item(), store["w"].item()) == (0.0, 3.0)
     assert torch.equal(t.copy().log_pdf(), before)
     assert run(trace(model).traced(), params=store).log_pdf() > before
+
+
+def test_an_interval_without_an_end_is_a_half_line():
+    """So torch writes the support of a GeneralizedPareto; its transform onto such an interval gives infinity."""
+    constraint = GeneralizedPareto(1.0, 2.0, 0.5).support
+    assert run(partial(fit, torch.tensor(3.0), constraint)).item() == pytest.approx(3.0)
+    assert run(partial(fit, torch.tensor(3.0), constraints.interval(1.0, 4.0))).item() == pytest.approx(3.0)

@@ -330,3 +330,23 @@ class Die:
 
     def log_prob(self, value):
         return torch.tensor(6.0).log().neg()
+
+
+@pytest.mark.parametrize("fn", [lambda y: Observe("y", Normal(0.0, 1.0), y), lambda y: Sample("y", Normal(0.0, 1.0)).evolve(value=y)])
+def test_values_of_several_elements_do_not_fit_into_a_plate_of_one(fn):
+    """As when the data are not indexed, in a plate that is subsampled one by one: each would count, times the size."""
+    data = torch.tensor([1.0, 2.0, 3.0])
+
+    @plate("p", 3, 1)
+    def body(index):
+        yield fn(data[index])
+
+    @plate("p", 3, 1)
+    def unindexed(index):
+        yield fn(data)
+
+    run(body)
+    with pytest.raises(
+        PlateError, match=r"site 'y': expected a value that broadcasts to batch shape \(1,\) .*, got shape \(3,\); index the data"
+    ):
+        run(unindexed)

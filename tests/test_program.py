@@ -37,6 +37,7 @@ from poutine import (
     run,
     trace,
 )
+from poutine.driver.closing import close
 from tests.script import AS_IT_IS, perform
 
 D = Normal(0.0, 1.0)
@@ -371,6 +372,24 @@ def test_a_program_that_yields_on_its_way_out_is_closed_all_the_same():
     with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
         engine.close()
     assert resource.events == ["open", "end", "close"]
+
+
+def test_a_generator_that_goes_on_for_ever_is_given_up():
+    times = []
+
+    def stubborn():
+        while len(times) < 150:
+            try:
+                yield Sample("x", D)
+            except GeneratorExit:
+                times.append(None)
+
+    generator = stubborn()
+    next(generator)
+    for so_often in (100, 150):  # the second time it comes to its end
+        with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+            close(generator)
+        assert len(times) == so_often
 
 
 def test_interrupting_the_runtime_closes_the_program():

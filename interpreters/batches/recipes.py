@@ -45,6 +45,14 @@ class Recipe:
         return tuple(constraints[name].event_dim if name in constraints else None for name in self.names)
 
     @property
+    def has_parameters(self) -> bool:
+        """Whether there is anything to stack. A mixture is made of distributions: to stack these is to take them apart, which nobody does."""
+        try:
+            return any(dims is not None for dims in self.event_dims)
+        except NotImplementedError:
+            return True
+
+    @property
     def is_of_numbers(self) -> bool:
         """Whether each argument is a parameter that is a number for one draw."""
         try:
@@ -71,7 +79,7 @@ def recipe_of(site: Choice) -> tuple[Recipe, Arguments] | None:
     fn = site.fn
     if is_known(fn):
         recipe = of_class(fn, len(site.args), site.kwargs)
-        return None if recipe is None else (recipe, (*site.args, *site.kwargs.values()))
+        return None if recipe is None or not recipe.has_parameters else (recipe, (*site.args, *site.kwargs.values()))
     return _taken_apart(fn) if isinstance(fn, Distribution) else None
 
 
@@ -93,9 +101,8 @@ def _taken_apart(dist: Distribution) -> tuple[Recipe, Arguments] | None:
     if not is_known(type(dist)):
         return None
     found = {name: getattr(dist, name, None) for name in _parameters(type(dist)) if _is_given(dist, name)}
-    if not found or None in found.values():
-        return None
-    return Recipe(type(dist), tuple(found), bool(dist._validate_args)), tuple(found.values())
+    recipe = Recipe(type(dist), tuple(found), bool(dist._validate_args))
+    return (recipe, tuple(found.values())) if found and None not in found.values() and recipe.has_parameters else None
 
 
 def _parameters(cls: type) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class IndepPoutine(Poutine):
 
     **Laws**: frames are listed outermost first; values and log densities stay as they are; commutes with scale, mask,
     trace, condition, replay, uncondition and lift.
-    **Obeys**: I.indep, B.isolates, D.keeps, D.draws; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace,
+    **Obeys**: I.indep, I.entries, B.isolates, D.keeps, D.draws, R.reply; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace,
     C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.broadcast, C.trace.inside,
     C.condition.inside, C.replay.inside, C.uncondition.inside.
     Raises ``PlateError`` if the plate is entered inside itself, or its dimension is taken by a plate around it.

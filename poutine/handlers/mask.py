@@ -31,7 +31,7 @@ class MaskPoutine(Poutine):
     **Laws**: ``lp(mask(m)(p)) = sum(where(m, lp, 0))``, with a gradient of exactly zero where ``m`` is off, even where the
     density is infinite or nan there; ``mask(m)(mask(n)(p)) ≈ mask(m & n)(p)``; ``mask(True)`` is the identity; draws stay
     as they are; commutes with scale, indep, trace, condition, replay, uncondition and lift.
-    **Obeys**: H4, I.neutral, I.idempotent, I.mask, B.isolates, D.mask, D.mask-gradient, D.draws; C.scale, C.mask,
+    **Obeys**: H4, I.neutral, I.idempotent, I.mask, B.isolates, D.mask, D.mask-gradient, D.draws, R.reply; C.scale, C.mask,
     C.condition, C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed,
     C.escape, C.indep, C.broadcast, C.indep.inside, C.trace.inside, C.condition.inside, C.replay.inside,
     C.uncondition.inside.

@@ -20,7 +20,7 @@ class SubstitutePoutine(ValueMap):
         run(trace(substitute(model, data={"w": w, "z": z})).traced())    # its log_pdf is the model's at (w, z)
 
     **Laws**: ``substitute({})`` is the identity; of two, the outer one wins; associative.
-    **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, R.partial, R.substitute; C.scale,
+    **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.observed, R.partial, R.substitute, R.reply; C.scale,
     C.mask, C.trace, C.do, C.lift, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     Raises ``AlreadyObserved`` at a site that the model itself observes, ``UnusedNames`` as condition does.
     """

@@ -19,7 +19,7 @@ class UnconditionPoutine(Poutine):
 
     **Laws**: idempotent; ``uncondition(condition(p, data))`` is in distribution ``p``, if ``p`` has no observations;
     does not commute with condition: the outer one wins.
-    **Obeys**: H4, I.idempotent, B.isolates, R.uncondition, R.predict; C.scale, C.mask, C.substitute, C.trace, C.replay,
+    **Obeys**: H4, I.idempotent, B.isolates, R.uncondition, R.predict, R.reply; C.scale, C.mask, C.substitute, C.trace, C.replay,
     C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     """
 

@@ -81,7 +81,8 @@ OPERATIONS: Final[Mapping[str, _Operation]] = MappingProxyType(
         "add": _Operation(lambda a, b: a + b, "({} + {})"),
         "mul": _Operation(lambda a, b: a * b, "({} * {})"),
         "tanh": _Operation(torch.tanh, "torch.tanh({})"),
-        "sigmoid": _Operation(torch.sigmoid, "torch.sigmoid({})"),
+        # Far out it would be rounded to 1, which is no probability of a NegativeBinomial.
+        "sigmoid": _Operation(lambda a: torch.sigmoid(torch.tanh(a)), "torch.sigmoid(torch.tanh({}))"),
         "positive": _Operation(lambda a: 0.5 + torch.sigmoid(a), "(0.5 + torch.sigmoid({}))"),
         "exp": _Operation(lambda a: torch.exp(torch.tanh(a)), "torch.exp(torch.tanh({}))"),
         "total": _Operation(lambda a: a.sum(), "{}.sum()"),

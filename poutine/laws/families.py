@@ -31,7 +31,7 @@ class Family:
 
     name:   of the class. args: strategies of numbers, nested tuples (tensors) or expressions.
     seen:   a strategy of values; where they are vectors, of those of every length that the arguments may have.
-    event:  the rank of one draw. discrete: whether its values count something.
+    event:  the rank of one draw. discrete: whether its values count something. finite: whether its support can be enumerated.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Family:
     seen: st.SearchStrategy[Any] | None = None
     event: int = 0
     discrete: bool = False
+    finite: bool = False
     terms: st.SearchStrategy[Dist] = attrs.field(init=False, eq=False, repr=False)  # its distributions as expressions
     operations: tuple[str | None, ...] = attrs.field(init=False, eq=False, repr=False)
 
@@ -75,9 +76,9 @@ LOCATED: Final = (
 )
 
 FINITE: Final = (
-    Family("Bernoulli", (UNITS,), st.sampled_from((0.0, 1.0)), discrete=True),
-    Family("Categorical", (SIMPLICES,), st.sampled_from((0, 1)), discrete=True),
-    Family("Binomial", (COUNTS, UNITS), st.sampled_from((0.0, 1.0)), discrete=True),
+    Family("Bernoulli", (UNITS,), st.sampled_from((0.0, 1.0)), discrete=True, finite=True),
+    Family("Categorical", (SIMPLICES,), st.sampled_from((0, 1)), discrete=True, finite=True),
+    Family("Binomial", (COUNTS, UNITS), st.sampled_from((0.0, 1.0)), discrete=True, finite=True),
 )
 
 INFINITE: Final = (
@@ -98,7 +99,7 @@ CONTINUOUS: Final = (
 SHAPED: Final = (
     Family("Dirichlet", (CONCENTRATIONS,), SIMPLICES, event=1),
     Family("MultivariateNormal", (VECTORS, MATRICES), VECTORS, event=1),
-    Family("OneHotCategorical", (SIMPLICES,), st.sampled_from(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0, 1.0))), event=1),
+    Family("OneHotCategorical", (SIMPLICES,), st.sampled_from(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0, 1.0))), event=1, finite=True),
 )
 
 # The rest of torch.distributions: what a runtime has to draw from, and what models need less often.
@@ -118,7 +119,7 @@ RARE: Final = (
         (st.just(Dist("Categorical", (Const((0.25, 0.75)),))), st.just(Dist("Normal", (Const((0.0, 1.0)), Const(1.0))))),
     ),
     Family("Multinomial", (COUNTS, SIMPLICES), event=1, discrete=True),
-    Family("OneHotCategoricalStraightThrough", (SIMPLICES,), event=1),
+    Family("OneHotCategoricalStraightThrough", (SIMPLICES,), event=1, finite=True),
     Family("Pareto", (POSITIVES, POSITIVES)),
     Family("RelaxedBernoulli", (st.just(Scalar(0.5)), UNITS)),
     Family("RelaxedOneHotCategorical", (st.just(Scalar(0.5)), SIMPLICES), event=1),

@@ -42,6 +42,7 @@ FIRST: Final = MappingProxyType(
         "sample": write_sites.sample,
         "observe": write_sites.observe,
         "param": write_sites.learn,
+        "constrained": write_sites.learn_constrained,
         "computed": write_sites.record,
         "factor": write_sites.weigh,
         "ask": write_sites.ask,

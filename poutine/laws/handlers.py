@@ -14,14 +14,15 @@ from torch.distributions import Beta, Laplace, Normal, Uniform, constraints
 from poutine import aliases
 from poutine.handlers.lift import LiftPoutine
 from poutine.laws.links import Chain, Link
-from poutine.laws.traces import ELSEWHERE, Names, trace_of, traces, values
+from poutine.laws.traces import ELSEWHERE, Names, mostly, trace_of, traces, values
 from poutine.messages import Param
 from poutine.trace_graph import Trace
 
 Options = st.SearchStrategy[Mapping[str, Any]]
 
 SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25)).map(torch.tensor)  # powers of two: exact
-MASKS: Final = st.booleans() | st.booleans().map(torch.tensor)
+_BITS: Final = mostly(st.just(False), st.just(True))
+MASKS: Final = _BITS | _BITS.map(torch.tensor)
 PREFIXES: Final = st.sampled_from(("a", "b", ""))
 PLATES: Final = st.sampled_from(("outer", "other"))
 PRIORS: Final = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
@@ -39,9 +40,9 @@ def handlers(program: Callable[..., Any], kinds: Iterable[str] | None = None) ->
     return st.sampled_from(wanted).flatmap(lambda kind: _links(kind, program))
 
 
-def chains(program: Callable[..., Any], max_size: int = 3) -> st.SearchStrategy[Chain]:
-    """Chains of random handlers, innermost first."""
-    return st.lists(handlers(program), max_size=max_size).map(lambda links: Chain(tuple(links)))
+def chains(program: Callable[..., Any], max_size: int = 3, kinds: Iterable[str] | None = None) -> st.SearchStrategy[Chain]:
+    """Chains of random handlers, innermost first; of some ``kinds`` only, as in ``handlers``."""
+    return st.lists(handlers(program, kinds), max_size=max_size).map(lambda links: Chain(tuple(links)))
 
 
 def link(kind: str, **options: Any) -> Link:
@@ -52,6 +53,11 @@ def link(kind: str, **options: Any) -> Link:
 def kind_of(poutine: type) -> str | None:
     """The short name of the library's poutine that a class is, or derives from."""
     return next((KINDS[cls] for cls in poutine.__mro__ if cls in KINDS), None)
+
+
+def needed(kind: str | None) -> str:
+    """What a program must begin with for a handler of a kind to have something to act on."""
+    return {"lift": "param", "uncondition": "observe"}.get(kind or "", "sample")
 
 
 @attrs.frozen(repr=False)
@@ -76,7 +82,8 @@ def _none(program: Callable[..., Any]) -> Options:
 
 
 def _names(program: Callable[..., Any]) -> st.SearchStrategy[list[str]]:
-    return st.lists(st.sampled_from((*Names.of(trace_of(program)).all, ELSEWHERE)), unique=True, max_size=3)
+    some = st.lists(st.sampled_from((*Names.of(trace_of(program)).all, ELSEWHERE)), unique=True, min_size=1, max_size=3)
+    return mostly(some, st.just([]))
 
 
 def _block(program: Callable[..., Any]) -> Options:

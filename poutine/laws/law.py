@@ -9,8 +9,8 @@ import attrs
 from hypothesis import strategies as st
 
 from poutine.equality import same
-from poutine.laws.handlers import handlers, link
-from poutine.laws.links import Link, Wrap, written
+from poutine.laws.handlers import CONFIGURATIONS, chains, handlers, link
+from poutine.laws.links import Chain, Link, Wrap, written
 from poutine.laws.model import Model
 from poutine.laws.outcome import Difference, Outcome, difference, outcome
 from poutine.laws.programs import programs
@@ -130,6 +130,17 @@ class Case:
         """A handler of the library, of one of ``kinds``, or of any kind."""
         return self.draw(handlers(program, kinds or None))
 
+    def chain(self, program: Callable[..., Any], *kinds: str) -> Side:
+        """``program`` under a random chain of handlers of the library, of some ``kinds`` or of any."""
+        drawn: Chain = self.draw(chains(program, 2, kinds or None))
+        return side(program, *drawn.links)
+
+    def chain_to_the_end(self, program: Callable[..., Any]) -> Side:
+        """The same, of those under which it comes to its end."""
+        strategy = chains(program, 2, all_but("escape")).filter(lambda chain: outcome(chain(program)).failure is None)
+        drawn: Chain = self.draw(strategy)
+        return side(program, *drawn.links)
+
     def seed(self) -> int:
         """The seed of this case's runs, which the report shows."""
         self._seed = self.draw(SEEDS)
@@ -160,12 +171,17 @@ class Case:
         raise LawBroken(self.law, Finding(left, right, found, self._seed, tuple(self._programs)))
 
 
-def side(program: Callable[..., Any], *wraps: Wrap, name: str = "model") -> Side:
-    """``program`` under each of ``wraps``, innermost first."""
-    source, fn = name, program
+def side(program: Callable[..., Any] | Side, *wraps: Wrap, name: str = "model") -> Side:
+    """``program`` (or what stands on a side already) under each of ``wraps``, innermost first."""
+    source, fn = (program.source, program.fn) if isinstance(program, Side) else (name, program)
     for wrap in wraps:
         source, fn = written(wrap, source), wrap(fn)
     return Side(source, fn)
+
+
+def all_but(*kinds: str) -> tuple[str, ...]:
+    """The kinds of all other handlers of the library."""
+    return tuple(kind for kind in CONFIGURATIONS if kind not in kinds)
 
 
 def law(name: str, equation: str, put_to: tuple[str, ...] = (), where: str = "") -> Callable[[Callable[[Case], None]], Law]:

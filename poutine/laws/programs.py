@@ -19,6 +19,7 @@ def programs(
     loops: bool = True,
     submodels: bool = True,
     handlers: bool = True,
+    blocks: bool = True,
     cleanup: bool = True,
     duplicates: bool = False,
     messages: st.SearchStrategy[Message] | None = None,
@@ -31,18 +32,18 @@ def programs(
     messages of the user's own, ``try`` with ``except`` and ``finally``.
 
     Each of the flags leaves something out: ``observations`` also stands for factors, ``asks`` for ``Ask`` messages, ``loops`` for
-    ``markov``, ``handlers`` for those inside of the program, ``cleanup`` for what is yielded in a ``finally``, where nobody answers it if
+    ``markov``, ``handlers`` for those inside of the program, ``blocks`` for those of them that hide sites, ``cleanup`` for what is yielded in a ``finally``, where nobody answers it if
     the run is dropped. With ``duplicates``, two sites of a run may have one name, which a trace refuses.
 
     messages: of types of your own, which are sent, too; what comes back is recorded as a computed value.
-    first:   what the model begins with in any case: "sample", "observe", "param", "computed", "factor", "ask", "message".
+    first:   what the model begins with in any case: "sample", "observe", "param", "constrained" (a param), "computed", "factor", "ask", "message".
     rows:    the size of a vectorised plate that the model is for; its argument is the index then.
     prefix:  begins every name.
 
     The model has no other arguments; ``run`` can run it if there are no asks, and ``poutine.laws.outcome`` can in any case. It prints as
     its source.
     """
-    allowed = Features(observations, params, asks, plates, loops, submodels, handlers, cleanup, duplicates, messages)
+    allowed = Features(observations, params, asks, plates, loops, submodels, handlers, blocks, cleanup, duplicates, messages)
     return st.composite(_model)(allowed, first, rows, prefix)
 
 

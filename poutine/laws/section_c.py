@@ -8,11 +8,13 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from poutine.equality import same
+from poutine.errors import AlreadyObserved
 from poutine.handlers.trace import TracePoutine
-from poutine.laws.handlers import CONFIGURATIONS
+from poutine.laws.handlers import CONFIGURATIONS, needed
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.outcome import outcome
-from poutine.laws.traces import Names, trace_of, traces, values
+from poutine.laws.probes import KeepingRuntime, error_of
+from poutine.laws.traces import Names, sampled, trace_of, traces, values
 from poutine.messages import Observe
 
 
@@ -20,7 +22,7 @@ def commutes_with(kind: str, inside: bool = False) -> Law:
     """The law that a handler commutes with those of one kind; ``inside``: for a trace inside of both, too."""
 
     def check(case: Case) -> None:
-        program = case.program()
+        program = case.program(first=tuple(dict.fromkeys((needed(kind), needed(case.subject.kind)))))
         handler, other = case.handler(program), case.other(program, kind)
         seen: Callable[..., Any] = TracePoutine(program).traced if inside else program
         name = "trace(model).traced" if inside else "model"
@@ -36,7 +38,7 @@ def commutes_with(kind: str, inside: bool = False) -> Law:
     ("scope", "condition", "do", "substitute"),
 )
 def scoped_names(case: Case) -> None:
-    program = case.program()
+    program = case.program(first=("sample",))
     kind = case.subject.kind if case.subject.kind != "scope" else case.draw(st.sampled_from(("condition", "do", "substitute")))
     assert kind is not None
     scope = case.handler(program) if case.subject.kind == "scope" else case.other(program, "scope")
@@ -51,7 +53,7 @@ def scoped_names(case: Case) -> None:
 
 @law("C.lifted-names", "condition outside of lift observes the lifted sites; inside it cannot", ("lift", "condition"))
 def lifted_names(case: Case) -> None:
-    program = case.program(handlers=False)
+    program = case.program()
     lift = case.handler(program) if case.subject.kind == "lift" else case.other(program, "lift")
     lifted = trace_of(lift(program))
     names = [name for name, site in trace_of(program).nodes.items() if site.type == "param" and lifted[name].type == "sample"]
@@ -64,7 +66,7 @@ def lifted_names(case: Case) -> None:
 
 @law("C.intervened", "of condition(d) and do(e), in both orders, the trace has d and the model gets e", ("condition", "do"))
 def intervened(case: Case) -> None:
-    program, seed = case.program(handlers=False), case.seed()
+    program, seed = case.program(first=("sample",)), case.seed()
     d, others = case.draw(values(program)), Names.of(case.draw(traces(program))).samples
     e = case.draw(values(program)) | {name: others[name] for name in list(d)[:1] if name in others}  # one name in common
     do = case.link("do", data=e, strict=False)
@@ -72,6 +74,8 @@ def intervened(case: Case) -> None:
     for chain in ((condition, do), (do, condition)):
         whole = side(program, *chain)
         found, inside = outcome(whole.fn, seed=seed), outcome(chain[1](chain[0](TracePoutine(program).traced)), seed=seed).value
+        names = [name for name in inside or () if name not in ("_INPUT", "_RETURN")]
+        case.same("the sites, outside and inside", [site.name for site in found.sites], names, whole.source)
         for site in found.sites:
             if site.name in d:
                 case.expect(same(site.value, d[site.name]), f"site {site.name!r} is {site.value} outside, not {d[site.name]}", whole.source)
@@ -81,10 +85,50 @@ def intervened(case: Case) -> None:
                 )
 
 
+@law("C.data-wins", "of condition(d) and replay(t), in both orders, the trace has d", ("condition", "replay"))
+def data_win(case: Case) -> None:
+    program, seed = case.program(first=("sample",)), case.seed()
+    data, guide = case.draw(values(program)), case.draw(traces(program))
+    condition, replay = case.link("condition", data=data, strict=False), case.link("replay", guide_trace=guide)
+    for chain in ((condition, replay), (replay, condition)):
+        whole = side(program, *chain)
+        for site in outcome(whole.fn, seed=seed).sites:
+            if site.name in data:
+                case.expect(isinstance(site, Observe), f"site {site.name!r}: it is not observed", whole.source)
+                case.same(f"site {site.name!r}", site.value, data[site.name], whole.source, "the data")
+
+
+@law(
+    "C.observed",
+    "h that names what p itself observes is refused there, before the site is answered; replay without sites lets it stand",
+    ("condition", "substitute", "replay"),
+)
+def own_observations_stand(case: Case) -> None:
+    program = case.program(first=("observe",))
+    kind, alone = case.subject.kind, outcome(program)
+    assert kind is not None
+    sites = [site for site in alone.sites if isinstance(site, Observe)]
+    site = case.draw(st.sampled_from(sites))
+    guide = sampled({site.name: site.value})  # an equal value is refused, too
+    if kind == "replay":
+        case.agree(side(program, case.link(kind, guide_trace=guide)), side(program), seed=0)
+        handler = case.link(kind, guide_trace=guide, sites=[site.name])
+    else:
+        handler = case.link(kind, data={site.name: site.value}, strict=False)
+    whole, runtime = side(program, handler), KeepingRuntime(lambda message: message.name == site.name)
+    error = error_of(whole.fn, runtime)
+    refused = isinstance(error, AlreadyObserved) and error.name == site.name and not runtime.arrived
+    case.expect(
+        refused, f"site {site.name!r}: it is answered" if error is None else f"site {site.name!r}: it raises {error!r}", whole.source
+    )
+
+
 SECTION_C: Final[tuple[Law, ...]] = (
     *(commutes_with(kind) for kind in CONFIGURATIONS),
     *(commutes_with(kind, inside=True) for kind in ("scale", "mask", "indep", "trace", "condition", "replay", "uncondition")),
     scoped_names,
     lifted_names,
     intervened,
+    data_win,
+    own_observations_stand,
 )

@@ -11,15 +11,16 @@ from torch.distributions import Bernoulli
 
 from poutine.densities import batch_log_density
 from poutine.equality import same
+from poutine.errors import ParamError, PlateError
 from poutine.factors import factor
 from poutine.laws.expressions import Const
 from poutine.laws.families import LOCATED, POSITIVES, REALS
-from poutine.laws.handlers import link
-from poutine.laws.law import ANY, Case, Law, Side, law, side
-from poutine.laws.outcome import outcome
+from poutine.laws.handlers import PRIORS, link
+from poutine.laws.law import ANY, Case, Law, Side, all_but, law, side
+from poutine.laws.outcome import Failure, outcome
 from poutine.laws.rounding import close
 from poutine.laws.traces import Names
-from poutine.messages import Choice, Observe, Sample
+from poutine.messages import Choice, Observe, Param, Sample
 from poutine.plates import plate
 from poutine.program import Coroutine
 from poutine.trace_graph import Trace, is_subsample
@@ -29,7 +30,7 @@ WEIGHTS: Final = st.sampled_from((0.0, 1.0, -1.0, 0.5, 3.0))
 
 @law("D.additive", "log_pdf = Σ compute_batch_log_pdf = Σ batch_log_pdf", ("trace",))
 def additive(case: Case) -> None:
-    trace = case.trace(case.program())
+    trace = case.trace(case.chain_to_the_end(case.program()).fn)
     terms = [batch_log_density(site) for site in trace.nodes.values() if isinstance(site, Choice)]
     total = sum((term.sum() for term in terms), start=torch.zeros(()))
     for name in ("log_pdf", "batch_log_pdf"):
@@ -39,7 +40,7 @@ def additive(case: Case) -> None:
 
 @law("D.memo", "a remembered density is what it would be computed to be, also after a value was replaced", ("trace",))
 def memo(case: Case) -> None:
-    program = case.program()
+    program = case.chain_to_the_end(case.program()).fn
     trace, other = case.trace(program), case.trace(program)
     trace.compute_batch_log_pdf()
     for name in Names.of(other).samples:
@@ -52,9 +53,9 @@ def memo(case: Case) -> None:
 @law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site", ("scale",))
 def scaled(case: Case) -> None:
     program, seed = case.program(), case.seed()
-    handler = case.handler(program)
-    handled, a = side(program, handler), case.options(handler)["scale"]
-    expected = {name: a * density for name, density in _densities(program, seed).items()}
+    whole, handler = case.chain(program), case.handler(program)
+    handled, a = side(whole, handler), case.options(handler)["scale"]
+    expected = {name: a * density for name, density in _densities(whole.fn, seed).items()}
     case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
 
 
@@ -63,8 +64,8 @@ def masked(case: Case) -> None:
     size, seed = case.draw(st.integers(0, 3)), case.seed()
     program = case.program(rows=size)
     handler = case.link("mask", mask=torch.tensor([case.draw(st.booleans()) for _ in range(size)])) if size else case.handler(program)
-    m = torch.as_tensor(case.options(handler)["mask"])
-    handled, bare = (_in_plate(side(program, *wraps), size) for wraps in ((handler,), ()))
+    m, whole = torch.as_tensor(case.options(handler)["mask"]), case.chain(program)
+    handled, bare = (_in_plate(side(whole, *wraps), size) for wraps in ((handler,), ()))
     found, densities = (_densities(each.fn, seed) for each in (handled, bare))
     expected = {name: torch.where(m, density, torch.zeros_like(density)) for name, density in densities.items()}
     case.expect(same(found, expected), f"{found} is not {expected}", handled.source)
@@ -99,28 +100,41 @@ def mask_gradient(case: Case) -> None:
 
 @law("D.condition", "lp(condition(d)∘p at z) = lp(p at (z, d))", ("condition",))
 def conditioned(case: Case) -> None:
-    program, seed = case.program(handlers=False), case.seed()
-    condition = case.handler(program)
-    left = side(program, condition)
+    program, seed = case.program(first=("sample",), blocks=False), case.seed()
+    whole = case.chain(program, *all_but("block"))
+    condition = case.handler(whole.fn)
+    left = side(whole, condition)
     found = outcome(left.fn, seed=seed).trace or Trace()
     given = {name: site.value for name, site in found.nodes.items() if isinstance(site, Observe) and site.conditioned}
-    right = side(program, link("substitute", data={**Names.of(found).samples, **given}))
+    right = side(whole, link("substitute", data={**Names.of(found).samples, **given}))
     given_there, expected = _densities(left.fn, seed), _densities(right.fn, seed + 1)
     case.expect(same(given_there, expected), f"{given_there} is not {expected}", left.source, right.source)
 
 
 @law("D.lift", "lp(lift(p, π) at θ) = log π(θ) + lp(substitute(p, θ))", ("lift",))
 def lifted(case: Case) -> None:
-    program, seed = case.program(handlers=False, plates=False), case.seed()
-    left = side(program, case.handler(program))
+    program, seed = case.program(first=("param",)), case.seed()
+    whole = case.chain(program)
+    left = side(whole, case.handler(whole.fn))
     found = outcome(left.fn, seed=seed).trace or Trace()
-    params = Names.of(outcome(program, seed=seed).trace or Trace()).params
-    theta = {name: site.value for name, site in found.nodes.items() if isinstance(site, Sample) and name in params}
-    right = side(program, link("substitute", data=theta, strict=False))
-    expected = _densities(right.fn, seed) | {name: found[name].dist.log_prob(value) for name, value in theta.items()}
-    case.expect(
-        same(found.compute_batch_log_pdf(), expected), f"{found.compute_batch_log_pdf()} is not {expected}", left.source, right.source
-    )
+    # With all of its values: which params there are may depend on those of others.
+    right = side(whole, link("substitute", data=Names.of(found).samples, strict=False))
+    trace = outcome(right.fn, seed=seed).trace or Trace()
+    lifts = {name: site for name, site in trace.nodes.items() if isinstance(site, Param) and isinstance(found.nodes.get(name), Sample)}
+    # The prior counts as the param would: under its scale and its mask.
+    priors = {name: site.lifted(found[name].fn).evolve(value=found[name].value) for name, site in lifts.items()}
+    expected = _densities(right.fn, seed) | {name: batch_log_density(site) for name, site in priors.items()}
+    given = _densities(left.fn, seed)
+    case.expect(same(given, expected), f"{given} is not {expected}", left.source, right.source)
+
+
+@law("D.prior", "a prior that leaves its param's constraint is refused, before anything is drawn", ("lift",))
+def priors_fit(case: Case) -> None:
+    program = case.program(first=("constrained",))
+    whole = side(program, case.link("lift", prior=case.draw(PRIORS)))
+    found, name = outcome(whole.fn), next(iter(Names.of(outcome(program).trace or Trace()).all))
+    refused = found.failure == Failure(ParamError, name) and not found.sites
+    case.expect(refused, f"site {name!r}: it {found.failure or 'is lifted'}, after {found.sites}", whole.source)
 
 
 @law("D.do", "E[y | do(x)] = Σᵤ p(u) E[y | x, u], and E[y | x] = Σᵤ p(u | x) E[y | x, u]", ("do", "condition"), "a confounder, by hand")
@@ -177,15 +191,43 @@ def plates(case: Case) -> None:
     case.expect(close(totals[0], totals[1], right), f"{totals[0]} is not {totals[1]}", f'plate("p", {size}, {few})', "sequential")
 
 
+@law(
+    "D.broadcast",
+    "in a plate of n, a site's density is of size n; a given value is refused unless its batch shape broadcasts to n",
+    ("broadcast",),
+)
+def fitting(case: Case) -> None:
+    size, family = case.draw(st.integers(1, 4)), case.draw(st.sampled_from(LOCATED))
+    dist, given = case.draw(family.terms).value({}), case.draw(st.sampled_from(((), (1,), (2,), (3,), (size,), (2, size))))
+    outside, value = case.draw(st.booleans()), torch.full(given, 0.5)
+
+    def model() -> Coroutine[None]:
+        yield Sample("z", dist)
+        yield Sample("y", dist) if outside else Observe("y", dist, value)
+
+    def wrapped(fn: Any) -> Any:
+        plates = case.link("broadcast")(link("indep", name="p", vectorized=True, size=size)(fn))
+        return link("condition", data={"y": value})(plates) if outside else plates
+
+    source = f"broadcast in a plate of {size}: y of shape {given} {'from outside' if outside else 'in the model'}"
+    found = outcome(wrapped(model))
+    if given not in ((), (1,), (size,)):
+        case.expect(found.failure == Failure(PlateError, "y"), f"site 'y': it {found.failure or 'is taken'}", source)
+        return
+    shapes = [tuple(batch_log_density(site).shape) for site in found.sites if isinstance(site, Choice)]
+    case.expect(shapes == [(size,), (size,)], f"the end of the run: the densities of z and y are of shapes {shapes}", source)
+
+
 @law("D.keeps", "lp(h∘p at z) = lp(p at z), site by site", ANY, "as scope, infer_config, seed, trace, indep, broadcast")
 def keeps_densities(case: Case) -> None:
-    program, seed = case.program(handlers=False), case.seed()
-    expected = outcome(program, seed=seed).trace or Trace()
+    program, seed = case.program(blocks=False), case.seed()
+    whole = case.chain(program, *all_but("block"))
+    expected = outcome(whole.fn, seed=seed).trace or Trace()
     handler = case.handler(program)
-    fixed = link("substitute", data=Names.of(expected).samples, strict=False)(program)
+    fixed = link("substitute", data=Names.of(expected).samples, strict=False)(whole.fn)
     found = outcome(handler(fixed), seed=seed).trace or Trace()
     left, right = ([*trace.compute_batch_log_pdf().items()] for trace in (found, expected))
-    sides = f"lp({side(program, handler).source} at z)", "lp(model at z)"
+    sides = f"lp({side(whole, handler).source} at z)", f"lp({whole.source} at z)"
     for (_, mine), (name, yours) in zip(left, right, strict=False):
         case.same(f"site {name!r}: log density", mine, yours, *sides)
     case.same("the number of densities", len(left), len(right), *sides)
@@ -194,9 +236,9 @@ def keeps_densities(case: Case) -> None:
 @law("D.draws", "h∘p draws what p draws, and returns the same", ANY, "as scale, mask, indep, infer_config, trace, broadcast")
 def moves_no_draw(case: Case) -> None:
     program, seed = case.program(), case.seed()
-    handler = case.handler(program)
-    left, right = outcome(handler(program), seed=seed), outcome(program, seed=seed)
-    sides = side(program, handler).source, "model"
+    whole, handler = case.chain(program), case.handler(program)
+    left, right = outcome(handler(whole.fn), seed=seed), outcome(whole.fn, seed=seed)
+    sides = side(whole, handler).source, whole.source
     for mine, yours in zip(left.sites, right.sites, strict=False):
         case.same(f"site {yours.name!r}: value", mine.value, yours.value, *sides)
     case.same("the returned value", left.value, right.value, *sides)
@@ -231,5 +273,5 @@ def _free(fn: Any, coins: dict[str, Any]) -> dict[str, Any]:
 
 
 SECTION_D: Final[tuple[Law, ...]] = (
-    additive, memo, scaled, masked, mask_gradient, conditioned, lifted, confounder, factors, plates, keeps_densities, moves_no_draw,
+    additive, memo, scaled, masked, mask_gradient, conditioned, lifted, priors_fit, confounder, factors, plates, fitting, keeps_densities, moves_no_draw,
 )  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
+import numpy
 import torch
 from torch.distributions import constraints
 
@@ -30,7 +31,7 @@ def gradients(case: Case) -> None:
         inner, outer = (_marking(marked), _keeping(arrived)) if way == "up" else (_keeping(arrived), _marking(marked))
         outcome(NotingPoutine(handler(NotingPoutine(program, **{way: inner})), **{way: outer}), seed=seed)
         for site in arrived:
-            lost = _is_real(site.value) and not site.value.requires_grad and any(same(site.value, value.detach()) for value in marked)
+            lost = not getattr(site.value, "requires_grad", False) and any(_are_the_numbers_of(value, site.value) for value in marked)
             case.expect(not lost, f"site {site.name!r}: on its way {way}, its value {site.value} has lost its gradient", source)
 
 
@@ -108,7 +109,7 @@ def names_come_back(case: Case) -> None:
         case.broken(f"site {name!r}: it comes back as {other!r}", written(handler, "model"))
 
 
-@law("H20", "what h asks for in place of a site is in the site's plates, and has its notes", ANY)
+@law("H20", "what h asks for in place of a site is in the site's plates, has its notes and, under its name, its key", ANY)
 def context_is_kept(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
@@ -119,6 +120,8 @@ def context_is_kept(case: Case) -> None:
     def ask(message: Message) -> Message:
         if isinstance(message, Site):
             message = message.evolve(cond_indep_stack=(_AROUND, *message.cond_indep_stack), infer={**message.infer, "noted": True})
+        if isinstance(message, Choice):
+            message = message.evolve(key=(7, message.name, 1))  # as by a seed further in
         asked.append(message)
         return message
 
@@ -138,6 +141,69 @@ def context_is_kept(case: Case) -> None:
             found[len(found) - len(frames) :] == frames, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source
         )
         case.expect(infer.keys() <= notes.keys(), f"site {site.name!r}: its infer was {infer}, and is {notes}", source)
+        if isinstance(site, Choice) and isinstance(message, Choice) and site.name == message.name:
+            case.same(f"site {site.name!r}: what it is drawn by", message.key, site.key, source, f"key={site.key}")
+
+
+@law("H21", "a param comes back as a value that its constraint allows", ANY)
+def params_stay_within(case: Case) -> None:
+    program, seed = case.program(first=("constrained",)), case.seed()
+    handler = case.handler(program)
+    asked: list[Message] = []
+    wrong: list[tuple[Param, Any]] = []
+
+    def ask(message: Message) -> Message:
+        asked.append(message)
+        return message
+
+    def come(message: Message) -> Message:
+        param = asked.pop()
+        if isinstance(param, Param) and not _allows(param.constraint, message.value):
+            wrong.append((param, message.value))
+        return message
+
+    outcome(handler(NotingPoutine(program, up=ask, down=come)), seed=seed)
+    for param, value in wrong:
+        case.broken(f"site {param.name!r}: it comes back as {value}, outside of {param.constraint}", written(handler, "model"))
+
+
+@law("H22", "what further out did to a site is seen further in", ANY, "a site that leaves under its name and as what it is")
+def seen_from_inside(case: Case) -> None:
+    program, seed = case.program(), case.seed()
+    handler = case.handler(program)
+    waiting: list[Message] = []
+    left: list[Message] = []  # those that wait and have left as they were: identical, since a name may come twice
+    blind: list[Message] = []
+
+    def ask(message: Message) -> Message:
+        waiting.append(message)
+        return message
+
+    def leave(message: Message) -> Message:
+        asked = waiting[-1] if waiting else None
+        if isinstance(message, Site) and (type(message), message.name) == (type(asked), getattr(asked, "name", None)):
+            left.append(asked)  # type: ignore[arg-type]  # it is of the type of a site
+        return message
+
+    def do(message: Message) -> Message:
+        return message.evolve(infer={**message.infer, "done": True}) if isinstance(message, Site) else message
+
+    def come(message: Message) -> Message:
+        asked = waiting.pop()
+        if any(asked is other for other in left) and isinstance(message, Site) and "done" not in message.infer:
+            blind.append(message)
+        return message
+
+    outcome(NotingPoutine(handler(NotingPoutine(program, up=ask, down=come)), up=leave, down=do), seed=seed)
+    for site in blind:
+        case.broken(
+            f"site {site.name!r}: infer had an entry 'done' outside, and is {dict(site.infer)}; return what came back, not what was asked",
+            written(handler, "model"),
+        )
+
+
+def _allows(constraint: Any, value: Any) -> bool:
+    return not isinstance(value, (torch.Tensor, int, float)) or bool(constraint.check(torch.as_tensor(value)).all())
 
 
 _AROUND: Final = CondIndepStackFrame("around", 1, False)
@@ -180,6 +246,13 @@ def _contents(message: Message) -> dict[str, Any]:
     return {f"{name}{path}": part for name, value in fields for path, part in state_of(value, "torch").items()}
 
 
+def _are_the_numbers_of(tensor: torch.Tensor, value: Any) -> bool:
+    """Whether ``value`` is the same numbers in whatever form."""
+    if not isinstance(value, (torch.Tensor, numpy.ndarray, numpy.number, float)):
+        return False
+    return same(torch.as_tensor(value, dtype=tensor.dtype).detach(), tensor.detach())
+
+
 def _is_real(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point()
 
@@ -216,4 +289,6 @@ SECTION_H_SITES: Final[tuple[Law, ...]] = (
     params_stay_whole,
     names_come_back,
     context_is_kept,
+    params_stay_within,
+    seen_from_inside,
 )

@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+import torch
 from hypothesis import strategies as st
 from torch.distributions import Beta
 
 from poutine.errors import PlateError
-from poutine.laws.handlers import PLATES, AtSite
+from poutine.laws.handlers import AtSite, link
 from poutine.laws.law import ANY, Case, Law, law, side
-from poutine.laws.links import Link
+from poutine.laws.links import Link, written
 from poutine.laws.model import Model
 from poutine.laws.outcome import outcome
 from poutine.laws.traces import ELSEWHERE, Names, trace_of
+from poutine.messages import Param, Sample
+from poutine.program import Coroutine
 from poutine.trace_graph import Trace
 
 NEUTRAL: Final[Mapping[str, tuple[Mapping[str, Any], ...]]] = MappingProxyType(
@@ -65,7 +68,7 @@ def scales_multiply(case: Case) -> None:
 
 @law("I.mask", "mask(m)∘mask(n)∘p ≈ mask(m ∧ n)∘p", ("mask",))
 def masks_conjoin(case: Case) -> None:
-    # ∧ of a bool and a tensor: a tensor. A mask of one element is the same in both forms, but they are not equal as objects.
+    # Of a bool and a tensor: a tensor, if it is not False. A mask of one element is the same in both forms, but not equal as an object.
     _fuse(case, "mask", lambda m, n: m & n if type(m) is type(n) else None)
 
 
@@ -113,20 +116,57 @@ def configurations_merge(case: Case) -> None:
     _fuse(case, "config", lambda c, d: {name: {**d.get(name, {}), **c.get(name, {})} for name in (*d, *c)})
 
 
-@law("I.indep", "indep(n)∘indep(m): n's frame, then m's; one name twice is an error", ("indep",))
+@law("I.indep", "indep(n)∘indep(m)∘…∘p: n's frame, then m's, …; a name at two depths is an error, before anything is drawn", ("indep",))
 def frames_are_outermost_first(case: Case) -> None:
     program = case.program()
-    n, m = case.draw(PLATES), case.draw(PLATES)
-    whole = side(program, case.link("indep", name=m, vectorized=False), case.link("indep", name=n, vectorized=False))
+    names = case.draw(_DEPTHS)
+    whole = side(program, *(case.link("indep", name=name, vectorized=False) for name in reversed(names)))
     found, alone = outcome(whole.fn), outcome(program)
-    if n == m:
-        case.expect(found.failure is not None and issubclass(found.failure.type, PlateError), f"it gives {found.failure}", whole.source)
+    if len({*names}) < len(names):
+        refused = found.failure is not None and issubclass(found.failure.type, PlateError) and not found.sites
+        case.expect(refused, f"it gives {found.failure}, after {found.sites}", whole.source)
         return
     inside = {site.name: getattr(site, "cond_indep_stack", ()) for site in alone.sites}
     for site in found.sites:
-        frames = getattr(site, "cond_indep_stack", ())
-        case.expect([frame.name for frame in frames[:2]] == [n, m], f"site {site.name!r}: its frames are {frames}", whole.source)
-        case.expect(frames[2:] == inside[site.name], f"site {site.name!r}: its frames are {frames}", whole.source)
+        frames, depth = getattr(site, "cond_indep_stack", ()), len(names)
+        case.expect([frame.name for frame in frames[:depth]] == names, f"site {site.name!r}: its frames are {frames}", whole.source)
+        case.expect(frames[depth:] == inside[site.name], f"site {site.name!r}: its frames are {frames}", whole.source)
+
+
+@law("I.entries", "the entries of indep(n)∘p in one run are numbered 1, 2, …, and again from 1 in the next run", ("indep",))
+def entries_are_numbered(case: Case) -> None:
+    program, times = case.program(first=("sample",)), case.draw(st.integers(1, 3))
+    handler = case.handler(program)
+    entries = [handler(link("scope", prefix=str(number))(program)) for number in range(1, times + 1)]
+
+    def several() -> Coroutine[None]:
+        for entry in entries:
+            yield from entry()
+
+    for run in ("the first run", "the second run"):
+        for site in outcome(several).sites:
+            number, found = site.name.split("/")[0], getattr(site, "cond_indep_stack", ())[:1]
+            right = [str(frame.counter) for frame in found] == [number]
+            case.expect(right, f"site {site.name!r}: in {run}, its plate is {found}", f"{times} times {written(handler, 'model')}")
+
+
+@law("I.read-again", "a param that lift(d)∘p reads again is what it was, and no second site", ("lift",))
+def read_again(case: Case) -> None:
+    program, seed = case.program(first=("param",)), case.seed()
+    handler = case.handler(program)
+    params = [site for site in trace_of(program, seed).nodes.values() if isinstance(site, Param)]
+
+    def again() -> Coroutine[dict[str, Any]]:
+        yield from program()
+        values = {}
+        for site in params:
+            values[site.name] = yield Param(site.name, site.init, constraint=site.constraint)
+        return values
+
+    found, source = outcome(handler(again), seed=seed), f"{written(handler, 'model')}, where model reads its params again"
+    for site in found.sites:
+        if isinstance(site, Sample) and site.name in (found.value or {}):
+            case.same(f"site {site.name!r}", found.value[site.name], site.value, source, "the value that was drawn")
 
 
 def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
@@ -134,15 +174,22 @@ def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     program = case.program(first=_FIRST.get(option, ("sample",)))
     outer, inner = case.handler(program), case.another(program)
     assert isinstance(outer, Link)
-    if option in _COMMON and option in outer.options and option in inner.options and case.draw(_OFTEN):
-        mine, yours = _COMMON[option](case, program, outer.options[option], inner.options[option])
-        outer, inner = (case.subject.like(**{**each.options, option: given}) for each, given in ((outer, mine), (inner, yours)))
+    if option in _COMMON and case.draw(_OFTEN):
+        mine, yours = _COMMON[option](case, program, outer.options.get(option), inner.options.get(option))
+        lenient = {"strict": False} if any("strict" in each.options for each in (outer, inner)) else {}
+        outer, inner = (case.subject.like(**lenient, **{option: given}) for given in (mine, yours))
     alone = all(each.options.keys() - {"strict"} == {option} for each in (outer, inner))
     if alone and outer.name == inner.name:
         both = fuse(outer.options[option], inner.options[option])
         if both is not None:
             fused = case.subject.like(**{**outer.options, option: both})
             case.agree(side(program, inner, outer), side(program, fused))
+
+
+def _other_names(case: Case, program: Model, a: Any, b: Any) -> tuple[Any, Any]:
+    names = Names.of(trace_of(program)).all
+    mine, yours = (case.draw(st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=3)) for _ in range(2))
+    return mine, sorted({*mine[:1], *yours})
 
 
 def _other_values(case: Case, program: Model, d: dict[str, Any], e: dict[str, Any]) -> tuple[Any, Any]:
@@ -157,16 +204,18 @@ def _other_priors(case: Case, program: Model, d: Any, e: Any) -> tuple[Any, Any]
     return d, {**e, **dict.fromkeys(d, Beta(1.0, 3.0))} if isinstance(d, dict) and isinstance(e, dict) else e
 
 
+_DEPTHS: Final = st.lists(st.sampled_from(("outer", "other", "third")), min_size=2, max_size=3)
 _OFTEN: Final = st.sampled_from((True, True, True, False))
-_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"prior": ("param", "sample")})
+_FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"prior": ("param", "sample"), "data": ("sample",) * 3})
 
 # The option of two handlers, the outer one first, which have names in common and say something else of them.
 _COMMON: Final[Mapping[str, Callable[[Case, Model, Any, Any], tuple[Any, Any]]]] = MappingProxyType(
     {
         "data": _other_values,
         "prior": _other_priors,
+        "mask": lambda case, program, m, n: (m, torch.tensor(bool(n)) if isinstance(m, torch.Tensor) else bool(n)),
         "guide_trace": lambda case, program, t, u: (trace_of(program, 4), trace_of(program, 5)),
-        "hide": lambda case, program, a, b: (a, sorted({*a, *b})),
+        "hide": _other_names,
         "config": lambda case, program, c, d: (c, {**d, **{name: {"step": 0.125, "kernel": "nuts"} for name in c}}),
     }
 )
@@ -183,4 +232,5 @@ def _overwritten(t: Trace, u: Trace) -> Trace:
 SECTION_I: Final[tuple[Law, ...]] = (
     neutral, idempotent, scales_multiply, masks_conjoin, blocks_unite, scopes_nest, outer_wins, replays_overwrite,
     inner_intervention_wins, inner_seed_wins, inner_prior_wins, configurations_merge, frames_are_outermost_first,
+    entries_are_numbered, read_again,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 from hypothesis import strategies as st
@@ -16,6 +16,8 @@ from poutine.plates import Subsample
 from poutine.trace_graph import Trace
 
 SEEDS: Final = st.integers(0, 3)
+T = TypeVar("T")
+_FOUR: Final = st.integers(0, 3)
 ELSEWHERE: Final = "nowhere"  # a name that no random program has
 
 
@@ -25,14 +27,19 @@ def traces(program: Callable[..., Any], partial: bool = False) -> st.SearchStrat
     return whole.flatmap(_without_some) if partial else whole
 
 
+def mostly(strategy: st.SearchStrategy[T], otherwise: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
+    """``otherwise``, to which it shrinks, in one case of four. (Of a strategy that is named several times, ``one_of`` takes one.)"""
+    return _FOUR.flatmap(lambda number: strategy if number else otherwise)
+
+
 def values(program: Callable[..., Any], elsewhere: bool = False) -> st.SearchStrategy[dict[str, Any]]:
     """Values in the support of some of the sample sites of ``program``, by name; with ``elsewhere``, perhaps of a site that it does not have."""
 
     def chosen(trace: Trace) -> st.SearchStrategy[dict[str, Any]]:
         known = Names.of(trace).samples
         names = [*known, *([ELSEWHERE] if elsewhere else [])]
-        some = st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=4) if names else st.nothing()
-        return (st.just([]) | some | some | some).map(lambda chosen: {name: known.get(name, 0.0) for name in chosen})
+        some = st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=4) if names else st.just([])
+        return mostly(some, st.just([])).map(lambda chosen: {name: known.get(name, 0.0) for name in chosen})
 
     return traces(program).flatmap(chosen)
 

@@ -20,13 +20,13 @@ class Transcript:
     messages: tuple[Message, ...]
 
     @classmethod
-    def of(cls, program: Callable[..., Any], seed: int) -> Transcript:
-        """What leaves ``program`` in a run under ``seed``."""
+    def of(cls, program: Callable[..., Any], seed: int, as_written: bool = False) -> Transcript:
+        """What leaves ``program`` in a run under ``seed``; with distributions that are made, unless it is to be ``as_written``."""
         left: list[Message] = []
 
         def note(message: Message) -> Message:
             if isinstance(message, Site):
-                left.append(_made(message))
+                left.append(message if as_written else _made(message))
             return message
 
         outcome(NotingPoutine(program, up=note), seed=seed)

@@ -27,6 +27,7 @@ _LINKS: Final[tuple[tuple[str, str, tuple[Any, ...]], ...]] = (
     ("block", "", ()),
     ("uncondition", "", ()),
 )
+_OPEN_LINKS: Final = tuple(link for link in _LINKS if link[0] != "block")
 
 
 def _condition(writer: Writer, scope: Scope) -> Expression:
@@ -79,7 +80,7 @@ def handled(writer: Writer, scope: Scope, depth: int) -> Block:
 
 def _link(writer: Writer, scope: Scope, prefix: str) -> Link:
     """One handler. ``prefix`` keeps scopes apart; in a plate, masks and scales may be of its elements."""
-    kind, option, values = writer.pick(_LINKS)
+    kind, option, values = writer.pick(_LINKS if writer.allowed.blocks else _OPEN_LINKS)
     if option == "prefix":
         options: dict[str, Any] = {option: prefix}
     elif scope.rows and kind in ("mask", "scale") and writer.one_in(2):

@@ -55,8 +55,15 @@ def weigh(writer: Writer, scope: Scope, depth: int) -> Block:
 
 
 def learn(writer: Writer, scope: Scope, depth: int) -> Block:
+    return _learnt(writer, scope, *writer.pick(_CONSTRAINTS))
+
+
+def learn_constrained(writer: Writer, scope: Scope, depth: int) -> Block:
+    return _learnt(writer, scope, *writer.pick([pair for pair in _CONSTRAINTS if pair[0] is not None]))
+
+
+def _learnt(writer: Writer, scope: Scope, constraint: str | None, inits: tuple[float, ...]) -> Block:
     var, name = writer.name("w", scope)
-    constraint, inits = writer.pick(_CONSTRAINTS)
     param = Learn(var, name, Scalar(writer.pick(inits)), constraint)
     return (param,), scope.knows(Var(var)).learns(param)
 

@@ -31,6 +31,7 @@ class Features:
     loops: bool = True
     submodels: bool = True
     handlers: bool = True
+    blocks: bool = True
     cleanup: bool = True
     duplicates: bool = False
     messages: st.SearchStrategy[Message] | None = None

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, LKJCholesky, Normal, Poisson
+from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, LKJCholesky, MixtureSameFamily, Normal, Poisson
 
 from interpreters.batches.batch import Batch
 from interpreters.errors import BatchError
@@ -121,6 +121,20 @@ def returning(mine: Trace, alone: Trace) -> Trace:
 
 def log_density(sites: Trace) -> float:
     return sum(each.detach().double().sum().item() for each in sites.compute_batch_log_pdf().values())
+
+
+def test_mixtures_are_drawn_and_scored_one_by_one():
+    """Their arguments are distributions, which cannot be stacked: those of the first are not those of all."""
+
+    def model():
+        loc = yield Sample("loc", Normal(0.0, 10.0))
+        return (yield Sample("x", MixtureSameFamily(Categorical(torch.ones(2)), Normal(loc + torch.tensor([0.0, 0.5]), 0.01))))
+
+    batch = together(model, 4, 0, keep=True)
+    for i, value in enumerate(batch.values):
+        sites = batch.trace(i)
+        assert abs(value - sites["loc"].value) < 1.0
+        assert batch.log_densities[i].item() == pytest.approx(log_density(sites), rel=1e-5)
 
 
 @given(st.lists(distributions(), min_size=1, max_size=1), st.integers(0, 2))

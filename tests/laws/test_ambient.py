@@ -109,6 +109,7 @@ def test_eight_threads_on_one_program(data):
             assert difference(found, expected[number % 2]) is None
 
 
+@pytest.mark.slow
 @given(st.data(), st.lists(st.integers(0, 4), max_size=60))
 def test_programs_that_are_stepped_in_any_order_do_not_see_one_another(data, turns):
     """k different chains around k programs, each driven through ``poutine.drive``, one message at a time."""

@@ -13,7 +13,7 @@ from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
 from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, Site, block, chain, run, scale
-from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, law, laws_of, link, outcome, programs
+from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, difference, law, laws_of, link, outcome, programs
 from poutine.laws.links import Chain, written
 from poutine.laws.probes import AskingRuntime, error_of
 from poutine.laws.table import ANY_HANDLER
@@ -73,6 +73,7 @@ class Wrong(Doubled):
     """
 
 
+@pytest.mark.slow
 def test_the_report_shows_the_law_both_sides_the_smallest_program_and_the_first_difference():
     with pytest.raises(LawBroken) as caught:
         check_laws(Wrong, laws=["I.idempotent"], max_examples=100)
@@ -83,6 +84,8 @@ def test_the_report_shows_the_law_both_sides_the_smallest_program_and_the_first_
     assert 'with the program\ndef model():\n    x_1 = yield Sample("x_1", Normal(0.0, 1.0))\n    return x_1\n' in text
     assert text.endswith("again:  check_laws(..., laws=['I.idempotent'], max_examples=100, seed=0)")
     assert not getattr(caught.value, "__notes__", None), "nothing of Hypothesis's own is in the way"
+    (program,) = caught.value.programs  # as a value: to run it again, or to keep its source
+    assert difference(outcome(Wrong(Wrong(program))), outcome(Wrong(program))) is not None
 
 
 class Forgiving(Poutine):
@@ -247,6 +250,7 @@ def test_sites_of_the_users_own_have_names_of_their_own():
     assert 'm_1 = yield Mark("m_1")' in repr(program)
 
 
+@pytest.mark.slow
 def test_what_makes_no_poutine_is_put_to_laws_as_it_is():
     def listed(fn: Callable[..., Any]) -> Callable[..., Any]:
         def one() -> Any:

@@ -48,7 +48,7 @@ def test_every_law_is_stated_by_a_handler_or_put_to_all():
     stated = {law for claims in CLAIMS.values() for law in claims.obeys} | set(ANY_HANDLER)
     about_others = {law for law in LAWS.values() if not law.put_to}
     assert set(LAWS.values()) - stated == about_others | {LAWS["H10"]}
-    assert {law.name for law in about_others} == {"D.factor", "D.plate", "R.keys", "R.params", "R.pickle"}
+    assert {law.name for law in about_others} == {"D.factor", "D.plate", "R.constrain", "R.keys", "R.observed", "R.params", "R.pickle"}
     assert claims_of(poutine.Poutine).obeys == (LAWS["H1"],)
 
 

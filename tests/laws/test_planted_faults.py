@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from poutine import NonlocalExit
-from poutine.laws import LAWS, LawBroken, check_law
-from tests.laws import faults
+from poutine.laws import LAWS, LawBroken, check_law, check_laws
+from tests.laws import faults, hostile
 
 BUDGET = 40
 
@@ -89,6 +89,40 @@ FAULTS = [
     ("D.additive", faults.tracing(faults.ForgetfulTrace)),
     ("K.records", faults.RecordsRequests),
     ("K.duplicates", faults.tracing(faults.LastOneCounts)),
+    # what somebody else thought of
+    ("H11", hostile.CachesByName),
+    ("H11", hostile.CachesDistributions),
+    ("H8", hostile.ActsInThreads),
+    ("H12", hostile.ActsByAddress),
+    ("H21", hostile.GivesUnconstrained),
+    ("H20", hostile.DropsKey),
+    ("H22", hostile.ReturnsTheRequest),
+    ("H15", hostile.GivesFloats),
+    ("H11", hostile.SampleDrawsItself),
+    ("H19", hostile.RenamesOneWay),
+    ("H11", hostile.EntersByItself),
+    ("I.outer-wins", hostile.ForgetsThatItConditioned),
+    ("C.observed", hostile.ObservesAgain),
+    ("R.reply", hostile.ScalesTwice),
+    ("D.scale", hostile.ScalesSamples),
+    ("I.mask", hostile.SetsMask),
+    ("I.indep", hostile.FramesInside),
+    ("I.indep", hostile.ForgetsDepth),
+    ("I.entries", hostile.AlwaysEntersFirst),
+    ("I.entries", faults.EntersOnce),
+    ("H4", hostile.SeedsVisits),
+    ("I.read-again", hostile.LiftsAnew),
+    ("D.prior", hostile.LiftsAnything),
+    ("H11", hostile.AnswersHidden),
+    ("R.prefix", hostile.EscapesLate),
+    ("K.records", hostile.RecordsChoices),
+    ("C.observed", hostile.ReplaysData),
+    ("R.substitute", hostile.SubstitutesUnconstrained),
+    ("C.intervened", hostile.RemovesWhatItDoes),
+    ("I.scope", hostile.PrefixesOnce),
+    ("D.broadcast", hostile.BroadcastsNothing),
+    ("I.infer_config", hostile.InnerNotesWin),
+    ("H20", hostile.UnconditionsWithoutKey),
 ]
 
 
@@ -96,7 +130,18 @@ def name_of(fault: Any) -> str:
     return getattr(fault, "trace_class", fault).__name__
 
 
-@pytest.mark.parametrize(("law", "fault"), FAULTS, ids=[f"{name_of(fault)}-{law}" for law, fault in FAULTS])
+# They are seen late, or by a law that takes long.
+SLOW = (
+    hostile.CachesByName,
+    hostile.CachesDistributions,
+    hostile.RemovesWhatItDoes,
+    hostile.ActsByAddress,
+    hostile.SubstitutesUnconstrained,
+)
+PARAMS = [pytest.param(law, fault, marks=pytest.mark.slow) if fault in SLOW else (law, fault) for law, fault in FAULTS]
+
+
+@pytest.mark.parametrize(("law", "fault"), PARAMS, ids=[f"{name_of(fault)}-{law}" for law, fault in FAULTS])
 def test_fault_is_caught(law: str, fault: Any):
     with pytest.raises(LawBroken) as caught:
         check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0)
@@ -109,5 +154,28 @@ def test_without_a_fault_nothing_is_caught(law: str):
     check_law(LAWS[law], faults.DrivesWell)
 
 
+@pytest.mark.parametrize(
+    ("law", "fault", "left", "right"),
+    [
+        ("H8", faults.CountsOnItself, "CountsOnItself(model), in a thread", "a fresh CountsOnItself(model)"),
+        ("H9", faults.OnlyOnGenerators, "h(generator function)", "OnlyOnGenerators(model)"),
+        ("H12", faults.RemembersValues, "RemembersValues(model), again with another seed", "a fresh RemembersValues(model)"),
+        ("H13", faults.GlobalStack, "GlobalStack(model): run 0 of three, in the order", "GlobalStack(model), alone"),
+    ],
+)
+def test_a_report_says_what_its_two_sides_are(law: str, fault: Any, left: str, right: str):
+    with pytest.raises(LawBroken) as caught:
+        check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0)
+    finding = caught.value.finding
+    assert finding.left.startswith(left) and finding.right.startswith(right)
+    assert f"left:   {left}" in str(caught.value) and f"right:  {right}" in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sound", hostile.SOUND)
+def test_what_is_sound_is_not_accused(sound: Any):
+    check_laws(sound, seed=0)
+
+
 def test_there_are_many_faults():
-    assert len({name_of(fault) for _, fault in FAULTS}) >= 40
+    assert len({name_of(fault) for _, fault in FAULTS}) >= 95

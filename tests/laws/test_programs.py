@@ -174,6 +174,56 @@ def test_finite_distributions_can_be_enumerated(dist):
     assert dist.enumerate_support(expand=False).shape[0] > 0
 
 
+@pytest.mark.filterwarnings("ignore:Singular sample detected")
+@given(distributions(finite=False))
+def test_the_others_cannot(dist):
+    with pytest.raises(NotImplementedError):
+        dist.enumerate_support()
+
+
+def _base(dist):
+    return _base(dist.base_dist) if isinstance(dist, td.Independent) else dist
+
+
+def _varies(dist):
+    """Whether its elements have parameters of their own."""
+    tensors = (value for value in vars(_base(dist)).values() if isinstance(value, torch.Tensor) and value.dim())
+    return bool(dist.batch_shape) and any(not torch.equal(value, value[:1].expand_as(value)) for value in tensors)
+
+
+# Of how many distributions in a hundred, at least.
+SHAPES = {
+    "finite": (lambda dist: dist.has_enumerate_support, 5),
+    "infinite and discrete": (lambda dist: dist.support.is_discrete and not dist.has_enumerate_support, 5),
+    "batch": (lambda dist: dist.batch_shape, 30),
+    "batch of two dimensions": (lambda dist: len(dist.batch_shape) > 1, 5),
+    "parameters of their own": (_varies, 15),
+    "one number a draw": (lambda dist: not dist.event_shape, 30),
+    "event": (lambda dist: dist.event_shape, 30),
+    "event of two dimensions": (lambda dist: len(dist.event_shape) > 1, 5),
+    "event in a batch": (lambda dist: dist.event_shape and dist.batch_shape, 10),
+    "vectors of torch's own": (lambda dist: isinstance(dist, (td.Dirichlet, td.MultivariateNormal)), 2),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Singular sample detected")
+def test_distributions_are_of_all_families_and_shapes():
+    families: Counter[str] = Counter()
+    shapes: Counter[str] = Counter()
+
+    @settings(max_examples=600, derandomize=True, phases=[Phase.generate])
+    @given(distributions())
+    def look(dist):
+        families[type(_base(dist)).__name__] += 1
+        shapes.update(shape for shape, (has, _) in SHAPES.items() if has(dist))
+
+    look()
+    assert not {family.name for family in FAMILIES} - families.keys()
+    shares = {shape: 100 * shapes[shape] / families.total() for shape in SHAPES}
+    assert not {shape: shares[shape] for shape, (_, least) in SHAPES.items() if shares[shape] < least}
+
+
 # torch warns at each draw of a Wishart, singular or not.
 @pytest.mark.filterwarnings("ignore:Singular sample detected")
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
