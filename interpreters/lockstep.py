@@ -74,11 +74,11 @@ def lockstep(
     note:     is called with each finished ``Group`` that is not hidden.
     keep:     keep the messages, for ``batch.trace(i)``.
 
-    Raises ``BatchError`` at an answer of the wrong shape, and inside of a vectorised plate, which belongs into the program. What an instance raises leaves with a note that tells which one it was;
+    Raises ``BatchError`` at an answer, or a score, of the wrong shape, and inside of a vectorised plate, which belongs into the program. What an instance raises leaves with a note that tells which one it was;
     all others are closed first. What the runtime raises is thrown into the instance that it is about.
     """
-    if number < 1:
-        raise ValueError(f"expected a positive number of instances, got {number}")
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"expected a positive whole number of instances, got {number!r}")
     batch = Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep)
     whole: Batch[T] = yield Handling(Program(batch.run), {Message: Rule(down=batch.remember)})
     return whole

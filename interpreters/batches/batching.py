@@ -13,6 +13,7 @@ import torch
 from interpreters.batches.batch import Batch, Group, Scores
 from interpreters.batches.gathering import Gathered, can_be_rows, gathered
 from interpreters.batches.stacking import refuse_plates, stacked
+from interpreters.errors import BatchError
 from poutine import (
     Choice,
     Coroutine,
@@ -128,7 +129,7 @@ class Batching:
         if sealed:
             return
         if isinstance(group.site, Choice):
-            self.scores.add(group.members, self.score(request, group.site))
+            self.scores.add(group.members, _checked(self.score(request, group.site), group))
         if self.note is not None:
             self.note(group)
         if self.keep:
@@ -172,6 +173,17 @@ class Batching:
             except Exception as own:
                 self.fleet.fail(i, request, own)
         self.fleet.fail(asked.members[0], asked.requests[0], error)
+
+
+def _checked(term: Any, group: Group) -> torch.Tensor | None:
+    """A score of the right shape. Raises ``BatchError``."""
+    number = len(group.members)
+    if term is None or (isinstance(term, torch.Tensor) and (number == 1 or term.shape[:1] == (number,))):
+        return term
+    got = f"shape {tuple(term.shape)}" if isinstance(term, torch.Tensor) else repr(term)
+    raise BatchError(
+        group.name, f"expected a score of shape ({number}, ...), the first dimension for the {number} instances that ask, got {got}"
+    )
 
 
 def _is_computed(message: Message) -> bool:

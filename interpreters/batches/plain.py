@@ -46,8 +46,15 @@ def rows_message(name: str, there: Alike, columns: Columns, infer: Mapping[str, 
     """One message for all of them."""
     if there.kind is Sample:
         return RowsSample(name, there.fn, infer=infer).replaced("args", columns)
-    kind = np.float64 if type(there.observed[0]) is float else np.int64
-    return Observe(name, there.fn, torch.from_numpy(np.array(there.observed, dtype=kind)), infer=infer).replaced("args", columns)
+    return Observe(name, there.fn, torch.from_numpy(_row(there.observed)), infer=infer).replaced("args", columns)
+
+
+def _row(observed: list[Any]) -> np.ndarray[Any, Any]:
+    """Numbers of one kind; whole ones that are too large for torch as doubles."""
+    try:
+        return np.array(observed, dtype=np.float64 if type(observed[0]) is float else np.int64)
+    except OverflowError:
+        return np.array(observed, dtype=np.float64)
 
 
 def rows_log_density(site: Choice) -> torch.Tensor:

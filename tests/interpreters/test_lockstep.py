@@ -449,9 +449,44 @@ def coin_of(name):
     return (yield Sample(name, Normal, 0.0, 1.0))
 
 
-def test_a_number_of_instances_that_is_none():
-    with pytest.raises(ValueError, match="positive number of instances, got 0"):
-        together(walk, 0)
+@pytest.mark.parametrize("number", [0, -1, 2.5, "four", True])
+def test_a_number_of_instances_that_is_none(number):
+    with pytest.raises(ValueError, match=f"positive whole number of instances, got {number!r}"):
+        together(walk, number)
+
+
+@pytest.mark.parametrize(("score", "got"), [(torch.zeros(7), r"shape \(7,\)"), (torch.tensor(0.0), r"shape \(\)"), (1.0, "1.0")])
+def test_a_score_of_the_wrong_shape(score, got):
+    with pytest.raises(BatchError, match=rf"site 'x': expected a score of shape \(4, ...\), .* got {got}"):
+        together(lambda: coin_of("x"), 4, score=lambda request, site: score)
+
+
+def test_a_count_that_is_too_large_for_torch():
+    def model():
+        yield Observe("y", Poisson, 10**30, 3.0)
+
+    expected = Poisson(torch.tensor(3.0, dtype=F64)).log_prob(torch.tensor(1e30, dtype=F64)).item()
+    assert together(model, 4, numbers=True).log_densities.tolist() == pytest.approx([expected] * 4)
+
+
+def test_numbers_and_tensors_observed_and_samples_and_observations_of_one_name():
+    """None of these are alike; each is answered as alone."""
+    started = iter(range(12))
+
+    def model():
+        i = next(started)
+        seen = [1.0, torch.tensor(1.0), 1][i % 3]
+        if i < 6:
+            yield Observe("y", Normal, seen, 0.0, 1.0)
+            return 0
+        yield Observe("x", Normal, seen, 0.0, 1.0) if i % 2 else Sample("x", Normal, 0.0, 1.0)
+        return i % 2
+
+    batch = together(model, 12, numbers=True)
+    expected = Normal(0.0, 1.0).log_prob(torch.tensor(1.0)).item()
+    assert batch.values == (0,) * 7 + (1, 0, 1, 0, 1)
+    observed = [i for i in range(12) if i < 6 or i % 2]
+    assert batch.log_densities[observed].tolist() == pytest.approx([expected] * 9, rel=1e-6)
 
 
 def test_a_batch_that_kept_nothing_has_no_traces():
