@@ -25,11 +25,14 @@ def commutation(law: Law) -> str | None:
     return name if law.name.startswith("C.") and name in KINDS else None
 
 
+SLOW = (pytest.mark.slow,)
+
+
 def of_one_kind() -> list[object]:
     """(law, kind): what any handler must obey, and what each says of itself. Of two that say that they commute, one is enough."""
     pairs = [(law, kind) for kind in KINDS for law in CLAIMS[kind].all if law in OF_ANY]
     pairs = [(law, kind) for law, kind in pairs if (other := commutation(law)) is None or KINDS.index(kind) <= KINDS.index(other)]
-    return [pytest.param(law, kind, id=f"{law.name}-{kind}") for law, kind in pairs]
+    return [pytest.param(law, kind, id=f"{law.name}-{kind}", marks=SLOW * (law.name == "H11")) for law, kind in pairs]
 
 
 @pytest.mark.parametrize(("law", "kind"), of_one_kind())
@@ -39,7 +42,12 @@ def test_handler_obeys(law: Law, kind: str):
     check_law(law, getattr(poutine, kind), examples // 2 if law in ANY_HANDLER else examples)
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS.values() if law not in OF_ANY], ids=lambda law: law.name)
+def of_several_kinds() -> list[object]:
+    laws = [law for law in LAWS.values() if law not in OF_ANY]
+    return [pytest.param(law, id=law.name, marks=SLOW * (law.name in ("H10", "I.neutral", "I.do"))) for law in laws]
+
+
+@pytest.mark.parametrize("law", of_several_kinds())
 def test_law_holds(law: Law):
     check_law(law)
 
