@@ -149,12 +149,16 @@ class _Asking:
 async def _value(site: Message, fn: Callable[[Any], Awaitable[Any]]) -> Any:
     awaitable = fn(site)
     if not inspect.isawaitable(awaitable):
-        raise WrongAnswer(site.name, f"{name_of(fn)} returned {awaitable!r}, which cannot be awaited: write it with `async def`")
+        raise WrongAnswer(site.name, f"{_name(site, fn)} returned {awaitable!r}, which cannot be awaited: write it with `async def`")
     value = await awaitable
     if value is UNDECIDED or isinstance(value, Message) or inspect.isawaitable(value):
-        raise WrongAnswer(site.name, f"expected a value from {name_of(fn)}, got {value!r}")
+        raise WrongAnswer(site.name, f"expected a value from {_name(site, fn)}, got {value!r}")
     check_value(site.evolve(value=value))
     return value
+
+
+def _name(site: Message, fn: Callable[[Any], Any]) -> str:
+    return name_of(site.fn if fn is _own and isinstance(site, Await) else fn)
 
 
 def _own(site: Await) -> Awaitable[Any]:

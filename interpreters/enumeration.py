@@ -26,7 +26,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import attrs
 import torch
 
-from interpreters.errors import NotFinite
+from interpreters.errors import NotFinite, StructureChanged
 from poutine import Message, ParamStore, PoutineError, Program, Runtime, Sample, Trace, TracePoutine, answer, as_program
 
 T = TypeVar("T")
@@ -69,9 +69,11 @@ class Enumeration(Generic[T]):
         while (path := self._frontier.pop()) is not None:
             walk = _Walk(path, self._frontier)
             try:
-                return Leaf(answer(self._program, walk.answers(self._params)), walk.path.log_prob, tuple(walk.chosen))
+                value = answer(self._program, walk.answers(self._params))
             except _Elsewhere:
                 continue
+            walk.end()
+            return Leaf(value, walk.path.log_prob, tuple(walk.chosen))
         raise StopIteration
 
 
@@ -120,7 +122,8 @@ def exact(
     """Enumerates the traces of ``program``, at most ``budget`` of them.
 
     **Law**: the sum of ``exp(log_pdf)`` over all traces is the normaliser, whatever the strategy.
-    Raises ``NotFinite`` at a continuous site or an infinite support, and what the program raises.
+    Raises ``NotFinite`` at a continuous site or an infinite support, ``StructureChanged`` if the program asks for something else after the
+    same choices (a generator or a counter that it keeps outside), and what the program raises.
     """
     whole = as_program(program)
     leaves = Enumeration(TracePoutine(whole.fn).traced(*whole.args, **whole.kwargs), strategy, params)
@@ -131,10 +134,11 @@ def exact(
 
 @attrs.frozen
 class _Path:
-    """Choices by number, from the first on, and their log probability."""
+    """Choices by number, from the first on, their log probability, and where they were made: each site's name and number of values."""
 
     choices: tuple[int, ...]
     log_prob: float
+    sites: tuple[tuple[str, int], ...] = ()
 
 
 class _Frontier:
@@ -184,6 +188,12 @@ class _Walk:
     def __init__(self, path: _Path, frontier: _Frontier) -> None:
         self.path, self.frontier = path, frontier
         self.chosen: list[tuple[str, torch.Tensor]] = []
+        self.here = "", 0  # the site that is being answered, and its number of values
+
+    def end(self) -> None:
+        """The program has returned. Raises ``StructureChanged`` if there were more choices in the run before."""
+        if len(self.chosen) < len(self.path.sites):
+            raise _changed("the program has ended where", self.path.sites[len(self.chosen)])
 
     def answers(self, params: ParamStore) -> Runtime:
         answers = Runtime(params=params)
@@ -194,21 +204,33 @@ class _Walk:
         if site.is_decided:
             return site
         values, log_probs = _finite(site)
+        self.here = site.name, len(values)
         if len(self.chosen) == len(self.path.choices):
             self._fork(log_probs)
+        elif self.here != (before := self.path.sites[len(self.chosen)]):
+            raise _changed(f"site {site.name!r}, of {len(values)} values, is where", before)
         value = values[self.path.choices[len(self.chosen)]]
         self.chosen.append((site.name, value))
         return site.evolve(value=value)
 
     def _fork(self, log_probs: list[float]) -> None:
         here = self.path
-        paths = [_Path((*here.choices, choice), here.log_prob + log_prob) for choice, log_prob in enumerate(log_probs)]
+        sites = (*here.sites, self.here)
+        paths = [_Path((*here.choices, choice), here.log_prob + log_prob, sites) for choice, log_prob in enumerate(log_probs)]
         self.frontier.push(paths[::-1])  # so that the first value is the youngest
         best = self.frontier.peek()
         if best is None or best not in paths:
             raise _Elsewhere
         self.path = best
         self.frontier.pop()
+
+
+def _changed(now: str, before: tuple[str, int]) -> StructureChanged:
+    name, number = before
+    return StructureChanged(
+        f"{now} site {name!r}, of {number} values, was after the same choices in another run; what a program asks must depend on its arguments "
+        "and on the values that it was sent alone"
+    )
 
 
 def _finite(site: Sample) -> tuple[list[torch.Tensor], list[float]]:

@@ -374,3 +374,14 @@ def open_generators() -> int:
         each.cr_frame for each in things if type(each) is CoroutineType
     ]
     return sum(frame is not None for frame in frames)
+
+
+def test_a_function_that_is_no_coroutine_function_is_told_by_its_name():
+    def forgotten():
+        return 4
+
+    def model():
+        return (yield Await("a", forgotten))
+
+    with pytest.raises(WrongAnswer, match=r"site 'a': .*forgotten returned 4, which cannot be awaited: write it with `async def`"):
+        asyncio.run(run_async(Program(model)))

@@ -10,7 +10,7 @@ import torch
 import torch.distributions as td
 
 from interpreters.enumeration import Enumeration, exact
-from interpreters.errors import NotFinite
+from interpreters.errors import NotFinite, StructureChanged
 from poutine import Observe, Program, Sample, block, condition, factor, mask, plate, run, scale, substitute
 
 F64 = torch.float64
@@ -170,6 +170,24 @@ def one_die(i: int):
 def test_what_cannot_be_enumerated_is_refused_by_name(dist, problem):
     with pytest.raises((NotFinite, TypeError), match=problem):
         exact(lambda: iter_one(dist))
+
+
+@pytest.mark.parametrize(("second", "problem"), [
+    (["b", "c"], "site 'b', of 2 values, is where site 'a', of 2 values, was"),
+    (["a*", "c"], "site 'a', of 3 values, is where site 'a', of 2 values, was"),
+    ([], "the program has ended where site 'a', of 2 values, was"),
+])  # fmt: skip
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_program_that_changes_between_runs_is_refused(second, problem, strategy):
+    """It asks for something else from the second run on: the masses of such traces would belong to no program."""
+    started = iter(range(100))
+
+    def changing():
+        for name in second if next(started) else ["a", "c"]:
+            yield Sample(name.strip("*"), td.Categorical(p(0.5, 0.3, 0.2) if "*" in name else p(0.5, 0.5)))
+
+    with pytest.raises(StructureChanged, match=problem):
+        exact(changing, strategy)
 
 
 def test_strategies_have_names_and_errors_of_the_program_come_through():
