@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from poutine.errors import PlateError
+from poutine.errors import PlateError, PoutineError
 from poutine.messages import Choice, CondIndepStackFrame
 
 Shapes = list[tuple[str, tuple[int, ...], tuple[int, ...]]]
@@ -34,6 +34,32 @@ def check_value(site: Choice, dist: Any, frames: Iterable[CondIndepStackFrame], 
         shape = [1] * (-frame.dim - len(shape)) + shape
         shape[frame.dim] = frame.size if shape[frame.dim] == 1 else shape[frame.dim]
     _check_value(site, dist, tuple(shape), frames, table, wide)
+
+
+def plate_shape(frames: Iterable[CondIndepStackFrame]) -> tuple[int, ...]:
+    """The sizes of plates at their dimensions, 1 where there is none."""
+    shape: list[int] = []
+    for frame in frames:
+        assert frame.dim is not None and frame.size is not None
+        shape = [1] * (-frame.dim - len(shape)) + shape
+        shape[frame.dim] = frame.size
+    return tuple(shape)
+
+
+def expanded(site: Choice, dist: Any, shape: tuple[int, ...]) -> Any:
+    """``dist`` with the batch shape ``shape``. Raises ``PlateError`` if it cannot be expanded."""
+    if shape == dist.batch_shape:
+        return dist
+    try:
+        return dist.expand(shape)
+    except PoutineError:
+        raise
+    except Exception as error:
+        raise PlateError(
+            site.name,
+            f"cannot expand {dist!r} to batch shape {shape}, that of its plates: {error} "
+            f"Define expand(batch_shape) in {type(dist).__name__}, or give its parameters that shape",
+        ) from error
 
 
 def _event_shape(dist: Any) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from torch.distributions import Categorical, MultivariateNormal, Normal
 
 from poutine import (
     CondIndepStackFrame,
+    DistributionError,
     Observe,
     PlateError,
     PlatePoutine,
@@ -20,6 +21,7 @@ from poutine import (
     chain,
     condition,
     indep,
+    mask,
     plate,
     replay,
     run,
@@ -165,14 +167,14 @@ def test_scales_of_plates_and_poutines_multiply():
     assert trace(scale(body, scale=0.5)).get_trace()["y"].scale == 5.0
 
 
-def test_bare_callables_and_batches_of_the_right_size_stay_as_they_are():
+def test_what_bare_callables_draw_for_all_elements_and_batches_of_the_right_size_stay_as_they_are():
     @plate("p", 4)
     def body(index):
         a = yield Sample("a", Normal(Y, 1.0))
-        b = yield Sample("b", lambda: torch.zeros(7))
+        b = yield Sample("b", lambda: torch.zeros(4, 7))
         return a.shape, b.shape
 
-    assert run(body()) == ((4,), (7,))
+    assert run(body()) == ((4,), (4, 7))
 
 
 @pytest.mark.parametrize(("options", "problem"), [
@@ -317,14 +319,10 @@ def test_a_distribution_that_a_callable_makes_is_broadcast_too(make):
         run(plate("p", 3)(lambda index: one("x", lambda: Normal(torch.zeros(2), 1.0))))
 
 
-def test_the_value_of_a_bare_callable_stays_as_it_is_in_a_plate():
-    assert run(plate("p", 3)(lambda index: one("x", lambda: torch.rand(2)))).shape == (2,)
-    assert isinstance(run(plate("p", 3)(lambda index: one("x", lambda: Die()))), int)
+# Distributions of the user's own, without shapes
 
 
 class Die:
-    """A distribution of the user's own, without shapes."""
-
     def sample(self):
         return 4
 
@@ -350,3 +348,171 @@ def test_values_of_several_elements_do_not_fit_into_a_plate_of_one(fn):
         PlateError, match=r"site 'y': expected a value that broadcasts to batch shape \(1,\) .*, got shape \(3,\); index the data"
     ):
         run(unindexed)
+
+
+class Ramp:
+    """Of one number or, with a tensor as ``top``, of as many."""
+
+    def __init__(self, top=1.0):
+        self.top = torch.as_tensor(top)
+
+    def rsample(self):
+        return torch.rand(self.top.shape) * self.top
+
+    def log_prob(self, value):
+        return value / self.top
+
+
+class Pair:
+    """Of two numbers, which are one draw."""
+
+    def sample(self):
+        return torch.rand(2)
+
+    def log_prob(self, value):
+        return -value.sum()
+
+
+def nested(make):
+    inside = plate("columns", 3)(lambda j: one("x", *make))
+    return plate("rows", 2)(lambda i: inside())  # rows at dimension -1, columns at -2
+
+
+@pytest.mark.parametrize(("make", "event"), [
+    ((Ramp(),), ()), ((Ramp,), ()), ((Ramp, 2.0), ()), ((lambda: Ramp(),), ()), ((Pair(),), (2,)), ((Die(),), ()),
+    ((Ramp(torch.tensor([1.0, 2.0])),), ()), ((Ramp(torch.tensor([[1.0], [2.0], [3.0]])),), ()), ((Ramp(torch.arange(1.0, 7.0).reshape(3, 2)),), ()),
+])  # fmt: skip
+def test_a_distribution_without_shapes_is_drawn_and_scored_for_each_element(make, event):
+    t = trace(nested(make)).get_trace()
+    value = t["x"].value
+    assert value.shape == (3, 2, *event)
+    assert isinstance(make[0], Die) or len(value.unique()) == value.numel()
+    assert same(value, trace(nested(make)).get_trace()["x"].value)
+    base = made(*make)
+    top = torch.as_tensor(getattr(base, "top", 1.0)).expand(3, 2)
+    alone = [[(base if not hasattr(base, "top") else Ramp(top[j, i])).log_prob(value[j, i]) for i in range(2)] for j in range(3)]
+    assert torch.allclose(t.compute_batch_log_pdf()["x"], torch.tensor(alone))
+
+
+def made(fn, *args):
+    return fn(*args) if callable(fn) else fn
+
+
+@pytest.mark.parametrize("handler", [mask(mask=torch.tensor([True, False, True])), scale(scale=torch.tensor([1.0, 2.0, 3.0]))])
+def test_masks_and_scales_of_elements_reach_a_distribution_without_shapes(handler):
+    for dist in (Ramp(), Pair()):
+        t = trace(plate("p", 3)(handler(lambda index, dist=dist: one("x", dist)))).get_trace()
+        factor = torch.as_tensor(getattr(handler(one), "mask", 1.0)) * torch.as_tensor(getattr(handler(one), "scale", 1.0))
+        expected = torch.stack([dist.log_prob(value) for value in t["x"].value]) * factor
+        assert torch.allclose(t.compute_batch_log_pdf()["x"], expected)
+
+
+@pytest.mark.parametrize(("value", "dist"), [(0.5, Ramp()), (torch.tensor(0.5), Ramp()), (torch.tensor([0.5, 0.5, 0.5]), Ramp())])
+def test_one_number_is_observed_in_each_element(value, dist):
+    def body(index):
+        yield Observe("y", dist, value)
+
+    assert trace(plate("p", 3)(body)).get_trace().compute_batch_log_pdf()["y"].tolist() == [0.5] * 3
+
+
+def test_a_value_without_the_sizes_of_all_plates_is_that_of_all_elements():
+    def at(dist, value):
+        return trace(nested((dist,))).get_trace().nodes["x"].evolve(value=value).dist.log_prob(value)
+
+    assert at(Ramp(), torch.tensor([0.25, 0.75])).tolist() == [[0.25, 0.75]] * 3
+    assert at(Ramp(), torch.tensor([[0.25], [0.5], [0.75]])).tolist() == [[0.25] * 2, [0.5] * 2, [0.75] * 2]
+    assert at(Pair(), torch.tensor([0.25, 0.75])).tolist() == [[-1.0] * 2] * 3
+    with pytest.raises(PlateError):
+        at(Ramp(), torch.zeros(3))
+    with pytest.raises(DistributionError, match=r"'y': cannot score a value of shape \(7,\) under .*: The size of tensor"):
+        run(plate("p", 3)(lambda index: watched(Ramp(torch.ones(3)), torch.zeros(7))))
+
+
+def test_values_of_several_elements_do_not_fit_into_a_plate_of_one_without_shapes_either():
+    with pytest.raises(PlateError, match=r"expected shape \(1, \.\.\.\), got shape \(7,\)"):
+        run(plate("p", 1)(lambda index: watched(Ramp(), torch.zeros(7))))
+    assert run(plate("p", 1, dim=-2)(lambda index: watched(Ramp(), torch.zeros(7)))).shape == (7,)
+
+
+@pytest.mark.parametrize("dist", [Ramp(), lambda: Ramp()])
+@pytest.mark.parametrize("handler", [condition, substitute, None])
+def test_a_value_without_the_sizes_of_its_plates_is_refused(dist, handler):
+    def body(index):
+        yield Observe("y", dist, torch.zeros(7))
+
+    model = body if handler is None else handler(lambda index: one("y", dist), data={"y": torch.zeros(7)})
+    with pytest.raises(
+        PlateError, match=r"'y': .* does not tell its shapes, .* expected shape \(3, \.\.\.\), got shape \(7,\), .*vectorized=False"
+    ):
+        trace(plate("p", 3)(model)).get_trace().log_pdf()
+
+
+@pytest.mark.parametrize("draw", [lambda: torch.rand(2), lambda: torch.rand(()), lambda: 5, lambda: "five"])
+def test_a_bare_callable_that_draws_one_value_for_all_elements_is_refused(draw):
+    for program in (plate("p", 3)(lambda index: one("x", draw)), plate("q", 2)(lambda i: plate("p", 3)(lambda index: one("x", draw))())):
+        with pytest.raises(
+            PlateError, match=r"'x': .* is a bare callable, which draws for all elements of its plates: expected a value of shape \(3,"
+        ):
+            run(program)
+    assert run(plate("q", 2)(lambda i: plate("p", 3)(lambda index: one("x", lambda: torch.rand(3, 2, 5)))())).shape == (3, 2, 5)
+    assert len(run(plate("p", 3, vectorized=False)(lambda i: one(f"x{i}", draw)))) == 3
+
+
+class Words(Ramp):
+    def rsample(self):
+        return "word"
+
+
+class Crooked(Ramp):
+    def log_prob(self, value):
+        return torch.zeros(3)
+
+
+@pytest.mark.parametrize(("dist", "problem"), [
+    (Ramp(torch.ones(2)), r"log density of shape \(2,\), which does not fit into plates of sizes \(3,\)"),
+    (Ramp(torch.ones(2, 3)), r"log density of shape \(2, 3\), which does not fit into plates of sizes \(3,\)"),
+    (Crooked(), r"has shape \(\), and its log density \(3,\)"),
+    (Words(), "draws 'word', and of what is no tensor"),
+])  # fmt: skip
+def test_a_distribution_without_shapes_whose_density_does_not_fit_is_refused(dist, problem):
+    with pytest.raises(PlateError, match=f"'x': .*{problem}.*vectorized=False"):
+        run(plate("p", 3)(lambda index: one("x", dist)))
+
+
+def test_a_density_of_a_given_value_that_does_not_fit_is_refused():
+    def body(index):
+        yield Observe("y", Ramp(torch.ones(2, 3)), torch.zeros(3))
+
+    with pytest.raises(PlateError, match=r"'y': .* has a log density of shape \(2, 3\), which does not fit into plates of sizes \(3,\)"):
+        trace(plate("p", 3)(body)).get_trace().log_pdf()
+    with pytest.raises(PlateError, match=r"'y': expected a log density of shape \(3,\) .*, got \(1,\)"):
+        trace(plate("p", 3)(lambda index: watched(Single(), torch.zeros(3)))).get_trace().log_pdf()
+    assert answer(trace(plate("p", 3)(body)).traced(), Runtime(wide=True)).log_pdf() == 0.0  # a dimension of the runtime's
+
+
+def watched(dist, value):
+    return (yield Observe("y", dist, value))
+
+
+class Single(Ramp):
+    def log_prob(self, value):
+        return torch.zeros(1)
+
+
+class Unexpandable(Normal):
+    def __init__(self, shift):
+        super().__init__(shift, 1.0)
+
+
+def test_a_distribution_that_cannot_be_expanded_names_the_site():
+    for make in ((Unexpandable(0.0),), (Unexpandable, 0.0), (lambda: Unexpandable(0.0),)):
+        with pytest.raises(
+            PlateError, match=r"'x': cannot expand Unexpandable.* to batch shape \(3,\).* Define expand\(batch_shape\) in Unexpandable"
+        ):
+            run(plate("p", 3)(lambda index, make=make: one("x", *make)))
+    assert run(plate("p", 3)(lambda index: one("x", Unexpandable(torch.zeros(3))))).shape == (3,)
+
+
+def test_a_distribution_in_plates_prints_as_itself():
+    dist = trace(plate("p", 3)(lambda index: one("x", Ramp()))).get_trace()["x"].dist
+    assert repr(dist) == repr(dist.base)

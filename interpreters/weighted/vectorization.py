@@ -152,11 +152,11 @@ def _at(program: Program[Any], together: Trace, k: int, size: int, shapes: Mappi
 
 
 def _each_has_its_own_draws(together: Drawn, shapes: Mapping[str, torch.Size]) -> None:
-    """A distribution that cannot be expanded to the plate is drawn once, for all particles."""
+    """What some poutine has made of a sample on its way may be one value for all particles."""
     for name in together.names:
         site = together.trace[name]
         if torch.as_tensor(site.value).numel() == prod(shapes[name]) > 0 and not is_subsample(site):
-            raise NotVectorizable(f"site {name!r}: all particles share one draw, since {site.fn!r} does not expand to a plate")
+            raise NotVectorizable(f"site {name!r}: all particles share one draw of {site.fn!r}")
 
 
 def _agree(together: Trace, alone: Trace, k: int, few: int) -> None:

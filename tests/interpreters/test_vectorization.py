@@ -74,7 +74,7 @@ def with_a_factor_and_a_constant() -> Coroutine[None]:
 
 @attrs.frozen
 class Die:
-    """A distribution that cannot be expanded."""
+    """A distribution that does not tell its shapes."""
 
     def sample(self) -> torch.Tensor:
         return torch.randint(6, ())
@@ -88,6 +88,11 @@ def with_dice() -> Coroutine[None]:
     yield Observe("dice", Die(), torch.tensor([3, 4]))
     z = yield Sample("z", Normal, 0.0, 1.0)
     yield Observe("y", Normal, torch.ones(7, 2), z, 1.0)
+
+
+def with_a_drawn_die() -> Coroutine[None]:
+    x = yield Sample("x", Die())
+    yield Observe("y", Normal, torch.tensor(1.0), x, 1.0)
 
 
 def with_a_parameter() -> Coroutine[None]:
@@ -129,6 +134,7 @@ def in_a_loop() -> Coroutine[None]:
         (discrete, -1),
         (with_a_factor_and_a_constant, -2),
         (with_dice, -3),
+        (with_a_drawn_die, -1),
         (with_a_parameter, -2),
         (partial(subsampled, torch.tensor([0, 2])), -2),
         (in_a_loop, -1),
@@ -233,11 +239,6 @@ def event_and_batch() -> Coroutine[None]:
     yield Observe("y", Normal, Y, mu + theta, 1.0)
 
 
-def shared_draw() -> Coroutine[None]:
-    x = yield Sample("x", Die())
-    yield Observe("y", Normal, torch.tensor(1.0), x, 1.0)
-
-
 def shared_call() -> Coroutine[None]:
     x = yield Sample("x", lambda: torch.randn(()))
     yield Observe("y", Normal, torch.tensor(1.0), x, 1.0)
@@ -255,8 +256,7 @@ def shared_call() -> Coroutine[None]:
         (itemized, "raises RuntimeError"),
         (matrix_product, "raises"),
         (event_and_batch, "'y'"),
-        (shared_draw, "'x': all particles share one draw"),
-        (shared_call, "'x': all particles share one draw"),
+        (shared_call, "'x': .* is a bare callable, which draws for all elements"),
     ],
 )
 def test_a_model_that_does_not_broadcast_is_found_out(model: Callable[..., Any], text: str):
