@@ -170,6 +170,12 @@ class Discovery(Evaluation):
         self.sites[site.name] = found = Coordinates(site.name, shape, unconstrained, self._next)
         self._next += found.size
         value: torch.Tensor = bijection(torch.zeros(unconstrained, dtype=torch.float64).requires_grad_().clone())
+        if not bool(value.isfinite().all()) and not any(map(_has_gradient, bounds(site.dist))):
+            support: Any = site.dist
+            raise NotContinuous(
+                site.name,
+                f"the bijection onto the support {support.support!r} of {site.fn!r} is not finite; parameterise it by what has one",
+            )
         return value
 
 

@@ -16,7 +16,7 @@ _BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", __name__})  # t
 class SkipValidation(TorchFunctionMode):
     """While entered, in this thread, torch's distributions find their arguments valid.
 
-    What they ask is ``torch._is_all_true``, and, of a matrix, whether it is symmetric: here answered with yes. A density is
+    What they ask is ``torch._is_all_true``, and, of a matrix, whether it is symmetric (which vmap warns of): here answered with yes. A density is
     evaluated where a sampler tries, which may be out of bounds; and a tracer, or vmap, cannot answer a question whose answer
     depends on the data.
     """
@@ -26,6 +26,8 @@ class SkipValidation(TorchFunctionMode):
     ) -> Any:
         if func is torch._is_all_true or (func is torch.Tensor.__bool__ and _asker() == constraints.__name__):
             return True
+        if func is torch.isclose and _asker() == constraints.__name__:
+            return torch.ones_like(args[0], dtype=torch.bool)
         return func(*args, **(kwargs or {}))
 
 

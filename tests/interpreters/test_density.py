@@ -127,6 +127,9 @@ def test_gradients_batches_and_hessians():
     (constraints.less_than(3.0), ()),
     (constraints.simplex, (4,)),
     (constraints.corr_cholesky, (3, 3)),
+    (constraints.lower_cholesky, (3, 3)),
+    (constraints.positive_definite, (3, 3)),
+    (constraints.positive_definite, (2, 1, 1)),
     (ordered, (4,)),
     (positive_ordered, (3,)),
 ])  # fmt: skip
@@ -159,6 +162,57 @@ def test_the_jacobian_of_ordered_vectors(support):
     assert torch.allclose(bijection.inv(y), x)
     assert not support.check(torch.tensor([2.0, 1.0]))
     assert bool(support.check(torch.tensor([-1.0, 1.0]))) is (support is ordered)
+    assert repr(support) == ("Ordered()" if support is ordered else "PositiveOrdered()")
+
+
+@pytest.mark.parametrize("support", [constraints.lower_cholesky, constraints.positive_definite])
+def test_the_jacobian_of_matrices_is_that_of_their_lower_triangles(support):
+    bijection = bijection_to(support)
+    x = somewhere(density(Program(flat, support, (3, 3))))
+    y = bijection(x)
+    rows, columns = torch.tril_indices(3, 3)
+    jacobian = torch.autograd.functional.jacobian(lambda x: bijection(x)[rows, columns], x)
+    assert torch.isclose(bijection.log_abs_det_jacobian(x, y), jacobian.det().abs().log())
+    assert torch.allclose(bijection.inv(y), x)
+    assert support.check(bijection(torch.stack([x, -x, 2 * x]))).all()
+    with pytest.raises(ValueError, match="a lower triangle, got 5"):
+        bijection(x[:5])
+
+
+def flat(support, shape):
+    yield Sample("x", ImproperUniform(support, (), shape))
+
+
+def test_wishart():
+    """A density of its flat coordinates that integrates to one; the mean is ``df`` times the scale."""
+
+    def model():
+        yield Sample("s", td.Wishart(number(5.0), torch.eye(2, dtype=F64)))
+
+    d = density(model)
+    assert d.dim == 3
+    grid = torch.cartesian_prod(torch.linspace(-2, 3, 41), torch.linspace(-8, 8, 61), torch.linspace(-2, 3, 41)).to(F64)
+    mass = d.batch(grid).exp() * (5 / 40) ** 2 * (16 / 60)
+    assert torch.isclose(mass.sum(), number(1.0), atol=2e-2)
+    means = (mass[:, None, None] * torch.func.vmap(lambda u: d.constrain(u)["s"])(grid)).sum(0)
+    assert torch.allclose(means, 5 * torch.eye(2, dtype=F64), atol=0.2)
+
+
+def test_a_mixture_is_a_prior_where_its_components_have_one_support():
+    def model(components, weights):
+        yield Sample("x", td.MixtureSameFamily(td.Categorical(weights), components))
+
+    weights = torch.tensor([0.3, 0.7], dtype=F64)
+    components = td.LogNormal(torch.tensor([[0.0, 1.0]] * 3, dtype=F64), 1.0)
+    d = density(Program(model, components, weights.expand(3, 2)))
+    u = somewhere(d)
+    x = d.constrain(u)["x"]
+    assert torch.equal(x, u.exp())
+    assert torch.isclose(d(u), td.MixtureSameFamily(td.Categorical(weights.expand(3, 2)), components).log_prob(x).sum() + u.sum())
+    vectors = td.Independent(td.Normal(torch.zeros(2, 4, dtype=F64), 1.0), 1)
+    assert density(Program(model, vectors, weights)).dim == 4
+    with pytest.raises(NotContinuous, match="no bijection onto the support MixtureSameFamilyConstraint"):
+        density(Program(model, td.Uniform(torch.tensor([0.0, 1.0]), 3.0), weights))
 
 
 def test_flat_priors_off_their_support_and_wrong_shapes():
@@ -265,7 +319,11 @@ def bare():
 
 
 def without_bijection():
-    yield Sample("m", ImproperUniform(constraints.lower_cholesky, (), (2, 2)))
+    yield Sample("m", ImproperUniform(constraints.symmetric, (), (2, 2)))
+
+
+def half_infinite():
+    yield Sample("h", ImproperUniform(constraints.interval(-torch.inf, 0.0)))
 
 
 def twice():
@@ -278,6 +336,7 @@ def twice():
     (subsampled, NotContinuous, "site 'data'.*no support"),
     (bare, NoDensity, "site 'b'.*bare callable"),
     (without_bijection, NotContinuous, "site 'm': no bijection onto the support"),
+    (half_infinite, NotContinuous, "site 'h'.*lower_bound=-inf.*is not finite"),
     (twice, StructureChanged, "sampled twice"),
 ])  # fmt: skip
 def test_sites_without_coordinates_are_refused_by_name(model, error, problem):
