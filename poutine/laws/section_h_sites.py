@@ -248,9 +248,8 @@ def _contents(message: Message) -> dict[str, Any]:
 
 def _are_the_numbers_of(tensor: torch.Tensor, value: Any) -> bool:
     """Whether ``value`` is the same numbers in whatever form."""
-    if not isinstance(value, (torch.Tensor, numpy.ndarray, numpy.number, float)):
-        return False
-    return same(torch.as_tensor(value, dtype=tensor.dtype).detach(), tensor.detach())
+    numbers = isinstance(value, (torch.Tensor, numpy.ndarray, numpy.number, float))
+    return numbers and same(torch.as_tensor(value, dtype=tensor.dtype).detach(), tensor.detach())
 
 
 def _is_real(value: Any) -> bool:
