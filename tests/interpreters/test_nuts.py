@@ -14,7 +14,7 @@ from interpreters.examples.eight_schools import model as eight_schools
 from interpreters.hamiltonian.batched import Batch
 from interpreters.hamiltonian.batched_tree import turns as turns_tensor
 from interpreters.hamiltonian.integrator import MOMENTUM, VELOCITY
-from interpreters.hamiltonian.machine import STATISTICS, Machine, Options, Settings
+from interpreters.hamiltonian.machine import LOG_STEP, STATISTICS, Machine, Options, Settings
 from interpreters.hamiltonian.native_chain import sampler
 from interpreters.hamiltonian.native_start import start
 from interpreters.hamiltonian.native_tree import Work
@@ -68,6 +68,25 @@ def test_the_native_and_the_batched_sampler_agree_draw_by_draw(kernel: CKernel, 
             np.testing.assert_allclose(recorded[0].numpy(), statistics[c], rtol=1e-7, atol=1e-8)
         for ours, theirs in zip(batch.machine.arrays(), machine, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9)
+
+
+def test_they_agree_where_a_leapfrog_loses_thousands_of_nats():
+    """From two hundred standard deviations away, by steps of which one or a few lead to the middle: weights of exp(5000), which are no numbers."""
+    options = Options(metric="diagonal", max_depth=4)
+    settings, machine = options.settings(11, 0), Machine.empty(40, NORMAL.dim, False)
+    machine.scale[:] = 100.0 ** (np.arange(NORMAL.dim) - 2.0)
+    machine.position[:] = 200.0 * np.sqrt(machine.scale)
+    machine.log_density[:, 0], machine.gradient[:] = (result.numpy() for result in NORMAL.batched(torch.from_numpy(machine.position)))
+    machine.averaging[:, LOG_STEP] = np.log(np.linspace(0.3, 1.5, 40))
+    batch = Batch(NORMAL.batched, machine.tensors(torch.device("cpu")), settings, 1, 1)
+    while len(batch.active):
+        batch.step()
+    expected_positions, expected = (torch.cat(columns).numpy() for columns in zip(*batch.take(), strict=True))
+    start = -machine.log_density[:, 0]
+    positions, statistics = native_draw(NORMAL, machine, settings)
+    np.testing.assert_allclose(positions, expected_positions, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(statistics, expected, rtol=1e-7, atol=1e-7)
+    assert (start - statistics[:, STATISTICS.index("energy")]).max() > 5000.0 and len(np.unique(statistics[:, -1])) > 2
 
 
 def turns_by_definition(momenta: NDArray[np.float64], velocities: NDArray[np.float64]) -> bool:
