@@ -86,7 +86,10 @@ class Alias(Generic[P]):
             takes.bind(*args, **options)
         except TypeError as error:
             shown = ", ".join(str(each.replace(annotation=Parameter.empty)) for each in takes.parameters.values())
-            raise TypeError(f"{self.poutine.__name__}: {error}; it is called as {self.poutine.__name__}({shown})") from None
+            unknown = [f"got an unexpected keyword argument {key!r}" for key in options if key not in takes.parameters]
+            raise TypeError(
+                f"{self.poutine.__name__}: {(unknown or [str(error)])[0]}; it is called as {self.poutine.__name__}({shown})"
+            ) from None
 
 
 block: Final = Alias(BlockPoutine)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import MethodType
 from typing import Any, Final
 
 import attrs
@@ -27,7 +27,6 @@ Pairs = Iterable[tuple[Any, Any]]
 _CACHES: Final = frozenset(("_cached_x_y", "_inv"))
 _PLAIN: Final = frozenset((str, int, bool))  # a look at these first: most parts are
 _IDENTITY: Final[Any] = object.__eq__
-_ITSELF: Final = (type, FunctionType, BuiltinFunctionType, ModuleType)  # a pickle keeps their names alone
 
 
 def same(a: Any, b: Any) -> bool:
@@ -96,11 +95,11 @@ def _compared(kind: type) -> list[str] | None:
 
 
 def _pickled(a: Any, b: Any) -> bool | Pairs:
-    if type(a) is object or isinstance(a, _ITSELF):
+    if type(a) is object:  # a mark, of nothing but itself
         return False
     try:
         left, right = a.__reduce_ex__(4), b.__reduce_ex__(4)
-    except Exception:  # whatever it is: it cannot be pickled
+    except Exception:  # whatever it is: it cannot be pickled (or, as a function or a class, is kept by its name)
         return False
     return [(left, right)]
 

@@ -10,7 +10,9 @@ from typing import Any, Final
 import numpy
 import torch
 
-from poutine.messages import Message, Observe, is_distribution
+from poutine.messages import Deterministic, Message, Observe, Param, Sample, is_distribution
+
+_MESSAGES: Final = ((Sample, "distribution"), (Observe, "distribution, value"), (Param, "init"), (Deterministic, "value"))
 
 
 def hint_for(thing: Any) -> str:
@@ -40,7 +42,8 @@ def hint_for_yielded(thing: Any) -> str:
 
 def _of_a_class(thing: type) -> str:
     if issubclass(thing, Message):
-        return f"; did you mean `yield {thing.__name__}(name, {'distribution, value' if issubclass(thing, Observe) else '...'})`?"
+        rest = next((rest for kind, rest in _MESSAGES if issubclass(thing, kind)), "...")
+        return f"; did you mean `yield {thing.__name__}(name, {rest})`?"
     if hasattr(thing, "log_prob"):
         return f"; did you mean `yield Sample(name, {thing.__name__}, ...)`, with its arguments?"
     return "; call it, and run the result with `yield from`"

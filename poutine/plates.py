@@ -52,15 +52,17 @@ def plate(
     **Law**: a vectorised plate of n is, in log density, n sequential entries.
     Raises ``PlateError`` (a ``ValueError``) with both numbers where sizes do not fit.
     """
-    _check_name(name)
+    _check_name(name, size)
     return _Plate(name, size, subsample_size, subsample, dim, vectorized)
 
 
-def _check_name(name: Any) -> None:
+def _check_name(name: Any, size: Any) -> None:
     if callable(name):
         raise NotAProgram(f"plate is a decorator with options: write `@plate(name, size)` over {name_of(name)}")
     if not isinstance(name, str):
-        raise TypeError(f"plate: expected a string as name, got {name!r}; write plate(name, size)")
+        raise TypeError(
+            f"plate: expected a string as name, got {name!r}; write plate({repr(size) if isinstance(size, str) else 'name'}, {name!r})"
+        )
 
 
 class _Plate:

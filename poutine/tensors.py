@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from types import MemberDescriptorType
 from typing import Any, TypeVar
 
 import torch
@@ -37,8 +38,15 @@ def copied(fields: dict[str, Any], memo: dict[int, Any]) -> dict[str, Any]:
 
 
 def deep_copy(self: T, memo: dict[int, Any]) -> T:
-    """``__deepcopy__`` of frozen classes that keep their fields in a dictionary: a copy whose tensors are its own (``copied``)."""
+    """``__deepcopy__`` of frozen classes: a copy whose tensors are its own (``copied``)."""
     new = object.__new__(type(self))
     memo[id(self)] = new
-    new.__dict__.update(copied(self.__dict__, memo))
+    slots = {name: getattr(self, name) for cls in type(self).__mro__ for name in _slots(cls) if hasattr(self, name)}
+    for name, value in copied({**self.__dict__, **slots}, memo).items():
+        object.__setattr__(new, name, value)
     return new
+
+
+def _slots(cls: type) -> list[str]:
+    """Those of a subclass: its base keeps its fields in a dictionary."""
+    return [name for name, member in vars(cls).items() if isinstance(member, MemberDescriptorType)]

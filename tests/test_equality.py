@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from poutine import Awaiting, ConditionPoutine, Observe, Program, Sample, ScalePoutine, condition, infer_config, same, scale, trace
+from poutine import Awaiting, ConditionPoutine, Observe, Poutine, Program, Sample, ScalePoutine, condition, infer_config, same, scale, trace
 
 
 def model(*args: Any, **kwargs: Any):
@@ -71,6 +71,11 @@ class Unruly:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise ArithmeticError("no")
+
+
+@attrs.frozen(eq=False, repr=False)
+class WithSlots(Poutine):
+    number: torch.Tensor
 
 
 def layers(number: float) -> torch.nn.Module:
@@ -140,7 +145,7 @@ def test_what_a_class_says_of_equality_stands():
 
 
 def test_what_is_itself_alone_is_no_other():
-    for one, other in ((object(), object()), (lambda: 1, lambda: 1), (Plain, Data), (Unruly(), Unruly()), (model(), model())):
+    for one, other in ((object(), object()), (lambda: 1, lambda: 1), (Plain, Data), (len, abs), (Unruly(), Unruly()), (model(), model())):
         assert not same(one, other)
         assert same(one, one)
 
@@ -198,6 +203,14 @@ def test_a_tensor_in_two_places_is_one_in_the_copy():
     copied = copy.deepcopy(scale(model, scale=w)(w))
     assert copied.fn.__self__.scale is copied.args[0].args[0] is not w
     assert copied.args[0].args[0].is_leaf and copied.args[0].args[0].requires_grad
+
+
+def test_a_poutine_of_ones_own_may_have_slots():
+    w = torch.tensor(1.0, requires_grad=True) * 2
+    made = WithSlots(model, w)
+    copied = copy.deepcopy(made)
+    assert copied == made == pickle.loads(pickle.dumps(made))
+    assert copied.number is not w and copied.number.is_leaf
 
 
 # What does not change

@@ -225,7 +225,7 @@ def test_a_plate_has_a_name_first():
         def bare(i):
             yield Sample("x", D)
 
-    with pytest.raises(TypeError, match=r"expected a string as name, got 10; write plate\(name, size\)"):
+    with pytest.raises(TypeError, match=r"expected a string as name, got 10; write plate\('d', 10\)"):
         plate(10, "d")
     with pytest.raises(TypeError, match="PlatePoutine: expected str as name, got 10"):
         PlatePoutine(one, 10)

@@ -154,7 +154,7 @@ def test_an_error_twenty_thousand_calls_deep_closes_them_all():
         ((1.0, 2.0), "needs no yield"),
         ({"x": D}, "one message at a time: `for name, d in"),
         (Normal, r"did you mean `yield Sample\(name, Normal, \.\.\.\)`, with its arguments"),
-        (Sample, r"did you mean `yield Sample\(name, \.\.\.\)`"),
+        (Sample, r"did you mean `yield Sample\(name, distribution\)`"),
         (Observe, r"did you mean `yield Observe\(name, distribution, value\)`"),
         (ScalePoutine, "call it"),
         (object(), "which is no message and no program$"),
