@@ -295,7 +295,8 @@ def seen_here(trace: Any) -> list[Seen]:
             site.value,
             site.scale,
             site.mask,
-            tuple((frame.name, frame.vectorized) for frame in site.cond_indep_stack),
+            # Pyro's scope leaves plates their names: among the decisions.
+            tuple((frame.name.rpartition("/")[2], frame.vectorized) for frame in site.cond_indep_stack),
             densities.get(site.name, torch.zeros(())).sum(),
         )
         for site in trace.nodes.values()

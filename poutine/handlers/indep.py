@@ -31,7 +31,7 @@ class IndepPoutine(Poutine):
     **Laws**: frames are listed outermost first; values and log densities stay as they are; commutes with scale, mask,
     trace, condition, replay, uncondition and lift.
     **Obeys**: I.indep, I.entries, B.isolates, D.keeps, D.draws, R.reply; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace,
-    C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.broadcast, C.trace.inside,
+    C.replay, C.do, C.lift, C.uncondition, C.infer_config, C.seed, C.escape, C.broadcast, C.trace.inside,
     C.condition.inside, C.replay.inside, C.uncondition.inside.
     Raises ``PlateError`` if the plate is entered inside itself, or its dimension is taken by a plate around it.
     """
@@ -52,12 +52,15 @@ class IndepPoutine(Poutine):
             inside: tuple[CondIndepStackFrame, ...] = message.cond_indep_stack
             return message.replaced("cond_indep_stack", alone + inside if inside else alone)  # type: ignore[no-any-return]  # a Site, EnterPlate or EnterMarkov
 
+        def enter(inner: EnterPlate) -> Message:
+            if inner.name == self.name:  # as it is called out here: in a scope, it has another name
+                raise PlateError(self.name, "this plate is entered inside itself; give the inner plate another name, or wrap it in scope")
+            return mark(inner)
+
         rule = Rule(up=mark)
-        return (yield Handling(program, {Site: rule, EnterPlate: rule, EnterMarkov: rule}))
+        return (yield Handling(program, {Site: rule, EnterPlate: Rule(up=enter), EnterMarkov: rule}))
 
     def _dimension(self, entry: PlateEntry) -> int | None:
-        if any(frame.name == self.name for frame in entry.around):
-            raise PlateError(self.name, "this plate is entered inside itself; give the inner plate another name")
         taken = {frame.dim: frame.name for frame in entry.around if frame.dim is not None}
         if self.dim in taken:
             raise PlateError(

@@ -109,6 +109,11 @@ def names_come_back(case: Case) -> None:
         case.broken(f"site {name!r}: it comes back as {other!r}", written(handler, "model"))
 
 
+def _is_plate(found: CondIndepStackFrame, frame: CondIndepStackFrame) -> bool:
+    """Whether it is the same plate, which may have got a prefix to its name."""
+    return found.name.endswith(frame.name) and attrs.evolve(found, name=frame.name) == frame
+
+
 @law("H20", "what h asks for in place of a site is in the site's plates, has its notes and, under its name, its key", ANY)
 def context_is_kept(case: Case) -> None:
     program, seed = case.program(), case.seed()
@@ -137,9 +142,8 @@ def context_is_kept(case: Case) -> None:
     for site, message in left:
         frames, infer = _context(site)
         found, notes = _context(message)
-        case.expect(
-            found[len(found) - len(frames) :] == frames, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source
-        )
+        kept = len(found) >= len(frames) and all(map(_is_plate, found[len(found) - len(frames) :], frames))
+        case.expect(kept, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source)
         case.expect(infer.keys() <= notes.keys(), f"site {site.name!r}: its infer was {infer}, and is {notes}", source)
         if isinstance(site, Choice) and isinstance(message, Choice) and site.name == message.name:
             case.same(f"site {site.name!r}: what it is drawn by", message.key, site.key, source, f"key={site.key}")

@@ -93,6 +93,8 @@ DO_NOT_COMMUTE: Final[Mapping[tuple[str, str], tuple[Link, Link]]] = MappingProx
             (link("lift", prior={"v": Normal(0.0, 1.0)}), link("broadcast")),
             # Frames are listed outermost first.
             (link("indep", name="m", vectorized=True), link("indep", name="n", vectorized=True)),
+            # A plate in a scope has another name outside.
+            (link("indep", name="n", vectorized=True), _SCOPE),
         )
     }
 )

@@ -8,6 +8,7 @@ import pickle
 import pydoc
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, constraints
@@ -19,12 +20,16 @@ from poutine import (
     ConditionPoutine,
     Deterministic,
     DuplicateSite,
+    EnterMarkov,
+    EnterPlate,
     NonlocalExit,
     Observe,
     Param,
     ParamError,
     PlateError,
+    Poutine,
     Program,
+    Rule,
     Sample,
     ScalePoutine,
     TracePoutine,
@@ -36,7 +41,9 @@ from poutine import (
     indep,
     infer_config,
     lift,
+    markov,
     mask,
+    plate,
     replay,
     run,
     same,
@@ -46,6 +53,7 @@ from poutine import (
     substitute,
     trace,
     uncondition,
+    vectorized_plates,
 )
 from tests.script import AS_IT_IS, perform
 
@@ -336,6 +344,78 @@ def test_what_scope_does_to_a_name_is_undone_only_for_those_who_look():
     assert asked == []
     assert "x" in run(scope(trace(named).traced, prefix="a")())
     assert asked == ["a/x"]
+
+
+def rows(size=2):
+    return (yield from plate("rows", size)(lambda index: drawing())())
+
+
+def drawing():
+    return (yield Sample("x", D))
+
+
+def test_a_scope_renames_plates_outside_and_not_inside():
+    inner = []
+
+    def noting():
+        t = yield from trace(rows).traced()
+        inner.append(t["x"].cond_indep_stack)
+
+    def twice():
+        for prefix in ("a", "b"):
+            yield from scope(noting, prefix=prefix)()
+
+    t = trace(plate("rows", 3)(lambda index: twice())).get_trace()
+    assert [[frame.name for frame in t[name].cond_indep_stack] for name in ("a/x", "b/x")] == [["rows", "a/rows"], ["rows", "b/rows"]]
+    assert [[(frame.name, frame.size) for frame in frames] for frames in inner] == [[("rows", 3), ("rows", 2)]] * 2
+    assert t["a/x"].value.shape == (2, 3)
+    assert {name: use.exploitable for name, use in vectorized_plates(t).items()} == {"rows": True, "a/rows": True, "b/rows": True}
+
+
+def test_a_plate_outside_of_a_scope_keeps_its_name_whatever_that_is():
+    inner = []
+
+    def noting():
+        t = yield from trace(drawing).traced()
+        inner.append([frame.name for frame in t["x"].cond_indep_stack])
+        yield from plate("rows", 2)(lambda index: trace(drawing).traced())()
+
+    run(plate("a/columns", 3)(lambda index: scope(noting, prefix="a")()))
+    assert inner == [["a/columns"]]
+    with pytest.raises(PlateError, match="'a/rows': this plate is entered inside itself; give .* or wrap it in scope"):
+        run(plate("a/rows", 3)(lambda index: scope(rows, prefix="a")()))
+
+
+def test_two_scopes_of_plates_are_one_of_both_prefixes():
+    both, one = (run(Program(trace(fn).traced)) for fn in (scope(scope(rows, prefix="b"), prefix="a"), scope(rows, prefix="a/b")))
+    assert same(both.nodes["a/b/x"], one.nodes["a/b/x"]) and both["a/b/x"].cond_indep_stack[0].name == "a/b/rows"
+
+
+def test_sequential_plates_and_markov_loops_in_a_scope():
+    def loops():
+        yield from plate("items", 2, vectorized=False)(lambda i: named(f"x{i}"))()
+        yield from markov("weeks", 2)(lambda t, x: drawing())()
+
+    seen = []
+    t = trace(watch(scope(loops, prefix="a"), seen), graph_type="dense").get_trace()
+    assert [frame.name for frame in t["a/x1"].cond_indep_stack] == ["a/items"]
+    assert t["a/x0"].cond_indep_stack[0].loop is t["a/x1"].cond_indep_stack[0].loop is not None
+    assert ("a/x0", "a/x1") not in t.edges
+    assert seen == ["a/items", "a/items", "a/weeks", "a/weeks", "a/weeks"]
+
+
+def named(name):
+    yield Sample(name, D)
+
+
+def watch(fn, seen):
+    @attrs.frozen(slots=False, eq=False, repr=False)
+    class Watching(Poutine):
+        def rules(self):
+            rule = Rule(up=lambda entry: seen.append(entry.name) or entry)
+            return {EnterPlate: rule, EnterMarkov: rule}
+
+    return Watching(fn)
 
 
 def test_scope_renames_outside_and_not_inside():

@@ -150,7 +150,7 @@ def test_names_that_netcdf_cannot_hold_or_that_collide(tmp_path: Path):
     infer(Program(awkward), 5).save(tmp_path / "result.nc")
     posterior = arviz.from_netcdf(tmp_path / "result.nc").posterior
     assert {name: values.dims[2:] for name, values in posterior.data_vars.items()} == {
-        "a.b": ("b_dim_2",),
+        "a.b": ("a.b_dim",),
         "a.b_": (),
         "x": ("draw_dim",),
         "b": ("b_dim_2",),
