@@ -3,7 +3,7 @@
 1. The program is run by answers that draw nothing: each sample is read from the argument, and its log density is added up.
 2. Unconstrained, each site has coordinates of its own in one flat vector, in the order of the program. The bijection onto a
    site's support is built when the site is reached, so that bounds may depend on other sites; its log Jacobian is added.
-3. The structure (names, order, shapes) is found by one run at the origin of unconstrained space. A later run that departs
+3. The structure (names, order, shapes, kinds of supports) is found by one run at the origin of unconstrained space. A later run that departs
    from it is refused, by site.
 4. Discrete sites with finitely many values are summed out: exactly, in the same run (see ``elimination``), so that the density is of
    the continuous ones alone. ``discrete`` gives them back.
@@ -23,7 +23,7 @@ import torch
 
 from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
-from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained, require_same
+from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained, require_order, require_same
 from interpreters.factor_graph.checking import check
 from interpreters.factor_graph.collecting import Collector, FactorGraph, collected
 from interpreters.factor_graph.eliminating import log_evidence
@@ -70,21 +70,24 @@ class Density:
         """
         evaluation = self._constrained(values)
         self._run(evaluation)
+        unknown = values.keys() - self.sites.keys() - evaluation.named.keys()
+        if unknown:
+            raise KeyError(f"the program has no {', '.join(sorted(unknown))}; the latent sites are {', '.join(self.sites)}")
         return evaluation.log_density
 
     def value_and_grad(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The log density, and its gradient of shape [dim]."""
         position = position.detach().requires_grad_()
         value = self(position)
-        (gradient,) = torch.autograd.grad(value, position)
-        return value.detach(), gradient
+        return value.detach(), _gradient(value, position)
 
     def hessian_vector_product(self, position: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         """The Hessian at ``position`` times ``vector``, both of shape [dim]."""
         position = position.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(self(position), position, create_graph=True)
-        (product,) = torch.autograd.grad(gradient @ vector, position)
-        return product
+        gradient = _gradient(self(position), position, create_graph=True)
+        if vector.shape != gradient.shape:
+            raise ValueError(f"expected a vector of {self.dim} numbers, got one of shape {tuple(vector.shape)}")
+        return _gradient(gradient @ vector.to(gradient.dtype), position)
 
     def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The values of the samples and Deterministic sites at an unconstrained position, but of those that depend on what is summed out."""
@@ -131,12 +134,15 @@ class Density:
         It is run once, to see that, and that its observations can be drawn. Raises ``StructureChanged``, and what the program raises.
         """
         found = _discovered(program, self.params)
-        for name, site in found.sites.items():
-            require_same(name, site.shape, self.sites)
+        for number, (name, site) in enumerate(found.sites.items()):
+            require_same(name, site.shape, site.kind, self.sites)
+            require_order(name, number, self.sites)
         _require_all(self.sites, found.sites)
         return attrs.evolve(self, program=program, bounded=frozenset(found.may_be_outside))
 
     def _unconstrained(self, position: torch.Tensor) -> Unconstrained:
+        if position.shape != (self.dim,) or position.dtype != torch.float64:
+            raise ValueError(f"expected {self.dim} numbers in double precision, got {position.dtype} of shape {tuple(position.shape)}")
         return Unconstrained(self.sites, position, self._collector(), self.bounded)
 
     def _constrained(self, values: Mapping[str, torch.Tensor], refuses: bool = False) -> Constrained:
@@ -155,6 +161,14 @@ def _require_all(sites: Mapping[str, Coordinates], reached: Mapping[str, Any]) -
     missing = sites.keys() - reached.keys()
     if missing:
         raise StructureChanged(f"the program did not reach {', '.join(sorted(missing))}, which it sampled before; {WAY_OUT}")
+
+
+def _gradient(value: torch.Tensor, position: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
+    """Zero, if the value does not depend on the position."""
+    if not value.requires_grad:
+        return torch.zeros_like(position)
+    (gradient,) = torch.autograd.grad(value, position, create_graph=create_graph, materialize_grads=True)
+    return gradient
 
 
 def density(program: Program[Any], params: ParamStore | None = None) -> Density:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import islice
 from math import prod
 from typing import Any, Final
 
 import attrs
 import torch
-from torch.distributions.transforms import Transform
+from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
 
 from interpreters.errors import NotContinuous, StructureChanged
 from interpreters.factor_graph.collecting import Collector
@@ -24,12 +25,16 @@ WAY_OUT: Final = (
 
 @attrs.frozen
 class Coordinates:
-    """Where a site lies in the flat vector: ``size`` entries from ``offset`` on, of shape ``unconstrained``; its value has ``shape``."""
+    """Where a site lies in the flat vector: ``size`` entries from ``offset`` on, of shape ``unconstrained``; its value has ``shape``.
+
+    kind:  of the bijection onto its support: the types of the transforms that it is made of.
+    """
 
     name: str
     shape: torch.Size
     unconstrained: torch.Size
     offset: int
+    kind: tuple[type, ...] = ()
 
     @property
     def size(self) -> int:
@@ -51,6 +56,7 @@ class Evaluation:
         self.collector, self.bounded = collector, bounded
         self.named: dict[str, torch.Tensor] = {}
         self.likelihoods: dict[str, torch.Tensor] = {}
+        self._reached = 0
         self._sum = torch.zeros(())
 
     @property
@@ -109,10 +115,17 @@ class Evaluation:
     def _may_be_outside(self, site: Choice) -> bool:
         return site.name in self.bounded
 
-    def _known(self, sites: Mapping[str, Coordinates], site: Sample) -> Coordinates:
+    def _known(self, sites: Mapping[str, Coordinates], site: Sample, bijection: Transform) -> Coordinates:
         known = sites.get(site.name)
         shape = _shape_of(site) if self.collector is None or known is None else self.collector.plain_shape(site, len(known.shape))
-        return require_same(site.name, shape, sites)
+        kind = _kind(bijection)
+        if known is not None and kind != known.kind and any(bool(bound.isinf().any()) for bound in bounds(site.dist)):
+            kind = known.kind  # a bound that overflows makes a half-line of an interval; the density is not finite there
+        known = require_same(site.name, shape, kind, sites)
+        if self.collector is None:
+            require_order(site.name, self._reached, sites)
+        self._reached += 1
+        return known
 
     def _note(self, site: Deterministic) -> Message:
         value = torch.as_tensor(site.value)
@@ -167,7 +180,7 @@ class Discovery(Evaluation):
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         shape = _shape_of(site)
         unconstrained = torch.Size(bijection.inverse_shape(shape))  # type: ignore[no-untyped-call]  # torch's own
-        self.sites[site.name] = found = Coordinates(site.name, shape, unconstrained, self._next)
+        self.sites[site.name] = found = Coordinates(site.name, shape, unconstrained, self._next, _kind(bijection))
         self._next += found.size
         value: torch.Tensor = bijection(torch.zeros(unconstrained, dtype=torch.float64).requires_grad_().clone())
         if not bool(value.isfinite().all()) and not any(map(_has_gradient, bounds(site.dist))):
@@ -189,7 +202,7 @@ class Unconstrained(Evaluation):
         self.sites, self.position = sites, position
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
-        known = self._known(self.sites, site)
+        known = self._known(self.sites, site, bijection)
         x = known.of(self.position)
         value: torch.Tensor = bijection(x)
         _check_shape(site, value, known)
@@ -221,7 +234,7 @@ class Constrained(Evaluation):
         self.positions: dict[str, torch.Tensor] = {}
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
-        expected = self._known(self.sites, site).shape
+        expected = self._known(self.sites, site, bijection).shape
         value = torch.as_tensor(self.given[site.name])
         if value.shape != expected:
             raise ValueError(f"site {site.name!r}: expected a value of shape {tuple(expected)}, got {tuple(value.shape)}")
@@ -234,14 +247,37 @@ class Constrained(Evaluation):
         return (site.name in self.sites and is_bounded(site.dist)) or super()._may_be_outside(site)
 
 
-def require_same(name: str, shape: torch.Size, sites: Mapping[str, Coordinates]) -> Coordinates:
-    """Where the site lies. Raises ``StructureChanged`` if it is not among ``sites``, or has another shape there."""
+def require_same(name: str, shape: torch.Size, kind: tuple[type, ...], sites: Mapping[str, Coordinates]) -> Coordinates:
+    """Where the site lies. Raises ``StructureChanged`` if it is not among ``sites``, or has another shape or kind of support there."""
     known = sites.get(name)
     if known is None:
         raise StructureChanged(f"site {name!r} was not there before; {WAY_OUT}")
     if shape != known.shape:
         raise StructureChanged(f"site {name!r} has shape {tuple(shape)} and had {tuple(known.shape)}; {WAY_OUT}")
+    if kind != known.kind:
+        raise StructureChanged(
+            f"site {name!r} has another kind of support than it had: {_words(kind)}, not {_words(known.kind)}; {WAY_OUT}"
+        )
     return known
+
+
+def require_order(name: str, number: int, sites: Mapping[str, Coordinates]) -> None:
+    """Raises ``StructureChanged`` if another one of ``sites`` has this number."""
+    expected = next(islice(sites, number, None))
+    if name != expected:
+        raise StructureChanged(f"site {name!r} comes before {expected!r}, and came after it; {WAY_OUT}")
+
+
+def _kind(bijection: Transform) -> tuple[type, ...]:
+    if isinstance(bijection, IndependentTransform):
+        return _kind(bijection.base_transform)
+    if isinstance(bijection, ComposeTransform):
+        return tuple(each for part in bijection.parts for each in _kind(part))
+    return (type(bijection),)
+
+
+def _words(kind: tuple[type, ...]) -> str:
+    return " and ".join(each.__name__ for each in kind) or "the identity"
 
 
 def _has_gradient(value: Any) -> bool:

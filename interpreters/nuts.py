@@ -51,6 +51,8 @@ def infer(
     ``coords`` has labels for the members of plates, by name of plate. Discrete sites, which are summed out, are then drawn for each draw
     (see ``discrete``). Raises ``NotContinuous``, ``NoStart``, and what the program raises.
     """
+    if num_chains < 1:
+        raise ValueError(f"expected at least one chain, got num_chains={num_chains}")
     target = density(as_program(program), params)
     fast = worthwhile(target, num_chains, num_warmup + num_draws)
     chains: Chains = run(Program(nuts, fast, num_chains, num_warmup, num_draws, **options), seed)

@@ -118,7 +118,7 @@ class Options:
     metric: str = attrs.field(default="auto", validator=attrs.validators.in_(("auto", "diagonal", "dense")))
     num_steps: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     length: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
-    step_size: float | None = None
+    step_size: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0.0)))
     max_energy_error: float = 1000.0
 
     def resolved(self, dim: int) -> Options:

@@ -302,6 +302,72 @@ def test_a_site_that_is_left_out_later_is_named():
         density(model)(torch.tensor([1.0, 0.0], dtype=F64))
 
 
+def in_another_order():
+    x = yield Sample("x", td.Normal(number(0.0), 1.0))
+    for name in ("a", "b") if x <= 0 else ("b", "a"):
+        yield Sample(name, td.Normal(x, 1.0))
+
+
+def with_another_support():
+    x = yield Sample("x", td.Normal(number(0.0), 1.0))
+    yield Sample("a", td.Normal(x, 1.0) if x <= 0 else td.Exponential(x))
+
+
+@pytest.mark.parametrize(("model", "problem"), [
+    (in_another_order, "site 'b' comes before 'a', and came after it"),
+    (with_another_support, "site 'a' has another kind of support than it had: ExpTransform and AffineTransform, not the identity"),
+])  # fmt: skip
+def test_an_order_or_a_support_that_depends_on_values_is_refused_by_site(model, problem):
+    d = density(model)
+    u = torch.ones(d.dim, dtype=F64)
+    assert d(-u).isfinite()
+    for call in (lambda: d(u), lambda: d.log_prob({name: number(1.0) for name in d.sites})):
+        with pytest.raises(StructureChanged, match=problem):
+            call()
+
+
+def test_data_that_changes_the_order_is_no_swap():
+    def model(names):
+        for name in names:
+            yield Sample(name, td.Normal(0.0, 1.0))
+
+    with pytest.raises(StructureChanged, match="site 'b' comes before 'a'"):
+        density(Program(model, "ab")).at(Program(model, "ba"))
+
+
+@pytest.mark.parametrize("position", [
+    torch.zeros(13, dtype=F64), torch.zeros(11, dtype=F64), torch.zeros(1, 12, dtype=F64), torch.zeros((), dtype=F64), torch.zeros(12),
+])  # fmt: skip
+def test_a_position_must_fit(position):
+    d = density(everything)
+    for call in (d, d.value_and_grad, d.constrain, d.log_likelihood, lambda u: d.hessian_vector_product(u, u)):
+        with pytest.raises(ValueError, match="expected 12 numbers in double precision, got torch.float"):
+            call(position)
+    with pytest.raises(ValueError, match=r"a vector of 12 numbers, got one of shape \(3,\)"):
+        d.hessian_vector_product(torch.zeros(12, dtype=F64), torch.zeros(3, dtype=F64))
+
+
+def test_where_the_gradient_is_constant_the_hessian_is_zero():
+    def model():
+        x = yield Sample("x", ImproperUniform(constraints.real, (2,)))
+        yield factor("f", 3.0 * x[0])
+
+    d = density(model)
+    u = torch.ones(2, dtype=F64)
+    assert torch.equal(d.value_and_grad(u)[1], torch.tensor([3.0, 0.0], dtype=F64))
+    assert torch.equal(d.hessian_vector_product(u, u), torch.zeros(2, dtype=F64))
+    assert torch.equal(density(Program(flat, ordered, (1,))).value_and_grad(u[:1])[1], torch.zeros(1, dtype=F64))
+
+
+def test_a_gaussian_process_of_several_positions_at_once_says_nothing():
+    def model():
+        scale = yield Sample("s", td.LogNormal(number(0.0), 1.0))
+        distance = torch.arange(3, dtype=F64)[:, None] - torch.arange(3)
+        yield Observe("y", td.MultivariateNormal(torch.zeros(3, dtype=F64), torch.exp(-((distance / scale) ** 2))), Y)
+
+    assert density(model).batch(torch.zeros(2, 1, dtype=F64)).isfinite().all()
+
+
 def subsampled():
     @plate("data", 10, subsample_size=2)
     def body(index):
@@ -349,5 +415,7 @@ def test_values_by_name_must_be_all_there_and_fit():
     values = d.constrain(somewhere(d))
     with pytest.raises(KeyError, match="no value for z; the latent sites are a, b, s"):
         d.log_prob({name: value for name, value in values.items() if name != "z"})
+    with pytest.raises(KeyError, match="the program has no y, zz; the latent sites are a, b, s"):
+        d.log_prob(values | {"zz": number(1.0), "y": Y})
     with pytest.raises(ValueError, match=r"site 'z': expected a value of shape \(3,\), got \(2,\)"):
         d.log_prob(values | {"z": torch.ones(2, dtype=F64)})

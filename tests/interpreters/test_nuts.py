@@ -22,7 +22,7 @@ from interpreters.hamiltonian.runs import begun
 from interpreters.hamiltonian.starting import started
 from interpreters.hamiltonian.targets import Target
 from interpreters.hamiltonian.turning import turns, turns_somewhere
-from interpreters.nuts import nuts
+from interpreters.nuts import infer, nuts
 from interpreters.results.extras import extra
 from poutine import Program, run
 from tests.interpreters.gaussians import CORRELATED, F64, FUNNEL, NORMAL, STEEP, CKernel, check_means
@@ -245,3 +245,12 @@ def test_what_must_be_climbed_from_is_left_to_the_batched_start():
     for kernel, is_steep in ((STEEP, True), (NORMAL, False)):
         chain = Machine.empty(1, kernel.dim, False).of(0)
         assert start((kernel.address, kernel.user), chain, 0, work, settings, 0.0) != is_steep
+
+
+def test_what_makes_no_sense_is_refused():
+    program = Program(eight_schools, torch.zeros(8), torch.ones(8))
+    for call in (infer, lambda program, **options: run(Program(nuts, density(program), **options))):
+        with pytest.raises(ValueError, match="step_size"):
+            call(program, step_size=-1.0, num_warmup=1, num_draws=1)
+        with pytest.raises(ValueError, match="num_chains"):
+            call(program, num_chains=0)
