@@ -30,6 +30,7 @@ from poutine import (
     NonlocalExit,
     Observe,
     Param,
+    PlateError,
     Poutine,
     Program,
     ReplayPoutine,
@@ -202,8 +203,19 @@ class FramesInside(IndepPoutine):
 class ForgetsDepth(IndepPoutine):
     """Looks at the plate directly around it only: n in m in n passes."""
 
-    def _dimension(self, entry: Any) -> int | None:
-        return super()._dimension(attrs.evolve(entry, around=entry.around[-1:]))
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        entry = yield EnterPlate(self.name)
+        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop)
+
+        def mark(message: Any) -> Message:
+            return message.evolve(cond_indep_stack=(frame, *message.cond_indep_stack))
+
+        def enter(inner: EnterPlate) -> Message:
+            if inner.name == self.name and not inner.cond_indep_stack:
+                raise PlateError(self.name, "this plate is entered inside itself")
+            return mark(inner)
+
+        return (yield Handling(program, {Site: Rule(up=mark), EnterPlate: Rule(up=enter)}))
 
 
 class AlwaysEntersFirst(IndepPoutine):
