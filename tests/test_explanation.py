@@ -219,3 +219,14 @@ def test_a_traced_program_is_explained_as_its_poutine_runs_it():
     assert [[who for _, who, _ in visit] for visit in probed.visits()] == [
         ["the program", "ScalePoutine", "TracePoutine", "the runtime", "TracePoutine", "ScalePoutine"]
     ] * 2
+
+
+def test_an_error_that_somebody_went_on_after_is_not_the_one_that_ended_the_run():
+    fails = iter([True, False])
+
+    def failing_once():
+        yield from model()
+        if next(fails):
+            raise ArithmeticError("once")
+
+    assert explain(InTheEnd(Again(failing_once))(), "x").raised_by == "InTheEnd"
