@@ -11,6 +11,8 @@
    nan or -inf, and no error.
 6. So is an observation, if the range of its distribution does not depend on latent values; if it does, the log density is -inf where the
    observation is outside (``ranges``).
+7. Latent values are in double precision. So the arguments of the program, its parameters and observations are converted to it; of other
+   tensors, such as those in a closure, torch may complain.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from interpreters.factor_graph.checking import check
 from interpreters.factor_graph.collecting import Collector, FactorGraph, collected
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.layout import TooFewDimensions
+from interpreters.precision import with_doubles
 from interpreters.validation import SkipValidation
 from poutine import ParamStore, Program, answer, as_program
 
@@ -133,6 +136,7 @@ class Density:
 
         It is run once, to see that, and that its observations can be drawn. Raises ``StructureChanged``, and what the program raises.
         """
+        program = with_doubles(program)
         found = _discovered(program, self.params)
         for number, (name, site) in enumerate(found.sites.items()):
             require_same(name, site.shape, site.kind, self.sites)
@@ -179,16 +183,24 @@ def density(program: Program[Any], params: ParamStore | None = None) -> Density:
     discrete sites cannot be summed out, and what the program raises.
     """
     store = ParamStore() if params is None else params
-    discovery = _discovered(as_program(program), store)
+    program = with_doubles(as_program(program))
+    discovery = _discovered(program, store)
     summed, bounded = tuple(discovery.summed), frozenset(discovery.may_be_outside)
-    found = Density(as_program(program), discovery.sites, store, summed, discovery.rank, bounded)
+    found = Density(program, discovery.sites, store, summed, discovery.rank, bounded)
     return _compared(found, discovery) if found.summed else found
 
 
 def _discovered(program: Program[Any], params: ParamStore) -> Discovery:
     discovery = Discovery()
-    with torch.enable_grad():
-        answer(program, discovery.answers(params))
+    try:
+        with torch.enable_grad():
+            answer(program, discovery.answers(params))
+    except RuntimeError as error:
+        if "dtype" in str(error):
+            error.add_note(
+                "what is sampled is in double precision: give the program its data as arguments, which are converted, or .double() it"
+            )
+        raise
     return discovery
 
 

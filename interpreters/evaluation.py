@@ -15,8 +15,9 @@ from interpreters.errors import NotContinuous, StructureChanged
 from interpreters.factor_graph.collecting import Collector
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.supports import is_finite, some_value
+from interpreters.precision import doubled, in_double
 from interpreters.ranges import bounded_log_density, bounds, contains, is_bounded, onto_range
-from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, ParamStore, Runtime, Sample, batch_log_density
+from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
 
 WAY_OUT: Final = (
     "which sites there are must not depend on their values: make the branch a mask or a mixture, or use a method for such programs"
@@ -69,6 +70,8 @@ class Evaluation:
         answers[Sample] = self._latent
         answers[Observe] = self._observe
         answers[Deterministic] = self._note
+        answer_param = answers[Param]
+        answers[Param] = lambda site: doubled(answer_param(site))
         if self.collector is not None:
             answers[EnterMarkov] = self.collector.enter
         return answers
@@ -85,7 +88,7 @@ class Evaluation:
 
     def _latent(self, site: Sample) -> Message:
         if site.is_decided:
-            return self._score(site)
+            return self._score(doubled(site))
         if is_finite(site):
             return self.discrete(site)
         if site.name in self.named:
@@ -99,6 +102,7 @@ class Evaluation:
         return site
 
     def _observe(self, site: Observe) -> Message:
+        site = doubled(site)
         density = self._add(site)
         if not self._depends(density):
             self.likelihoods[site.name] = density
@@ -235,7 +239,7 @@ class Constrained(Evaluation):
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         expected = self._known(self.sites, site, bijection).shape
-        value = torch.as_tensor(self.given[site.name])
+        value: torch.Tensor = in_double(torch.as_tensor(self.given[site.name]))
         if value.shape != expected:
             raise ValueError(f"site {site.name!r}: expected a value of shape {tuple(expected)}, got {tuple(value.shape)}")
         if self.refuses and not bool(contains(site.dist, value).all()):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
+from interpreters.precision import doubled
 from poutine import Message, Param, ParamStore, Poutine, Program, Rule, Rules, Runtime, Sample
 
 
@@ -17,7 +16,7 @@ class DoublePoutine(Poutine):
     """
 
     def rules(self) -> Rules:
-        rule = Rule(down=_doubled)
+        rule = Rule(down=doubled)
         return {Sample: rule, Param: rule}
 
 
@@ -36,11 +35,4 @@ class DoubleRuntime(Runtime):
 
 
 def _doubling(answer: Callable[[Any], Message]) -> Callable[[Any], Message]:
-    return lambda message: _doubled(answer(message))
-
-
-def _doubled(site: Message) -> Message:
-    value = site.value
-    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype != torch.float64:
-        return site.evolve(value=value.double())
-    return site
+    return lambda message: doubled(answer(message))

@@ -269,6 +269,32 @@ def test_data_can_be_swapped():
         d.at(Program(everything, Y[:2]))(u)
 
 
+def test_data_in_single_precision_is_made_double():
+    def regression(x, y, more):
+        b = yield Sample("b", td.Normal(torch.zeros(2), 1.0))
+        s = yield Param("s", torch.ones(2))
+        yield Observe("y", td.Normal(x @ (b * s) + more["offset"][0], 1.0), y)
+        yield Observe("z", td.Normal(b[0], 1.0), torch.full((3,), 0.1))
+
+    x, y = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.arange(5.0)
+    d = density(Program(regression, x, y, more={"offset": [torch.tensor(0.1)]}))
+    u = torch.tensor([0.3, -0.2], dtype=F64)
+    value, gradient = d.value_and_grad(u)
+    assert value.dtype == gradient.dtype == F64
+    mean = x.double() @ u + torch.tensor(0.1).double()
+    exact = td.Normal(number(0.0), 1.0).log_prob(u).sum() + td.Normal(mean, 1.0).log_prob(y.double()).sum()
+    assert torch.isclose(value, exact + 3 * td.Normal(u[0], 1.0).log_prob(torch.tensor(0.1).double()), rtol=1e-14)
+    assert d.log_prob({"b": u.float()}).dtype == F64
+
+    def closed():
+        b = yield Sample("b", td.Normal(torch.zeros(2), 1.0))
+        yield Observe("y", td.Normal(x @ b, 1.0), y)
+
+    with pytest.raises(RuntimeError, match="dtype") as caught:
+        density(closed)
+    assert "give the program its data as arguments" in str(caught.value.__notes__)
+
+
 def test_nothing_is_drawn_and_out_of_bounds_is_no_error():
     before = torch.get_rng_state()
     d = density(seed(everything, seed=1)())

@@ -1,0 +1,33 @@
+"""Double precision: torch's default is single, and ``x @ b`` wants one type. To change the default would be to change it for everybody."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+
+from poutine import Message, Program
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+def in_double(thing: Any) -> Any:
+    """``thing`` with its tensors of floating point in double precision: itself, or those in lists, tuples and dictionaries."""
+    if isinstance(thing, torch.Tensor):
+        return thing.double() if thing.is_floating_point() and thing.dtype != torch.float64 else thing
+    if type(thing) in (list, tuple):
+        return type(thing)(map(in_double, thing))
+    if type(thing) is dict:
+        return {key: in_double(part) for key, part in thing.items()}
+    return thing
+
+
+def doubled(message: AnyMessage) -> AnyMessage:
+    """``message`` with its value in double precision."""
+    value = in_double(message.value)
+    return message if value is message.value else message.evolve(value=value)
+
+
+def with_doubles(program: Program[Any]) -> Program[Any]:
+    """``program`` with its arguments in double precision."""
+    return Program(program.fn, *map(in_double, program.args), **{key: in_double(value) for key, value in program.kwargs.items()})
