@@ -11,6 +11,8 @@ import attrs
 import torch
 
 from interpreters.density import Density
+from interpreters.kernels.graphs import NotStraight
+from interpreters.kernels.recording import record
 from interpreters.results.chain_rows import chain_rows, columns
 from interpreters.results.inference_data import Coords, inference_data
 from interpreters.results.observed import constant_values, observed_values, plate_dims
@@ -164,11 +166,38 @@ def _at_each(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor) 
     with torch.no_grad():
         try:
             values: Pair = torch.func.vmap(function)(flat)
-        except RuntimeError:  # a model that asks for the value of a tensor has an answer for one draw at a time only
-            each = [function(position) for position in flat]
-            values = _stacked([first for first, _ in each]), _stacked([second for _, second in each])
+        except RuntimeError:
+            values = _replayed(function, flat) or _one_by_one(function, flat)
     first, second = ({name: value.reshape(*positions.shape[:2], *value.shape[1:]) for name, value in part.items()} for part in values)
     return first, second
+
+
+def _replayed(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor) -> Pair | None:
+    """At all positions at once, from a record of one run; none if there is no such record.
+
+    torch does not batch what is written in place into a tensor of the model's own; the record has no operations in place.
+    """
+    parts = function(positions[0])
+
+    def numbers(position: torch.Tensor) -> torch.Tensor:
+        return torch.cat([value.reshape(-1).double() for part in function(position) for value in part.values()])
+
+    try:
+        recorded = record(numbers, positions[0].clone())
+        rows = torch.func.vmap(lambda position: recorded.module(position, *recorded.constants))(positions)
+    except (NotStraight, RuntimeError):
+        return None
+    if not torch.allclose(rows[-1], numbers(positions[-1]), equal_nan=True):
+        return None
+    ahead = iter(rows.split([value.numel() for part in parts for value in part.values()], dim=1))
+    first, second = ({name: next(ahead).reshape(-1, *value.shape).to(value.dtype) for name, value in part.items()} for part in parts)
+    return first, second
+
+
+def _one_by_one(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor) -> Pair:
+    """For a model that asks for the value of a tensor."""
+    each = [function(position) for position in positions]
+    return _stacked([first for first, _ in each]), _stacked([second for _, second in each])
 
 
 def _stacked(each: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -147,3 +147,34 @@ def test_a_model_that_cannot_run_for_many_draws_is_asked_one_by_one():
 
 def only_x():
     yield Sample("x", Normal(torch.zeros((), dtype=F64), 1.0))
+
+
+def test_a_model_that_writes_in_place_is_not_run_for_each_draw():
+    """Which torch does not batch; and a model that asks for a value is."""
+    runs: list[bool] = []
+
+    def in_place(y: torch.Tensor, asks: bool):
+        runs.append(asks)
+        a = yield Sample("a", Normal(torch.zeros((), dtype=F64), 1.0))
+        h = torch.zeros(len(y), dtype=F64)
+        for t in range(1, len(y)):
+            h[t] = a * y[t - 1] + float(a > 0 if asks else True)
+        yield Deterministic("h", h)
+        yield Observe("y", Normal(h, 1.0), y)
+
+    positions = noise(2, 30, 1)
+    for asks in (False, True):
+        d = density(Program(in_place, Y, asks))
+        runs.clear()
+        found = SampledPosterior.of(d, Held(positions))
+        assert (len(runs) < 15) is not asks
+        expected = torch.stack([torch.stack([d.constrain(u)["h"] for u in chain]) for chain in positions])
+        assert torch.equal(found.draws["h"], expected)
+        assert torch.allclose(found.likelihood["y"], Normal(expected, 1.0).log_prob(Y))
+
+
+class Held:
+    """What chains hold."""
+
+    def __init__(self, positions: torch.Tensor) -> None:
+        self.positions, self.statistics = positions, {}
