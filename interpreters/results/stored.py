@@ -115,16 +115,17 @@ def data_of(path: Path, group: str) -> dict[str, torch.Tensor]:
 
 
 def dims_of(path: Path) -> tuple[dict[str, tuple[str | None, ...]], dict[str, list[Any]]]:
-    """By name of site its dimensions, those that are nobody's as None; by name of dimension its labels."""
+    """By name of site its dimensions, those that are nobody's as None; by name of each other one its labels."""
     dims: dict[str, tuple[str | None, ...]] = {}
     coords: dict[str, list[Any]] = {}
     for group in [each for each in groups_of(path) if each != "sample_stats"]:
         with opened(path, group) as dataset:
             for site, name in _names(path, group).items():
                 own = [dim for dim in dataset[name].dims if dim not in ("chain", DRAW)]
+                plates = tuple(None if dim.startswith(f"{name}_dim_") else dim for dim in own)
                 if len(own) >= len(dims.get(site, ())):
-                    dims[site] = tuple(None if dim.startswith(f"{name}_dim_") else dim for dim in own)
-                coords.update({dim: dataset[dim].values.tolist() for dim in own if dim in dataset.coords})
+                    dims[site] = plates
+                coords.update({dim: dataset[dim].values.tolist() for dim in plates if dim is not None and dim in dataset.coords})
     return dims, coords
 
 
