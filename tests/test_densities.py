@@ -345,3 +345,8 @@ def test_whole_numbers_and_truth_are_numbers(dist: td.Distribution, mask: bool |
 def test_what_a_float_does_not_mend_is_told_as_it_was():
     with pytest.raises(DistributionError, match="cannot score a value of shape \\(2,\\)"):
         batch_log_density(Observe("y", td.Bernoulli(torch.tensor([0.3, 0.2, 0.1])), torch.tensor([1, 0])))
+
+
+def test_what_floats_are_refused_for_is_told_as_it_was():
+    with pytest.raises(DistributionError, match="The size of tensor a"):
+        batch_log_density(Observe("y", td.Normal(torch.zeros(3), 1.0, validate_args=False), torch.zeros(2)))

@@ -364,3 +364,9 @@ def test_scales_and_masks_that_do_not_fit_name_the_site(under):
 
     with pytest.raises(DistributionError, match=r"'x'.*\(2,\)"):
         trace(under(three)).get_trace().log_pdf()
+
+
+@pytest.mark.parametrize("site", [Sample("x", 3), Observe("x", 3, torch.tensor(1.0))])
+def test_what_is_no_distribution_has_no_hint_but_its_name(site):
+    with pytest.raises(DistributionError, match="site 'x': .*expected a distribution, or a callable that returns one, got 3$"):
+        run(Program(lambda: (yield site)))

@@ -516,3 +516,13 @@ def test_a_distribution_that_cannot_be_expanded_names_the_site():
 def test_a_distribution_in_plates_prints_as_itself():
     dist = trace(plate("p", 3)(lambda index: one("x", Ramp()))).get_trace()["x"].dist
     assert repr(dist) == repr(dist.base)
+
+
+class Refusing(Normal):
+    def expand(self, batch_shape, _instance=None):
+        raise PlateError("x", "not in a plate of mine")
+
+
+def test_what_a_distribution_says_itself_of_its_plates_is_told():
+    with pytest.raises(PlateError, match="not in a plate of mine"):
+        run(plate("p", 3)(lambda index: one("x", Refusing(0.0, 1.0))))

@@ -320,3 +320,14 @@ def test_a_distribution_whose_parameters_are_drawn_is_the_same_when_it_is_replay
         assert torch.equal(run(trace(replay(model, t)).traced(), seed=number).log_pdf(), t.log_pdf())
     other = run(trace(model).traced(), seed=2)
     assert not torch.equal(other["y"].dist.loc, t["y"].dist.loc)
+
+
+def test_a_key_that_an_observation_has_is_kept():
+    def made():
+        return td.Normal(torch.randn(()), 1.0)
+
+    def model():
+        yield Observe("y", made, torch.tensor(0.0))
+
+    keyed = run(trace(seed(model, seed=3)).traced(), 1)["y"]
+    assert keyed.key == (3, "y", 1) and keyed.dist.loc == run(trace(seed(model, seed=3)).traced(), 2)["y"].dist.loc

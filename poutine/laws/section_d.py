@@ -116,7 +116,10 @@ def lifted(case: Case) -> None:
     program, seed = case.program(first=("param",)), case.seed()
     whole = case.chain(program)
     left = side(whole, case.handler(whole.fn))
-    found = outcome(left.fn, seed=seed).trace or Trace()
+    lifting = outcome(left.fn, seed=seed)
+    if lifting.failure is not None and lifting.failure.type is ParamError:
+        return  # a prior that leaves its param's constraint: D.prior
+    found = lifting.trace or Trace()
     # With all of its values: which params there are may depend on those of others.
     right = side(whole, link("substitute", data=Names.of(found).samples, strict=False))
     trace = outcome(right.fn, seed=seed).trace or Trace()
