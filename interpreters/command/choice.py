@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from interpreters.command.model_file import one_line
+from interpreters.compiled import compile_density
 from interpreters.density import density
 from interpreters.errors import InputError
 from poutine import PoutineError, Program
@@ -47,9 +48,10 @@ def _unsuitable(program: Program[Any]) -> str | None:
         target = density(program)
         if target.dim == 0:
             return "the model has no continuous latent site"
+        gradient = compile_density(target, tier="eager").value_and_grad
         generator = torch.Generator().manual_seed(0)
         for _ in range(_TRIED):
-            target.value_and_grad(torch.randn(target.dim, dtype=torch.float64, generator=generator))
+            gradient(torch.randn(target.dim, dtype=torch.float64, generator=generator))
     except PoutineError as error:  # what is wrong for any method, that of choice will say
         return str(error)
     except Exception as error:  # of the model's own, at a value that it did not expect

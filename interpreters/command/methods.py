@@ -13,6 +13,7 @@ from interpreters.command.checkpoint import Checkpoint, Saved
 from interpreters.command.interruption import interruptible
 from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
+from interpreters.compiled import compile_density
 from interpreters.density import Density, density
 from interpreters.discrete import whole_posterior
 from interpreters.errors import InputError
@@ -64,14 +65,14 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
 
 
 def _check_gradient(target: Density) -> None:
-    """Raises ``InputError`` if the log density cannot be differentiated: an operation that torch has no gradient of, a tensor that was overwritten."""
-    position = torch.zeros(target.dim, dtype=torch.float64, requires_grad=True)
+    """Raises ``InputError`` if the log density cannot be differentiated, not by its recorded graph either: torch has no gradient of an operation."""
+    position = torch.zeros(target.dim, dtype=torch.float64)
     try:
-        value = target(position)
+        target(position)
     except Exception:  # it has no density there; a sampler looks elsewhere
         return
     try:
-        torch.autograd.grad(value, position)
+        compile_density(target, tier="eager").value_and_grad(position)
     except RuntimeError as error:
         raise InputError(f"the log density has no gradient, which --method nuts needs: {type(error).__name__}: {error}") from error
 
