@@ -22,7 +22,8 @@ Passing = tuple[str, str, Message]  # what ("up" or "down"), who, and the messag
 class Explanation:
     """The way of the messages that bore ``name``: ``steps`` are (what, who, message); ``error`` is what ended the run, if any.
 
-    ``raised_by`` is who raised it: a poutine of the chain, the program (with all that it runs itself) or the runtime. ``what`` is "up" (as ``who`` passed it on) or "down" (as ``who`` handed it back). Its ``str`` is a table.
+    ``raised_by`` is who raised it: a poutine of the chain, the program (with all that it runs itself) or the runtime. ``what`` is "up"
+    (as ``who`` passed it on) or "down" (as ``who`` handed it back). Its ``str`` is a table.
     """
 
     name: str

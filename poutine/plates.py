@@ -46,8 +46,9 @@ def plate(
     subsample:       use these indices instead of drawing any; scaled likewise.
     dim:             the batch dimension (negative); without it, the first from the right that no plate around uses.
     vectorized:      True (the seed's iarange): the function is run once, with an index tensor, and what it samples is broadcast to
-                     the size; a distribution that does not tell its ``batch_shape`` is drawn and scored for each element. False (the seed's irange): it is run once for each element, with an int, and the plate's value is
-                     the list of what it returned; its sites need names of their own.
+                     the size; a distribution that does not tell its ``batch_shape`` is drawn and scored for each element. False (the
+                     seed's irange): it is run once for each element, with an int, and the plate's value is the list of what it
+                     returned; its sites need names of their own.
 
     **Law**: a vectorised plate of n is, in log density, n sequential entries.
     Raises ``PlateError`` (a ``ValueError``) with both numbers where sizes do not fit.

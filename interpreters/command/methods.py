@@ -42,9 +42,10 @@ def importance_method(program: Program[Any], guide: Program[Any] | None, options
 
 
 def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
-    """NUTS, compiled where that pays; finite discrete sites are summed out, and then drawn for each draw. Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there.
+    """NUTS, compiled where that pays; finite discrete sites are summed out, and then drawn for each draw.
 
-    With a file to write to, or a checkpoint, draws go to the disk as they come, and memory stays flat in their number.
+    Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there. With a file to write to, or a checkpoint, draws go
+    to the disk as they come, and memory stays flat in their number.
     """
     options = with_defaults(options)
     target = density(program)

@@ -29,9 +29,10 @@ def inference_data(
     dims:        by name of site, for each dimension of shape the name of its plate, or None.
     coords:      by name of plate the label of each of its members; numbers from zero, where there are none.
 
-    A site or plate of no name becomes ``unnamed``; a site of the name of one of ArviZ's own dimensions, ``draw``, gets a ``_``. A ``/`` in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the
-    name of a site, or of ArviZ's own dimensions, becomes ``name_dim``; one that is entered with several sizes has a dimension for each.
-    Where a name had to change, the variable's attribute ``site`` is the old one.
+    A site or plate of no name becomes ``unnamed``; a site of the name of one of ArviZ's own dimensions, ``draw``, gets a ``_``. A ``/``
+    in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own dimensions, becomes
+    ``name_dim``; one that is entered with several sizes has a dimension for each. Where a name had to change, the variable's attribute
+    ``site`` is the old one.
     """
     arviz = extra("arviz")
     everything = dict(groups) if statistics is None else {**groups, "sample_stats": statistics}

@@ -41,8 +41,9 @@ class LiftPoutine(Poutine):
     two wins; condition outside sees the lifted sites, inside it cannot.
     **Obeys**: I.neutral, I.idempotent, I.lift, I.read-again, B.isolates, C.lifted-names, D.lift, D.prior, R.reply; C.scale,
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
-    Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint, or a value has not
-    the shape of ``init`` (a callable is called for it, under the param's own key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
+    Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint, or a value has not the
+    shape of ``init`` (a callable is called for it, under the param's own key); ``UnusedNames`` at the end of a run that read no param
+    of a name (``strict=False`` allows it).
     """
 
     prior: Any = attrs.field(converter=_checked)
