@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -22,10 +22,10 @@ from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.lifting import lifted
 from interpreters.results.inference_data import Coords
 from interpreters.results.observed import plate_dims
-from interpreters.sampled_posterior import Positions, SampledPosterior
+from interpreters.sampled_posterior import Positions, SampledPosterior, trace_at
 from interpreters.validation import SkipValidation
 from interpreters.weighted.numbered import NumberedPoutine
-from poutine import Coroutine, ParamStore, Program, SubstitutePoutine, Trace, TracePoutine, run
+from poutine import Coroutine, ParamStore, Program, Trace, run
 
 _ELEMENTS: Final = 2**22  # of the factors of a batch
 Values = Mapping[str, torch.Tensor]
@@ -67,7 +67,7 @@ class Completion:
     def of(cls, target: Density, posterior: SampledPosterior, seed: int = 0) -> Completion:
         """For ``posterior``, of ``target``, or for one with more draws of as many chains."""
         first = {name: posterior.draws[name][:1, :1].flatten(0, 1) for name in target.sites}
-        trace = _trace_at(target, {name: values[0] for name, values in first.items()})
+        trace = trace_at(target, {name: values[0] for name, values in first.items()})
         return cls(target, trace, max(1, _batch_size(target, first) // posterior.num_draws[0]), seed)
 
     @property
@@ -114,20 +114,14 @@ def discrete_draws(
 def _computed(target: Density, values: Values, names: list[str]) -> dict[str, torch.Tensor]:
     """What the program computes of all of its sites, each [n, *shape], by name."""
 
-    def at(one: Values) -> tuple[torch.Tensor, ...]:
-        trace = _trace_at(target, one)
+    def at(one: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        trace = trace_at(target, one)
         return tuple(trace[name].value for name in names)
 
     if not names:
         return {}
-    with torch.no_grad(), SkipValidation():
-        try:
-            columns = torch.func.vmap(at)(dict(values))
-        except RuntimeError:  # a program that asks for the value of a tensor
-            number = len(next(iter(values.values())))
-            each = [at({name: column[i] for name, column in values.items()}) for i in range(number)]
-            columns = tuple(torch.stack(column) for column in zip(*each, strict=True))
-    return dict(zip(names, columns, strict=True))
+    with SkipValidation():
+        return dict(zip(names, _at_each(at, values), strict=True))
 
 
 def _graphs(target: Density, values: Values) -> FactorGraph:
@@ -139,23 +133,22 @@ def _graphs(target: Density, values: Values) -> FactorGraph:
         graph = target.graph(one)
         return (graph.constant, *(factor.tensor for factor in graph.factors))
 
+    constants, *tensors = _at_each(parts, values)
+    return lifted(graph, tensors, constants)
+
+
+def _at_each(function: Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, ...]], values: Values) -> tuple[torch.Tensor, ...]:
+    """``function`` at each of n draws, ``values`` of [n, *shape] by name: at once or, if the program asks for the value of a tensor, in turn."""
     with torch.no_grad():
         try:
-            constants, *tensors = torch.func.vmap(parts)(dict(values))
-        except RuntimeError:  # a program that asks for the value of a tensor
-            each = [parts({name: column[i] for name, column in values.items()}) for i in range(len(next(iter(values.values()))))]
-            constants, *tensors = (torch.stack(column) for column in zip(*each, strict=True))
-    return lifted(graph, tensors, constants)
+            columns: tuple[torch.Tensor, ...] = torch.func.vmap(function)(dict(values))
+        except RuntimeError:
+            number = len(next(iter(values.values())))
+            each = [function({name: column[i] for name, column in values.items()}) for i in range(number)]
+            columns = tuple(torch.stack(column) for column in zip(*each, strict=True))
+    return columns
 
 
 def _batch_size(target: Density, known: Values) -> int:
     graph = target.graph({name: values[0] for name, values in known.items()})
     return max(1, _ELEMENTS // max(1, sum(factor.tensor.numel() for factor in graph.factors)))
-
-
-def _trace_at(target: Density, values: Values) -> Trace:
-    program = target.program
-    return run(
-        TracePoutine(SubstitutePoutine(program.fn, dict(values), strict=False)).traced(*program.args, **program.kwargs),
-        params=target.params,
-    )

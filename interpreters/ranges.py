@@ -95,7 +95,7 @@ def bounded_log_density(site: Choice) -> torch.Tensor:
     dist: Any = site.dist
     value = torch.as_tensor(site.value)
     inside = contains(dist, value)
-    stand_in = _some_value(dist)
+    stand_in = value_in_range(dist)
     if stand_in is not None:
         chosen = inside.reshape(inside.shape + (1,) * len(dist.event_shape))
         value = torch.where(chosen, value, stand_in.detach().to(value.dtype))
@@ -137,12 +137,12 @@ def _by_components(dist: Any) -> Any:
     return mixture
 
 
-def _some_value(dist: Any) -> torch.Tensor | None:
+def value_in_range(dist: Any) -> torch.Tensor | None:
     """A value in its range, of its shape, if one is easily found."""
     if isinstance(dist, Independent):
-        return _some_value(dist.base_dist)
+        return value_in_range(dist.base_dist)
     if isinstance(dist, MixtureSameFamily):
-        of_all = _some_value(dist.component_distribution)
+        of_all = value_in_range(dist.component_distribution)
         return None if of_all is None else of_all.select(-1 - len(dist.event_shape), 0)
     support: Any = dist.support
     if support.is_discrete:

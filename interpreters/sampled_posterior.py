@@ -70,7 +70,8 @@ class SampledPosterior:
         if not positions.shape[1]:
             raise ValueError("there are no draws yet: the chains were stopped in warmup; resume them")
         draws, likelihoods = _at_each(density.constrain_and_score, positions)
-        trace = _trace_at(density, positions[0, 0])
+        first = density.constrain(positions[0, 0])
+        trace = trace_at(density, {name: first[name] for name in density.sites})
         observed = observed_values(trace)
         shapes = {name: values.shape[2:] for name, values in draws.items()} | {name: value.shape for name, value in observed.items()}
         likelihood = {name: values for name, values in likelihoods.items() if name in observed}
@@ -204,10 +205,8 @@ def _stacked(each: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
-def _trace_at(density: Density, position: torch.Tensor) -> Trace:
+def trace_at(density: Density, values: Values) -> Trace:
+    """A plain run of the program of ``density``, at values by name of site."""
     program = density.program
-    values = density.constrain(position)
-    given = {name: values[name] for name in density.sites}
-    return run(
-        TracePoutine(SubstitutePoutine(program.fn, given, strict=False)).traced(*program.args, **program.kwargs), params=density.params
-    )
+    given = SubstitutePoutine(program.fn, values, strict=False)
+    return run(TracePoutine(given).traced(*program.args, **program.kwargs), params=density.params)

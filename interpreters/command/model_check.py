@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from interpreters.command.data_file import Data, called, conditioned
 from interpreters.command.double import in_double
 from interpreters.errors import InputError
+from interpreters.ranges import value_in_range
 from interpreters.weighted.scores import score
 from poutine import (
     AlreadyObserved,
@@ -30,7 +31,6 @@ from poutine import (
     batch_log_density,
     run,
 )
-from poutine.bijections import bijection_to
 
 
 class SettlePoutine(Poutine):
@@ -43,9 +43,8 @@ class SettlePoutine(Poutine):
             dist: Any = site.dist
             if not isinstance(dist, ImproperUniform):
                 return site
-            bijection = bijection_to(dist.support)
-            shape = bijection.inverse_shape(dist.batch_shape + dist.event_shape)  # type: ignore[no-untyped-call]  # torch's own
-            return site.evolve(value=bijection(torch.zeros(shape, dtype=torch.float64)))
+            value = value_in_range(dist)
+            return site if value is None else site.evolve(value=value)
 
         return {Sample: Rule(up=settle)}
 
