@@ -390,13 +390,13 @@ class Param(Site):
 
     def lifted(self, prior: Any) -> Sample:
         """This site as a ``Sample`` from ``prior``."""
-        fields = self.__dict__.copy()
-        del fields["init"], fields["constraint"]
-        if "key" in fields:  # what an initial value draws by
-            del fields["key"]
+        mine, new = self.__dict__, _new(Sample)
+        fields = new.__dict__
+        if len(mine) == 3:  # all but the name of these is a param's own
+            fields["name"] = mine["name"]
+        else:
+            fields.update((field, value) for field, value in mine.items() if field not in _A_PARAMS_OWN)
         fields["fn"] = prior
-        new = _new(Sample)
-        _set_fields(new, fields)
         return new
 
 
@@ -508,6 +508,7 @@ def _unseen(site: Choice) -> DistributionError:
 
 _TO_OBSERVE: Final = "write Observe(name, distribution, value) to observe it"
 _TO_RUN: Final = "write `x = yield from submodel(...)` to run a submodel, whose sites have names of their own"
+_A_PARAMS_OWN: Final = frozenset({"init", "constraint", "key"})  # what its initial value draws by is not what a sample does
 _NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED)
 
 

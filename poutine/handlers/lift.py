@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-import torch
 from torch.distributions import constraints
 
 from poutine.bounds import check_shape, check_support
@@ -52,13 +51,12 @@ class LiftPoutine(Poutine):
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
         read: dict[str, None] = {}  # the params, where names are asked for
-        lifted: dict[str, Param] = {}  # those that are lifted,
-        drawn: dict[str, Message] = {}  # and the samples that they have become
+        lifted: dict[str, Any] = {}  # those that are lifted, and once they come down the samples that they have become
 
         def lift(param: Param) -> Message:
             name = param.name
-            if name in drawn:  # read again, which is no site of its own
-                return Sealed(Deterministic(name, drawn[name].value))
+            if name in lifted and isinstance(lifted[name], Choice):  # read again, which is no site of its own
+                return Sealed(Deterministic(name, lifted[name].value))
             its = prior
             if named:
                 read[name] = None
@@ -73,12 +71,15 @@ class LiftPoutine(Poutine):
         def remember(site: Message) -> Message:
             name = site.name
             if name in lifted:
-                init, value = lifted[name].init, site.value
-                if not (type(init) is type(value) is torch.Tensor and init.shape == value.shape):
-                    check_shape(lifted[name], site)
-                drawn[name] = site
+                param, lifted[name] = lifted[name], site
+                try:
+                    if param.init.shape == site.value.shape:
+                        return site
+                except AttributeError:  # a callable, or no tensor
+                    pass
+                check_shape(param, site)
             elif isinstance(site, Sealed):
-                return drawn[site.message.name]
+                return lifted[site.message.name]  # type: ignore[no-any-return]
             return site
 
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
