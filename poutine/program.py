@@ -112,6 +112,8 @@ class Handling:
 def start(program: Program[Any]) -> Coroutine[Any]:
     """A fresh generator of ``program``. Raises ``NotAProgram``, and what its function raises."""
     made = program.fn(*program.args, **program.kwargs)
+    if type(made) is GeneratorType:  # most are, and thousands may be started at once
+        return made
     while isinstance(made, Program):
         program = made
         made = program.fn(*program.args, **program.kwargs)

@@ -33,7 +33,7 @@ class Fleet(Generic[T]):
     def __init__(self, program: Program[T], number: int) -> None:
         self.values: list[T | None] = [None] * number
         self._program = program
-        self._generators: list[Coroutine[Any] | None] = [None] * number
+        self._generators: list[Coroutine[Any] | None] = []
         self._engines: dict[int, Generator[Message, Message, T]] = {}
         self._arrivals = Arrivals()
 
@@ -45,11 +45,11 @@ class Fleet(Generic[T]):
     def begin(self) -> None:
         """Starts every run, and goes to the first message of each."""
         number = len(self.values)
-        for i in range(number):
-            try:
-                self._generators[i] = start(self._program)
-            except BaseException as error:
-                raise self._noted(error, i)
+        try:
+            for _ in range(number):
+                self._generators.append(start(self._program))
+        except BaseException as error:
+            raise self._noted(error, len(self._generators))
         self._send(range(number), repeat(None, number))
 
     def reply(self, runs: Iterable[int], values: Iterable[Any], site: Callable[[int], Any]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, LKJCholesky, MixtureSameFamily, Normal, Poisson
+from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, LKJCholesky, MixtureSameFamily, Normal, Poisson, Uniform
 
 from interpreters.batches.batch import Batch
 from interpreters.errors import BatchError
@@ -554,3 +554,20 @@ def test_a_finished_batch_is_freed_without_the_collector():
         assert all(each() is None for each in held)
     finally:
         gc.enable()
+
+
+def test_a_tensor_among_a_thousand_numbers_is_no_number() -> None:
+    """The closed form looks at sums of arguments: one tensor among them must not pass for a number, and keeps its gradient."""
+    loc = torch.tensor(3.0, requires_grad=True)
+
+    def model() -> Any:
+        first = yield Sample("first", Uniform, 0.0, 1.0)
+        yield Observe("y", Normal, 1.0, loc if first < 0.01 else 3.0, 1.0)
+
+        return first
+
+    batch = run(Program(lockstep, model, 1000, numbers=True), seed=0)
+    batch.log_densities.sum().backward()  # type: ignore[no-untyped-call]  # torch's
+    with_tensor = sum(first < 0.01 for first in batch.values)
+    assert with_tensor > 0 and loc.grad is not None
+    assert loc.grad.item() == pytest.approx((1.0 - 3.0) * with_tensor)
