@@ -18,6 +18,7 @@ from interpreters.batches.batch import Batch
 from interpreters.errors import BatchError
 from interpreters.lockstep import lockstep
 from poutine import (
+    Coroutine,
     Deterministic,
     DistributionError,
     Observe,
@@ -560,11 +561,10 @@ def test_a_tensor_among_a_thousand_numbers_is_no_number() -> None:
     """The closed form looks at sums of arguments: one tensor among them must not pass for a number, and keeps its gradient."""
     loc = torch.tensor(3.0, requires_grad=True)
 
-    def model() -> Any:
+    def model() -> Coroutine[float]:
         first = yield Sample("first", Uniform, 0.0, 1.0)
         yield Observe("y", Normal, 1.0, loc if first < 0.01 else 3.0, 1.0)
-
-        return first
+        return float(first)
 
     batch = run(Program(lockstep, model, 1000, numbers=True), seed=0)
     batch.log_densities.sum().backward()  # type: ignore[no-untyped-call]  # torch's
