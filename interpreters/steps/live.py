@@ -9,8 +9,21 @@ import attrs
 
 from interpreters.errors import StructureChanged
 from interpreters.replies import unsealed, valued
-from interpreters.steps.answers import Answer, is_open
-from poutine import UNDECIDED, EnterPlate, Message, ParamStore, Passing, Place, Probed, Program, Running, Runtime, UnhandledMessage
+from interpreters.steps.answers import Answer, is_open, own
+from poutine import (
+    UNDECIDED,
+    EnterMarkov,
+    EnterPlate,
+    Message,
+    ParamStore,
+    Passing,
+    Place,
+    Probed,
+    Program,
+    Running,
+    Runtime,
+    UnhandledMessage,
+)
 
 T = TypeVar("T")
 
@@ -51,7 +64,7 @@ class Pause(Generic[T]):
 class Live(Generic[T]):
     """An open run, at ``pause``. Whoever opens it closes it.
 
-    The numbers of plates' entries are answered in passing: they follow from the program.
+    The numbers of plates' entries, and the steps of markov loops, are answered in passing: they follow from the program.
     """
 
     def __init__(self, setup: Setup[T]) -> None:
@@ -69,21 +82,12 @@ class Live(Generic[T]):
 
     def step(self) -> Pause[T]:
         """Answers as the runtime does, and goes on to the next message or to the end."""
-        try:
-            site = self.natural()
-        except Exception as error:
-            return self._go(self._running.fail, error)
-        given = unsealed(site).value if is_open(self._pending()) else UNDECIDED
-        return self._reply(Answer(site, given, edited=False))
+        return self._step(None)
 
     def reply(self, value: Any, edited: bool = True) -> Pause[T]:
         """Answers with ``value``, whatever the runtime would answer."""
-        if self._natural is None:  # then the runtime has not counted this visit
-            try:
-                self._natural = self._ask(valued(self._pending(), value))
-            except UnhandledMessage:
-                self._natural = self._pending()
-        return self._reply(Answer(valued(self._natural, value), value, edited))
+        site = self._valued(own(value))
+        return self._reply(site, Answer.of(site, given=True, edited=edited))
 
     def replay(self, answer: Answer) -> Pause[T]:
         """Answers as before. Raises ``StructureChanged`` if it waits at another message than before."""
@@ -94,7 +98,7 @@ class Live(Generic[T]):
                 f"the program did not do the same twice: instead of site {before.name!r} ({before.type}) {now}; "
                 "a program that is stepped through must depend on nothing but its arguments and what it is sent"
             )
-        return self.step() if answer.given is UNDECIDED else self.reply(answer.given, answer.edited)
+        return self._step(answer) if answer.given is UNDECIDED else self._reply(self._valued(answer.given), answer)
 
     def close(self) -> None:
         self._running.close()
@@ -106,8 +110,29 @@ class Live(Generic[T]):
     def _ask(self, message: Message) -> Message:
         return self._runtime[type(message)](message)
 
-    def _reply(self, answer: Answer) -> Pause[T]:
-        return self._go(self._running.reply, answer.site, answer=answer)
+    def _valued(self, value: Any) -> Message:
+        """The message that it waits at, answered with ``value``."""
+        if self._natural is None:  # then the runtime has not counted this visit
+            try:
+                self._natural = self._ask(valued(self._pending(), value))
+            except UnhandledMessage:
+                self._natural = self._pending()
+        return valued(self._natural, value)
+
+    def _step(self, answer: Answer | None) -> Pause[T]:
+        """Answers as the runtime does; ``answer`` is what is known of that from before."""
+        try:
+            site = self.natural()
+        except Exception as error:
+            return self._go(self._running.fail, error)
+        return self._reply(site, answer or Answer.of(site, given=is_open(self._pending()), edited=False))
+
+    def _reply(self, site: Message, answer: Answer) -> Pause[T]:
+        """Sends ``site``. Program and record have a value each, so that neither is changed through the other, in place."""
+        copy = valued(site, own(unsealed(site).value))
+        if answer.given is UNDECIDED:  # the program has the value, whatever it is sent
+            return self._go(self._running.reply, site, answer=attrs.evolve(answer, site=copy))
+        return self._go(self._running.reply, copy, answer=answer)
 
     def _go(self, way: Callable[..., None], *what: Any, answer: Answer | None = None) -> Pause[T]:
         self._natural = None
@@ -115,17 +140,17 @@ class Live(Generic[T]):
         ending: Ending[T] | None = None
         try:
             way(*what)
-            while (message := self._running.message) is not None and isinstance(unsealed(message), EnterPlate):
+            while (message := self._running.message) is not None and isinstance(unsealed(message), EnterPlate | EnterMarkov):
                 self._running.reply(self._ask(message))
         except Exception as error:
             ending = Ending(error=error)
         else:
             ending = Ending(self._running.value) if message is None else None
-        self.pause = self._paused(answer, ending)
+        self.pause = self._paused(what, answer, ending)
         return self.pause
 
-    def _paused(self, answer: Answer | None, ending: Ending[T] | None) -> Pause[T]:
+    def _paused(self, sent: tuple[Any, ...], answer: Answer | None, ending: Ending[T] | None) -> Pause[T]:
         visits = self._probed.visits() or [()]
-        answered = attrs.evolve(answer, way=visits[0]) if answer is not None else None
+        answered = answer.passing(visits[0], *sent) if answer is not None else None
         way = visits[-1] if ending is None else ()
         return Pause(answered, self._running.message, way, self._running.places(), ending)

@@ -22,7 +22,7 @@ from interpreters.steps.live import Live, Pause, Setup
 from interpreters.steps.saved import Saved, SavedAnswer, load, score
 from interpreters.steps.suspended import Suspended
 from interpreters.steps.text import shown
-from poutine import UNDECIDED, Param, ParamStore, Program, Runtime, same
+from poutine import UNDECIDED, Message, Param, ParamStore, Program, Runtime, same
 
 _ULPS: Final = 16
 
@@ -103,14 +103,14 @@ def _problem(live: Live[Any], answer: SavedAnswer) -> str | None:
         site = live.natural()
     except Exception as error:
         return None if answer.edited and value is not UNDECIDED else f"{type(error).__name__}: {error}"
-    return _changed(Answer(site, UNDECIDED, False), value, answer)
+    return _changed(site, value, answer)
 
 
-def _changed(now: Answer, value: Any, before: SavedAnswer) -> str | None:
-    natural = unsealed(now.site).value
+def _changed(now: Message, value: Any, before: SavedAnswer) -> str | None:
+    natural = unsealed(now).value
     if value is not UNDECIDED and not before.edited and not _alike(natural, value):
         return f"expected the value {before.text}, got {shown(natural)}"
-    density = score(now if value is UNDECIDED else Answer(valued(now.site, value), UNDECIDED, False))
+    density = score(Answer.of(now if value is UNDECIDED else valued(now, value), given=False, edited=False))
     if (density is None) != (before.log_density is None) or (density is not None and not _alike(density, before.log_density)):
         return f"expected the log density {before.log_density}, got {density}"
     return None

@@ -20,7 +20,7 @@ import torch
 
 from interpreters.errors import RecordError
 from interpreters.replies import unsealed
-from interpreters.steps.answers import Answer
+from interpreters.steps.answers import Answer, mapped
 from interpreters.steps.suspended import Suspended
 from interpreters.steps.text import shown
 from poutine import UNDECIDED, Program
@@ -92,7 +92,7 @@ def load(path: str | Path) -> Saved:
 def _saved(answer: Answer) -> SavedAnswer:
     site, given = unsealed(answer.site), answer.given is not UNDECIDED
     try:
-        value = pickle.dumps(_detached(site.value))
+        value = pickle.dumps(mapped(site.value, _detached))
     except Exception as error:  # whatever the value's class makes of it
         if given:
             raise RecordError(f"site {site.name!r}: its value {shown(site.value)} cannot be saved: {error}") from error
@@ -100,19 +100,14 @@ def _saved(answer: Answer) -> SavedAnswer:
     return SavedAnswer(site.type, site.name, value, shown(site.value), given, answer.edited, score(answer))
 
 
-def _detached(value: Any) -> Any:
-    """``value`` without the gradient graph, and the rest of the memory, that its tensors hang on."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if type(value) in (list, tuple):
-        return type(value)(map(_detached, value))
-    return {key: _detached(each) for key, each in value.items()} if type(value) is dict else value
+def _detached(part: Any) -> Any:
+    """``part`` without the gradient graph, and the rest of the memory, that a tensor hangs on."""
+    return part.detach().clone() if isinstance(part, torch.Tensor) else part
 
 
 def score(answer: Answer) -> float | None:
     """The log density of an answer, hidden or not, as a number."""
-    density = attrs.evolve(answer, site=unsealed(answer.site)).scored  # of a hidden site, too
-    return None if density is None else density.item()
+    return answer.density.item() if isinstance(answer.density, torch.Tensor) else None
 
 
 def _pickled_program(program: Program[Any]) -> bytes | str:

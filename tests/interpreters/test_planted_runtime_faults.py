@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
 from interpreters import asynchronous
@@ -14,7 +15,7 @@ from interpreters.steps import cursor, resumed
 from interpreters.steps.answers import Answer
 from interpreters.steps.cursor import Cursor
 from interpreters.steps.live import Live
-from poutine import Running
+from poutine import Message, Running
 from tests import test_running
 from tests.interpreters import test_asynchronous, test_saved_runs, test_stepping
 
@@ -29,10 +30,10 @@ def loses_edits(live: Live[Any], answer: Answer) -> Any:
     return live.step()
 
 
-def counts_no_visit(live: Live[Any], value: Any, edited: bool = True) -> Any:
+def counts_no_visit(live: Live[Any], value: Any) -> Any:
     """Answers a message without telling the runtime."""
     assert live.pause.pending is not None
-    return live._reply(Answer(valued(live.pause.pending, value), value, edited))
+    return valued(live.pause.pending, value)
 
 
 def stays_open_elsewhere(mover: Cursor[Any]) -> Live[Any]:
@@ -40,9 +41,14 @@ def stays_open_elsewhere(mover: Cursor[Any]) -> Live[Any]:
     return mover._live if mover._live is not None else reopen(mover)
 
 
-def opens_what_is_hidden(live: Live[Any], answer: Answer) -> Any:
+def opens_what_is_hidden(live: Live[Any], site: Message, answer: Answer) -> Any:
     """Answers what is hidden in the open."""
-    return reply(live, Answer(unsealed(answer.site), answer.given, answer.edited))
+    return reply(live, unsealed(site), attrs.evolve(answer, site=unsealed(answer.site)))
+
+
+def sends_what_it_records(live: Live[Any], site: Message, answer: Answer) -> Any:
+    """Lets the program have the recorded value, which it may change in place."""
+    return live._go(live._running.reply, site, answer=answer)
 
 
 # asyncio
@@ -60,9 +66,10 @@ def raises_past_the_program(running: Running[Any], error: BaseException) -> None
 
 FAULTS: list[tuple[Any, str, Any, Callable[..., Any], dict[str, Any]]] = [
     (Live, "replay", loses_edits, test_stepping.test_a_suspended_run_never_changes_and_two_moves_are_two_branches, {}),
-    (Live, "reply", counts_no_visit, test_stepping.test_a_name_that_is_visited_again_is_drawn_anew_whatever_the_way, {}),
+    (Live, "_valued", counts_no_visit, test_stepping.test_a_name_that_is_visited_again_is_drawn_anew_whatever_the_way, {}),
     (Cursor, "_open", stays_open_elsewhere, test_stepping.test_a_cursor_keeps_one_run_open_and_closes_it, {}),
     (Live, "_reply", opens_what_is_hidden, test_stepping.test_a_site_that_is_hidden_is_stepped_through_but_in_no_trace, {}),
+    (Live, "_reply", sends_what_it_records, test_stepping.test_a_program_that_changes_in_place_what_it_was_sent_changes_no_record, {}),
     (Cursor, "close", lambda mover: None, test_stepping.test_no_move_leaves_a_generator_open, {"move": lambda point: point.step()}),
     (cursor, "fitted", lambda value, live: value, test_stepping.test_an_answer_of_the_wrong_kind_is_refused_and_nothing_is_lost,
      {"site": "kind", "value": 2, "problem": "cannot score a value"}),

@@ -16,7 +16,7 @@ from torch.distributions import Normal
 
 from interpreters.errors import RecordError
 from interpreters.stepping import begin, compare, load, resume, save
-from poutine import Deterministic, Param, ParamStore, Program, Sample, run
+from poutine import Deterministic, Param, ParamStore, Program, Sample, run, same
 from poutine.laws import AskingRuntime, difference, outcome, programs
 from tests.interpreters.test_stepping import outcome_of, stepped
 
@@ -237,6 +237,21 @@ def test_a_program_that_is_no_more(monkeypatch):
     monkeypatch.delattr(sys.modules[__name__], "learning")
     with pytest.raises(RecordError, match="the program cannot be found any more .AttributeError.*: pass it to resume"):
         resume("run.step")
+
+
+def summing():
+    total = torch.zeros(2)
+    for i in range(3):
+        total += yield Sample(f"x{i}", Normal(total, 1.0))
+    return total
+
+
+def test_a_program_that_changes_in_place_what_its_distributions_are_made_of_does_not_depart():
+    point = begin(summing, seed=2).step(2)
+    save(point, "run.step")
+    resumed = resume("run.step")
+    assert resumed.departure is None
+    assert same(resumed.here.finish().value, run(summing, seed=2))
 
 
 def test_an_edit_is_saved_with_the_run():

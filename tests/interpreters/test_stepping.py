@@ -15,6 +15,7 @@ from interpreters.errors import NotReached, StructureChanged, WrongAnswer
 from interpreters.stepping import Breakpoint, Cursor, Suspended, begin, compare, unsealed
 from poutine import (
     UNDECIDED,
+    Deterministic,
     Observe,
     Param,
     ParamStore,
@@ -25,6 +26,7 @@ from poutine import (
     block,
     chain,
     condition,
+    markov,
     plate,
     run,
     same,
@@ -359,6 +361,67 @@ def test_an_interrupted_move_loses_nothing():
         held.append(1)
         cursor.step()
         assert cursor.here.has_ended
+
+
+def in_place():
+    x = yield Sample("x", Normal(torch.zeros(2), 1.0))
+    y = yield Sample("y", Normal(x, 1.0))
+    both = yield Deterministic("both", [x, y])
+    x.add_(1.0)
+    both[1].mul_(2.0)
+    yield Observe("z", Normal(y, 1.0), x)
+    return [each.tolist() for each in both]
+
+
+def test_a_program_that_changes_in_place_what_it_was_sent_changes_no_record():
+    expected = run(in_place, seed=1)
+    start = begin(in_place, seed=1)
+    point = start.step()
+    assert [point.finish().value for _ in range(3)] == [expected] * 3
+    end = start.finish()
+    whole = [answer.site.value for answer in end.answers]
+    assert (whole[0] + 1.0).tolist() == expected[0] == whole[3].tolist()
+    assert same(whole[2], whole[:2]), "also of what it computed itself"
+    densities = [
+        Normal(0.0, 1.0).log_prob(whole[0]),
+        Normal(*whole[:1], 1.0).log_prob(whole[1]),
+        Normal(2 * whole[1], 1.0).log_prob(whole[3]),
+    ]
+    assert end.log_density.item() == pytest.approx(sum(densities).sum().item())
+    assert [message.value.tolist() for _, _, message in end.answers[0].way if message.is_decided] == [whole[0].tolist()]
+    value = torch.zeros(2)
+    edited = start.reply(value)
+    value.add_(5.0)
+    assert edited.finish().value[0] == [1.0, 1.0] and start.reply(value).finish().value[0] == [6.0, 6.0]
+    assert value.tolist() == [5.0, 5.0]
+
+
+def test_gradients_reach_what_is_recorded():
+    def learning():
+        mu = yield Param("mu", torch.zeros(2))
+        x = yield Sample("x", Normal(mu, 1.0))
+        x.add_(1.0)
+        yield Observe("y", Normal(x, 1.0), torch.ones(2))
+
+    end = begin(learning, seed=1).step(2).finish()
+    x = end.trace["x"].value
+    (gradient,) = torch.autograd.grad(end.log_density, x)
+    assert torch.allclose(gradient, -2 * x)
+
+
+def test_the_state_of_a_markov_loop_comes_from_the_program():
+    def adding():
+        @markov("t", 3)
+        def step(t, x):
+            x = yield Sample("x", Normal(torch.zeros(2) if x is None else x, 1.0))
+            return x.add_(1.0)
+
+        return (yield from step())
+
+    start = begin(adding, seed=1)
+    expected = run(adding, seed=1)
+    assert [answer.site.name for answer in start.finish().answers] == ["x_0", "x_1", "x_2"]
+    assert all(same(start.step(count).finish().value, expected) for count in (1, 2, 2, 3))
 
 
 def test_a_traced_program_returns_its_trace():
