@@ -67,6 +67,7 @@ class CondIndepStackFrame:
     ``counter`` numbers the entries of the plate within one run of the enclosing program, from 1. ``dim`` (negative,
     counted from the right) and ``size`` are those of the batch dimension of a vectorised plate, where it has one.
     ``loop`` is the same object in all entries that are branches of one loop over a sequential plate: only these are independent.
+    ``index`` tells which elements a vectorised plate that is a subsample has; without it, it has all.
     """
 
     name: str
@@ -75,6 +76,7 @@ class CondIndepStackFrame:
     dim: int | None = None
     size: int | None = None
     loop: object = attrs.field(default=None, eq=False, repr=False)
+    index: torch.Tensor | None = attrs.field(default=None, eq=False, repr=False)
 
 
 class _Defaults:

@@ -1,11 +1,11 @@
-"""Whether a value that was sampled in a plate of one size is to be used in one of another."""
+"""Whether a value that was sampled in one plate is to be used in another: not in one of another size, nor for other elements."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from poutine.errors import PlateError
-from poutine.messages import Choice, Sample, is_distribution
+from poutine.messages import Choice, CondIndepStackFrame, Sample, is_distribution
 
 
 def check_index(site: Sample, guide: Choice) -> None:
@@ -29,6 +29,31 @@ def check_plates(site: Sample, guide: Choice) -> None:
                 f"plate {frame.name!r} has size {frame.size} here, and the value in the trace that is replayed has size {size} there; "
                 "give both one size",
             )
+
+
+def check_elements(site: Choice, guide: Choice) -> None:
+    """Raises ``PlateError`` if a plate around ``site`` has other elements than that around ``guide``, whose value it has.
+
+    It would be scored with the data of elements that it has nothing to do with. A plate is that of the same name or, without one,
+    at the same dimension.
+    """
+    there: dict[Any, CondIndepStackFrame] = {frame.dim: frame for frame in guide.cond_indep_stack if frame.dim is not None}
+    there.update((frame.name, frame) for frame in guide.cond_indep_stack)
+    for here in site.cond_indep_stack:
+        other = there.get(here.name) or there.get(here.dim)
+        if other is None or here.index is other.index or None in (here.size, other.size) or _elements(here) == _elements(other):
+            continue
+        raise PlateError(
+            site.name,
+            f"plate {here.name!r} has the elements {_elements(here)} here, and the value in the trace that is replayed is that of "
+            f"{_elements(other)}; replay the plate's index, too (name {here.name!r} in sites, if the trace has it), or give both plates "
+            "one subsample",
+        )
+
+
+def _elements(frame: CondIndepStackFrame) -> list[int]:
+    found: list[int] = list(range(frame.size or 0)) if frame.index is None else frame.index.tolist()
+    return found
 
 
 def _size_at(dim: int | None, site: Sample, value: Any) -> int | None:

@@ -127,7 +127,8 @@ class PlatePoutine(Poutine):
         index = yield from self._index()
         if self.vectorized:
             count = None if isinstance(index, slice) else len(index)
-            body = BroadcastPoutine(IndepPoutine(program.fn, self.name, True, self.dim, count))
+            few = index if self.size is not None and (self.subsample is not None or count != self.size) else None
+            body = BroadcastPoutine(IndepPoutine(program.fn, self.name, True, self.dim, count, index=few))
             return (yield from self._scaled(body, count)(index, *program.args, **program.kwargs))
         results = []
         branch = self._scaled(IndepPoutine(program.fn, self.name, False, loop=object()), len(index))

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 import attrs
+import torch
 
 from poutine.errors import PlateError
 from poutine.messages import CondIndepStackFrame, EnterMarkov, EnterPlate, Message, PlateEntry, Site
@@ -19,7 +20,8 @@ class IndepPoutine(Poutine):
 
     A vectorised plate with a ``size`` has a batch dimension: ``dim`` (negative, counted from the right) or, without it, the
     first from the right that no plate around uses. Entries with the same ``loop`` (an object) are branches of one loop,
-    independent of one another; without it, a dense trace takes each entry to depend on those before.
+    independent of one another; without it, a dense trace takes each entry to depend on those before. ``index``: the elements of a
+    subsample, by which ``replay`` knows whether a value is theirs.
     ``plate`` is built on this.
 
     ::
@@ -41,10 +43,11 @@ class IndepPoutine(Poutine):
     dim: int | None = None
     size: int | None = None
     loop: object = attrs.field(default=None, eq=False, repr=False)
+    index: torch.Tensor | None = attrs.field(default=None, repr=False)
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         entry = yield EnterPlate(self.name)
-        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop)
+        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop, self.index)
 
         alone = (frame,)
 

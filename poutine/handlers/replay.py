@@ -10,7 +10,7 @@ import attrs
 from poutine.errors import AlreadyObserved
 from poutine.frozen import Frozen
 from poutine.messages import Choice, Message, Observe, Sample
-from poutine.plate_sizes import check_index, check_plates
+from poutine.plate_sizes import check_elements, check_index, check_plates
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 from poutine.trace_graph import Trace, is_subsample
@@ -43,7 +43,7 @@ class ReplayPoutine(Poutine):
     **Laws**: ``trace(replay(p, t)) ≈ t`` for a trace ``t`` of ``p``; a sample that is not in the trace keeps its draw; of two,
     the outer one wins; a condition wins over it in both orders. Raises ``AlreadyObserved`` at a site that is named in
     ``sites`` and that the model observes, ``ValueError`` if the trace lacks a name or does not sample it, ``PlateError`` (with both
-    numbers) where a plate has another size here than the value has there. The trace is copied.
+    numbers) where a plate has another size here than the value has there, or other elements (a subsample's). The trace is copied.
     **Obeys**: H4, I.neutral, I.idempotent, I.replay, B.isolates, C.data-wins, C.observed, R.replay, R.partial, R.prefix,
     R.reply; C.scale, C.mask, C.condition, C.trace, C.do, C.uncondition, C.infer_config, C.seed, C.escape, C.indep,
     C.broadcast.
@@ -74,6 +74,12 @@ class ReplayPoutine(Poutine):
                 check_plates(site, guide)
             return site.replaced("value", guide.value)
 
+        def fit(site: Choice) -> Message:
+            guide = guides.get(site.name)
+            if guide is not None and site.cond_indep_stack and site.value is guide.value:  # nobody further out has decided it
+                check_elements(site, guide)
+            return site
+
         def stand(site: Observe) -> Message:
             if self.sites is not None and site.name in self.sites and not site.conditioned:
                 raise AlreadyObserved(
@@ -81,7 +87,8 @@ class ReplayPoutine(Poutine):
                 )
             return site
 
-        return {Sample: Rule(up=decide), Observe: Rule(up=stand)}
+        in_plates = any(guide.cond_indep_stack for guide in guides.values())
+        return {Sample: Rule(up=decide, down=fit if in_plates else None), Observe: Rule(up=stand)}
 
     def _samples(self) -> dict[str, Choice]:
         """The sites of the trace that are replayed, by name."""

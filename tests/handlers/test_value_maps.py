@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+
 import pytest
 import torch
 from torch.distributions import Normal
@@ -271,3 +274,40 @@ def test_the_outer_replay_wins():
     inner.add_node("x", type="sample", fn=D, value=ONE)
     outer.add_node("x", type="sample", fn=D, value=TWO)
     assert run(chain(one, replay(guide_trace=inner), replay(guide_trace=outer))()) == TWO
+
+
+def subsampled(name="d", **options):
+    return plate(name, 20, **(options or {"subsample_size": 3}))(lambda index: one())
+
+
+def test_a_local_of_a_subsampled_plate_is_not_replayed_beside_another_index():
+    """Else it would be scored with the data of elements that it has nothing to do with."""
+    t = run(trace(subsampled()).traced(), seed=1)
+    mine, yours = ([*run(trace(subsampled()).traced(), seed=seed)["d"].value.tolist()] for seed in (2, 1))
+    for sites in (["x"], {"x": "x"}):
+        with pytest.raises(
+            ValueError, match=re.escape(f"'x': plate 'd' has the elements {mine} here") + ".*" + re.escape(f"is that of {yours}")
+        ):
+            run(replay(subsampled(), t, sites=sites)(), seed=2)
+    both = run(trace(replay(subsampled(), t, sites=["x", "d"])).traced(), seed=2)
+    assert both["x"].value is t["x"].value and both["d"].value is t["d"].value
+    assert run(replay(subsampled(), t, sites=["x"])(), seed=1) is t["x"].value  # the same elements, as the same seed draws them
+
+
+def test_a_local_is_not_replayed_beside_another_index_that_was_given_or_in_a_plate_of_another_name():
+    given, other = (subsampled(subsample=torch.tensor(index)) for index in ([4, 5, 6], [0, 1, 2]))
+    t = trace(given).get_trace()
+    assert run(replay(given, t)()) is t["x"].value
+    assert run(replay(given, pickle.loads(pickle.dumps(t)))(), seed=9) == pytest.approx(t["x"].value)
+    whole = trace(plated).get_trace(3)
+    for fn, trace_of in ((other, t), (given, whole), (subsampled(name="e"), t), (given, trace(other).get_trace())):
+        with pytest.raises(ValueError, match="has the elements"):
+            run(replay(fn, trace_of)())
+    assert run(replay(other, whole)()) is whole["x"].value
+
+
+def test_the_index_is_that_of_the_outermost_replay_and_so_must_its_locals_be():
+    t, u = (run(trace(subsampled()).traced(), seed=seed) for seed in (1, 2))
+    assert run(chain(subsampled(), replay(guide_trace=t), replay(guide_trace=u))()) is u["x"].value
+    with pytest.raises(ValueError, match="has the elements"):
+        run(chain(subsampled(), replay(guide_trace=t), replay(guide_trace=u, sites=["d"]))())
