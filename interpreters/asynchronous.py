@@ -21,20 +21,21 @@ import inspect
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import chain, count, islice
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
 from interpreters.errors import WrongAnswer
-from interpreters.replies import check_value, unsealed, valued
-from poutine import UNDECIDED, Choice, Message, ParamStore, Program, Running, Runtime, Site, as_program
+from interpreters.replies import fitted_to, unsealed, valued
+from poutine import UNDECIDED, Choice, EnterMarkov, EnterPlate, Message, ParamStore, Program, Running, Runtime, Site, as_program
 from poutine.program import name_of
 
 T = TypeVar("T")
 Answers = Mapping[str | type[Message], Callable[[Any], Awaitable[Any]]]
 _NONE: Final[Answers] = MappingProxyType({})
+_TURN: Final = 50  # messages, which are answered in a few milliseconds
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
@@ -45,6 +46,7 @@ class Await(Site):
     """
 
     type: ClassVar[str] = "await"
+    way_out: ClassVar[str] = "run the program with run_async of interpreters.asynchronous, or decide the value in a poutine around it"
     fn: Callable[..., Awaitable[Any]] = attrs.field(init=False)
     args: tuple[Any, ...] = attrs.field(init=False)
     kwargs: Mapping[str, Any] = attrs.field(init=False)
@@ -62,14 +64,20 @@ async def run_async(
               type. What is decided already, an observation say, is not asked for. A sample comes with its ``key``, of which ``Keyed``
               makes generators; it must be used between two awaits, since what is entered in a thread is entered for all of its tasks.
 
+    The answer to a site of a distribution of torch's has the shape and the type of a draw, that to a ``Param`` those of its initial
+    value; numbers and lists become tensors. Every now and then it lets others go on, and a cancellation in, though nothing is awaited.
+
     **Law**: without awaitables it gives what ``run`` gives. A visit that is awaited is counted as a draw is: it moves no other draw.
-    Raises ``WrongAnswer`` where an answer is no awaitable or gives no value, and what the program and the awaitables raise.
+    Raises ``WrongAnswer`` where an answer is no awaitable or gives no such value, and what the program and the awaitables raise.
     """
     runtime = _Asking(seed, params, answers)
+    turns = count(1)
     with Running(as_program(program)) as running:
         running.begin()
         while (message := running.message) is not None:
             try:
+                if next(turns) % _TURN == 0:
+                    await asyncio.sleep(0)
                 site = await runtime.answer(message)
             except BaseException as error:  # noqa: B036  # a cancellation, too: it goes on from the program's yield
                 running.fail(error)
@@ -90,10 +98,11 @@ async def run_all(
     They are taken from the iterable one by one, as there is room, so it may be long and lazy.
 
     **Law**: the value at i is ``run_async(programs[i], seed + i)``.
-    The first error cancels the others, and is raised when all are closed, with a note of its number.
+    The first error, or cancellation of what a program awaits, cancels the others, and is raised when all are closed, with a note of
+    its number.
     """
-    if limit < 1:
-        raise ValueError(f"expected a limit of at least 1 program in flight, got {limit}")
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise ValueError(f"expected a whole number, at least 1, as the limit of programs in flight, got {limit!r}")
     values: dict[int, T] = {}
     waiting = enumerate(programs)
 
@@ -105,11 +114,11 @@ async def run_all(
 
     try:
         async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(work(*first)) for first in islice(waiting, limit)]
+            for first in islice(waiting, limit):
+                group.create_task(work(*first))
     except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    if any(worker.cancelled() for worker in workers):
-        raise asyncio.CancelledError("what a program awaited was cancelled")
+        first = errors.exceptions[0]
+        raise (first.cancellation if isinstance(first, _CancelledWithin) else first) from None
     return [values[at] for at in sorted(values)]
 
 
@@ -140,6 +149,8 @@ class _Asking:
 
     def _wanted(self, message: Message) -> Callable[[Any], Awaitable[Any]] | None:
         kinds: tuple[str | type, ...] = (message.name, *type(message).__mro__)
+        if isinstance(message, EnterPlate | EnterMarkov):  # bears the name of the plate's subsample; only a runtime can answer it
+            kinds = (type(message),)
         for key in kinds:
             if key in self._answers:
                 return self._answers[key]
@@ -153,8 +164,7 @@ async def _value(site: Message, fn: Callable[[Any], Awaitable[Any]]) -> Any:
     value = await awaitable
     if value is UNDECIDED or isinstance(value, Message) or inspect.isawaitable(value):
         raise WrongAnswer(site.name, f"expected a value from {_name(site, fn)}, got {value!r}")
-    check_value(site.evolve(value=value))
-    return value
+    return fitted_to(site, value)
 
 
 def _name(site: Message, fn: Callable[[Any], Any]) -> str:
@@ -169,11 +179,25 @@ def _as_it_is(site: Message) -> Message:
     return site
 
 
+class _CancelledWithin(Exception):
+    """In place of a cancellation that came from what a program awaits: a group of tasks takes no notice of that."""
+
+    def __init__(self, cancellation: asyncio.CancelledError) -> None:
+        super().__init__(cancellation)
+        self.cancellation = cancellation
+
+
 @contextmanager
 def _numbered(at: int) -> Iterator[None]:
     """Notes on an error which of many programs it comes from."""
     try:
         yield
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise  # it is the task that is cancelled
+        error.add_note(f"in program {at} of run_all")
+        raise _CancelledWithin(error) from None
     except Exception as error:
         error.add_note(f"in program {at} of run_all")
         raise

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Number
 from typing import Any
 
+import torch
+from torch.distributions import Distribution
+
 from interpreters.errors import WrongAnswer
-from poutine import Choice, DistributionError, Message, NoDensity, Param, Sealed, batch_log_density
+from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Param, ParamError, ParamStore, Sealed, batch_log_density
+from poutine.runtime import draw_site
 
 
 def unsealed(message: Message) -> Message:
@@ -20,6 +25,75 @@ def valued(message: Message, value: Any) -> Message:
     if isinstance(message, Sealed):
         return Sealed(valued(message.message, value))
     return message.evolve(value=value)
+
+
+def fitted(site: Message, value: Any) -> Any:
+    """``value`` as an answer to ``site``, of the shape and type of the value that ``site`` has. Raises ``WrongAnswer``.
+
+    That is what a runtime would answer. Numbers and lists become tensors; a value that is out of bounds is refused, too.
+    """
+    value = _tensor(site, value) if isinstance(site.value, torch.Tensor) else _like(site, value)
+    check_value(site.evolve(value=value))
+    return value
+
+
+def _like(site: Message, value: Any) -> Any:
+    kind = Number if isinstance(site.value, Number) else type(site.value)
+    if not isinstance(value, kind):
+        raise WrongAnswer(site.name, f"expected a {kind.__name__}, such as {site.value!r}, got {value!r}")
+    return value
+
+
+def _tensor(site: Message, value: Any) -> torch.Tensor:
+    pattern = site.value
+    try:
+        given = torch.as_tensor(value, device=pattern.device)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's ways to say so
+        raise WrongAnswer(site.name, f"expected numbers of shape {tuple(pattern.shape)}, got {value!r}") from error
+    if given.shape != pattern.shape:
+        raise WrongAnswer(site.name, f"expected a value of shape {tuple(pattern.shape)}, got shape {tuple(given.shape)}: {value!r}")
+    if isinstance(value, float | list) and pattern.dtype == torch.float64:
+        given = torch.as_tensor(value, dtype=torch.float64, device=pattern.device)  # which Python's floats are, not torch's default
+    made = given.to(pattern.dtype)
+    if not pattern.dtype.is_floating_point and not pattern.dtype.is_complex and not torch.equal(made.to(given.dtype), given):
+        raise WrongAnswer(site.name, f"expected values of type {pattern.dtype}, got {value!r}")
+    return made
+
+
+def fitted_to(site: Message, value: Any) -> Any:
+    """``fitted`` for a ``site`` that no runtime has answered, where it can be told of what shape and type that would be."""
+    pattern = _pattern(site, value)
+    if pattern is not UNDECIDED:
+        return fitted(site.evolve(value=pattern), value)
+    check_value(site.evolve(value=value))
+    return value
+
+
+def _pattern(site: Message, value: Any) -> Any:
+    """A value of the shape and the type that ``site`` asks for; ``UNDECIDED`` if any will do."""
+    if isinstance(site, Param):
+        try:
+            return ParamStore().read(site).detach()
+        except ParamError:  # without an initial value there is nothing to tell the shape by
+            return _of_floats(value)
+    try:
+        dist = site.dist if isinstance(site, Choice) else None
+    except NoDensity:  # a bare callable, whose values are all that it has
+        return UNDECIDED
+    if not isinstance(dist, Distribution):
+        return UNDECIDED
+    try:
+        return draw_site(site, site.key)
+    except DistributionError:  # it cannot be drawn, which may be why it is awaited
+        kept = value.dtype if isinstance(value, torch.Tensor) else None
+        return torch.empty(dist.batch_shape + dist.event_shape, dtype=kept)
+
+
+def _of_floats(value: Any) -> torch.Tensor:
+    try:
+        return torch.as_tensor(value) + torch.zeros(())
+    except (TypeError, ValueError, RuntimeError):  # it is none that a parameter can have, as the answer's check will say
+        return torch.zeros(())
 
 
 def check_value(site: Message) -> None:

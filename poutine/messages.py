@@ -101,11 +101,13 @@ class _Defaults:
 class Message(_Defaults):
     """A named request. Subclass it, with ``@attrs.frozen(slots=False, eq=False)``, for a message type of your own.
 
-    ``name`` is the site's name; ``value`` is what the program will be sent, or ``UNDECIDED``.
+    ``name`` is the site's name; ``value`` is what the program will be sent, or ``UNDECIDED``. ``way_out`` is what the error says that is
+    raised where nobody knows its type.
     **Law**: a poutine that does not know a message's type passes it on untouched, both ways (H5).
     """
 
     type: ClassVar[str] = "message"
+    way_out: ClassVar[str] = "wrap the program in a poutine whose rules answer it"
     name: str
     value: Any = attrs.field(default=UNDECIDED, kw_only=True)
 

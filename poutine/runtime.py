@@ -162,5 +162,5 @@ def _refuse(message: Message) -> Message:
         return message  # a poutine has answered it on the way up
     raise UnhandledMessage(
         f"nobody answers {message!r}: no poutine around the program knows {type(message).__name__}, and neither does the runtime; "
-        "wrap the program in a poutine whose rules answer it"
+        f"{message.way_out}"
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from numbers import Number
 from typing import Any
 
-import torch
-
+from interpreters import replies
 from interpreters.errors import WrongAnswer
-from interpreters.replies import check_value, unsealed
+from interpreters.replies import unsealed
 from interpreters.steps.live import Live
 from poutine import UNDECIDED, Message, UnhandledMessage
 
@@ -24,31 +22,4 @@ def fitted(value: Any, live: Live[Any]) -> Any:
         site = unsealed(live.natural())
     except UnhandledMessage:
         return value
-    value = _like(site, value)
-    check_value(site.evolve(value=value))
-    return value
-
-
-def _like(site: Message, value: Any) -> Any:
-    if isinstance(site.value, torch.Tensor):
-        return _tensor(site, value)
-    kind = Number if isinstance(site.value, Number) else type(site.value)
-    if not isinstance(value, kind):
-        raise WrongAnswer(site.name, f"expected a {kind.__name__}, such as {site.value!r}, got {value!r}")
-    return value
-
-
-def _tensor(site: Message, value: Any) -> torch.Tensor:
-    pattern = site.value
-    try:
-        given = torch.as_tensor(value, device=pattern.device)
-    except (TypeError, ValueError, RuntimeError) as error:  # torch's ways to say so
-        raise WrongAnswer(site.name, f"expected numbers of shape {tuple(pattern.shape)}, got {value!r}") from error
-    if given.shape != pattern.shape:
-        raise WrongAnswer(site.name, f"expected a value of shape {tuple(pattern.shape)}, got shape {tuple(given.shape)}: {value!r}")
-    if isinstance(value, float | list) and pattern.dtype == torch.float64:
-        given = torch.as_tensor(value, dtype=torch.float64, device=pattern.device)  # which Python's floats are, not torch's default
-    made = given.to(pattern.dtype)
-    if not pattern.dtype.is_floating_point and not pattern.dtype.is_complex and not torch.equal(made.to(given.dtype), given):
-        raise WrongAnswer(site.name, f"expected values of type {pattern.dtype}, got {value!r}")
-    return made
+    return replies.fitted(site, value)

@@ -6,19 +6,24 @@ import asyncio
 import gc
 import sys
 from types import CoroutineType, GeneratorType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Categorical, Normal
 
 from interpreters.asynchronous import Await, run_all, run_async
+from interpreters.elimination import eliminate
+from interpreters.enumeration import exact
 from interpreters.errors import WrongAnswer
+from interpreters.lockstep import lockstep
+from interpreters.stepping import begin
 from poutine import (
     Deterministic,
     Keyed,
+    Message,
     Observe,
     Param,
     ParamStore,
@@ -28,6 +33,7 @@ from poutine import (
     UnhandledMessage,
     block,
     condition,
+    plate,
     run,
     same,
     scope,
@@ -118,9 +124,19 @@ def computed():
     yield Observe("y", Normal(reply, 1.0), torch.tensor(1.0))
 
 
-def test_run_says_that_nobody_awaits():
-    with pytest.raises(UnhandledMessage, match="nobody answers Await"):
-        run(model)
+@pytest.mark.parametrize("answered", [
+    run,
+    exact,
+    eliminate,
+    lambda program: run(Program(lockstep, program, 3)),
+    lambda program: begin(program).finish().value,
+])  # fmt: skip
+def test_who_does_not_await_says_who_does(answered):
+    def waiting():
+        return (yield Await("reply", simulate, torch.zeros(()), twice=True))
+
+    with pytest.raises(UnhandledMessage, match="nobody answers Await.*; run the program with run_async of interpreters.asynchronous"):
+        answered(Program(waiting))
 
 
 def test_answers_are_chosen_by_name_then_by_type():
@@ -173,7 +189,9 @@ async def never(site: Any) -> Any:
     (lambda site: 1.0, "which cannot be awaited: write it with `async def`"),
     (lambda site: giving(site), "expected a value from .*, got Sample"),
     (lambda site: giving(never(site)), "expected a value from .*, got <coroutine"),
-    (lambda site: giving("high"), "cannot score"),
+    (lambda site: giving("high"), r"expected numbers of shape \(\), got 'high'"),
+    (lambda site: giving(torch.ones(3)), r"expected a value of shape \(\), got shape \(3,\)"),
+    (lambda site: giving([1.0]), r"expected a value of shape \(\), got shape \(1,\)"),
     (lambda site: giving(torch.tensor(0.5)), "cannot score"),
     (lambda site: giving(torch.tensor(float("nan"))), "cannot score"),
 ])  # fmt: skip
@@ -187,6 +205,74 @@ def test_an_answer_of_the_wrong_kind(monkeypatch, answer, problem):
 
 async def giving(value: Any) -> Any:
     return value
+
+
+class Undrawn(torch.distributions.Distribution):
+    """Two numbers that somebody has to be asked for."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self) -> None:
+        super().__init__(torch.Size((2,)))
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return -value
+
+
+@pytest.mark.parametrize(("site", "answer", "expected"), [
+    (Sample("x", Normal, 0.0, 1.0), 2, torch.tensor(2.0)),
+    (Sample("x", Normal(torch.zeros(2), 1.0)), [1, 2.0], torch.tensor([1.0, 2.0])),
+    (Sample("x", Normal(torch.zeros((), dtype=torch.float64), 1.0)), 0.1, torch.tensor(0.1, dtype=torch.float64)),
+    (Sample("x", Categorical(torch.ones(3))), 2.0, torch.tensor(2)),
+    (Sample("x", Undrawn()), torch.tensor([1, 2]), torch.tensor([1, 2])),
+    (Sample("x", lambda: 1), [1, "any"], [1, "any"]),
+    (Param("w", torch.zeros(2), constraint=torch.distributions.constraints.positive), [1, 2], torch.tensor([1.0, 2.0])),
+    (Param("w"), [1, 2], torch.tensor([1.0, 2.0])),
+    (Await("a", lambda: giving([1, "any"])), None, [1, "any"]),
+])  # fmt: skip
+def test_an_answer_is_of_the_shape_and_type_that_a_run_gives(site, answer, expected):
+    def asking():
+        return (yield site)
+
+    answers = {} if answer is None else {site.name: lambda _: giving(answer)}
+    assert same(asyncio.run(run_async(asking, answers=answers)), expected)
+
+
+@pytest.mark.parametrize(("site", "answer", "problem"), [
+    (Sample("x", Normal(torch.zeros(3), 1.0)), torch.tensor(1.0), r"expected a value of shape \(3,\), got shape \(\)"),
+    (Sample("x", Categorical(torch.ones(3))), 0.5, "expected values of type torch.int64, got 0.5"),
+    (Sample("x", Undrawn()), torch.zeros(3), r"expected a value of shape \(2,\), got shape \(3,\)"),
+    (Param("w", torch.tensor(0.0)), "a", r"expected numbers of shape \(\), got 'a'"),
+    (Param("w", torch.tensor(0.0)), torch.zeros(2), r"expected a value of shape \(\), got shape \(2,\)"),
+    (Param("w"), "a", r"expected numbers of shape \(\), got 'a'"),
+    (Param("w", torch.tensor(1.0), constraint=torch.distributions.constraints.positive), -1.0, r"tensor\(-1.\) does not satisfy"),
+])  # fmt: skip
+def test_an_answer_of_another_shape_or_type_is_refused(site, answer, problem):
+    def asking():
+        return (yield site)
+
+    with pytest.raises(WrongAnswer, match=f"site '{site.name}': {problem}"):
+        asyncio.run(run_async(asking, answers={site.name: lambda _: giving(answer)}))
+
+
+def test_a_plate_is_not_asked_for_by_its_name():
+    def plated():
+        return (yield from each())
+
+    @plate("p", 3)
+    def each(i):
+        return (yield Sample("x", Normal(0.0, 1.0)))
+
+    asked: list[Any] = []
+
+    async def note(site: Any) -> torch.Tensor:
+        asked.append(site)
+        return torch.zeros(3)
+
+    asyncio.run(run_async(plated, answers={"p": note}))
+    assert asked == []
+    asyncio.run(run_async(plated, answers={Message: note}))
+    assert [site.name for site in asked] == ["x"]
 
 
 def coin():
@@ -247,6 +333,21 @@ def test_a_timeout_is_a_cancellation(monkeypatch):
     with pytest.raises(TimeoutError):
         asyncio.run(in_time())
     assert len(held) == watched.started == watched.ended == 1 and not watched.still_open
+
+
+def test_a_program_that_awaits_nothing_lets_others_go_on_and_is_cancelled(monkeypatch):
+    def endless():
+        while True:
+            yield Sample("x", D)
+
+    async def in_time() -> None:
+        async with asyncio.timeout(0.01):
+            await run_all([watched] * 3)
+
+    held, watched = hold(monkeypatch), Watched(endless)
+    with pytest.raises(TimeoutError):
+        asyncio.run(in_time())
+    assert len(held) == watched.started == watched.ended == 3 and not watched.still_open
 
 
 def test_a_coroutine_that_is_dropped_closes_its_program(monkeypatch):
@@ -314,17 +415,27 @@ def test_the_first_error_cancels_the_others_and_says_which(monkeypatch):
     assert len(held) == watched.started == watched.ended == 10 and not watched.still_open
 
 
-def test_what_a_program_awaited_was_cancelled():
+def test_what_a_program_awaits_is_cancelled_and_with_it_the_others(monkeypatch):
+    def waiting(n):
+        yield Await("w", cancelled if n == 1 else never, None)
+
     async def cancelled(site):
-        raise asyncio.CancelledError
+        raise asyncio.CancelledError("within")
 
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(run_all([coin], answers={"x": cancelled}))
+    held, watched = hold(monkeypatch), Watched(waiting)
+    with pytest.raises(asyncio.CancelledError, match="within") as caught:
+        asyncio.run(run_all([Program(watched, n) for n in range(3)]))
+    assert caught.value.__notes__ == ["in program 1 of run_all"]
+    assert len(held) == watched.started == watched.ended == 3 and not watched.still_open
 
 
-def test_bad_limits():
-    with pytest.raises(ValueError, match="limit of at least 1 program in flight, got 0"):
-        asyncio.run(run_all([coin], limit=0))
+@pytest.mark.parametrize("limit", [0, -1, 2.5, True, "many"])
+def test_bad_limits(limit):
+    with pytest.raises(ValueError, match=f"expected a whole number, at least 1, as the limit of programs in flight, got {limit!r}"):
+        asyncio.run(run_all([coin], limit=limit))
+
+
+def test_no_programs():
     assert asyncio.run(run_all([], limit=3)) == []
 
 

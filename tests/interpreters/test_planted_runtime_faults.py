@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from interpreters import asynchronous
+from interpreters import asynchronous, replies
 from interpreters.replies import unsealed, valued
 from interpreters.steps import cursor, resumed
 from interpreters.steps.answers import Answer
@@ -79,8 +79,10 @@ FAULTS: list[tuple[Any, str, Any, Callable[..., Any], dict[str, Any]]] = [
     (Running, "fail", raises_past_the_program, test_asynchronous.test_an_error_of_an_awaitable_is_thrown_in_at_the_yield, {}),
     (Running, "close", lambda running: None, test_running.test_leaving_it_closes_all, {"steps": 1}),
     (asynchronous, "sorted", list, test_asynchronous.test_values_come_in_order_whoever_is_first, {}),
-    (asynchronous, "check_value", lambda site: None, test_asynchronous.test_an_answer_of_the_wrong_kind,
-     {"answer": lambda site: test_asynchronous.giving("high"), "problem": "cannot score"}),
+    (asynchronous, "fitted_to", lambda site, value: value, test_asynchronous.test_an_answer_of_the_wrong_kind,
+     {"answer": lambda site: test_asynchronous.giving([1.0]), "problem": "expected a value of shape"}),
+    (replies, "check_value", lambda site: None, test_asynchronous.test_an_answer_of_the_wrong_kind,
+     {"answer": lambda site: test_asynchronous.giving(2), "problem": "cannot score"}),
 ]  # fmt: skip
 
 
