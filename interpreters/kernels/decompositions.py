@@ -26,7 +26,8 @@ def decompositions() -> Table:
 def decompositions_before_derivatives() -> Table:
     """Of operations that torch has no derivative of, or one that depends on the values, as that of a product, which looks for zeros.
 
-    And of those whose derivative would compute again what there is: that of logsumexp takes exponentials of its own.
+    And of those whose derivative would compute again what there is: that of logsumexp takes exponentials of its own, and so does that
+    of the Bernoulli's density of logits.
     """
     aten = torch.ops.aten
     return {
@@ -34,6 +35,7 @@ def decompositions_before_derivatives() -> Table:
         aten.index_put.default: _index_put,
         aten.copy.default: _copy,
         aten.logsumexp.default: _logsumexp,
+        aten.binary_cross_entropy_with_logits.default: _binary_cross_entropy,
     }
 
 
@@ -146,3 +148,11 @@ def _logsumexp(x: torch.Tensor, dim: list[int], keepdim: bool = False) -> Any:
     highest = torch.where(highest.abs() == torch.inf, 0.0, highest)
     total = (x - highest).exp().sum(dim, keepdim)
     return total.log() + (highest if keepdim else highest.squeeze([d % x.dim() for d in dim]))
+
+
+def _binary_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: Any = None, pos_weight: Any = None, reduction: int = 1) -> Any:
+    """As torch has it, but that one exponential, of -|x|, serves the value and the derivative."""
+    if weight is not None or pos_weight is not None or reduction != 0:
+        return NotImplemented
+    small = torch.where(logits > 0, -logits, logits).exp()  # not abs, whose derivative is 0 at 0
+    return (1 - target) * logits + (-logits).clamp_min(0) + (1 + small).log()

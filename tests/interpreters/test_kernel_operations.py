@@ -98,6 +98,7 @@ DISTRIBUTIONS: list[Callable[[torch.Tensor], torch.Tensor]] = [
     lambda u: td.MixtureSameFamily(td.Categorical(logits=u[:4]), td.Normal(u[4:8], u[8:].exp())).log_prob(A),
     lambda u: td.Normal(u, u.exp()).cdf(Q).log() + td.LogisticNormal(u[:2], u[2:4].exp()).log_prob(number(1 / 3).expand(3)),
     lambda u: td.TransformedDistribution(td.Normal(u, 1.0), [td.TanhTransform(), td.AffineTransform(1.0, u.exp())]).log_prob(1 + P * u.exp()),
+    lambda u: td.Bernoulli(logits=60 * u).log_prob(number(1.0)) + td.Bernoulli(logits=u - u.detach()).log_prob(number(0.0)) * Q,
     lambda u: td.RelaxedBernoulli(Q, logits=u).log_prob(number(P)) + td.RelaxedOneHotCategorical(Q, logits=u).log_prob(torch.full((12,), 1 / 12, dtype=F64)),
 ]  # fmt: skip
 
