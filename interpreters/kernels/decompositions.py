@@ -150,7 +150,9 @@ def _logsumexp(x: torch.Tensor, dim: list[int], keepdim: bool = False) -> Any:
     return total.log() + (highest if keepdim else highest.squeeze([d % x.dim() for d in dim]))
 
 
-def _binary_cross_entropy(logits: torch.Tensor, target: torch.Tensor, weight: Any = None, pos_weight: Any = None, reduction: int = 1) -> Any:
+def _binary_cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, weight: Any = None, pos_weight: Any = None, reduction: int = 1
+) -> Any:
     """As torch has it, but that one exponential, of -|x|, serves the value and the derivative."""
     if weight is not None or pos_weight is not None or reduction != 0:
         return NotImplemented
