@@ -114,11 +114,11 @@ async def run_all(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for first in islice(waiting, limit):
-                group.create_task(work(*first))
+            for number, program in islice(waiting, limit):
+                group.create_task(work(number, program))
     except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-        raise (first.cancellation if isinstance(first, _CancelledWithin) else first) from None
+        error = errors.exceptions[0]
+        raise (error.cancellation if isinstance(error, _CancelledWithin) else error) from None
     return [values[at] for at in sorted(values)]
 
 

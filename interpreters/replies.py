@@ -9,7 +9,19 @@ import torch
 from torch.distributions import Distribution
 
 from interpreters.errors import WrongAnswer
-from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Param, ParamError, ParamStore, Sealed, batch_log_density
+from poutine import (
+    UNDECIDED,
+    Choice,
+    DistributionError,
+    Message,
+    NoDensity,
+    Param,
+    ParamError,
+    ParamStore,
+    Sample,
+    Sealed,
+    batch_log_density,
+)
 from poutine.runtime import draw_site
 
 
@@ -71,19 +83,21 @@ def fitted_to(site: Message, value: Any) -> Any:
 
 def _pattern(site: Message, value: Any) -> Any:
     """A value of the shape and the type that ``site`` asks for; ``UNDECIDED`` if any will do."""
-    if isinstance(site, Param):
-        try:
+    try:
+        if isinstance(site, Param):
             return ParamStore().read(site).detach()
-        except ParamError:  # without an initial value there is nothing to tell the shape by
-            return _of_floats(value)
-    try:
-        dist = site.dist if isinstance(site, Choice) else None
+        if isinstance(site, Sample) and isinstance(site.dist, Distribution):
+            return _drawn(site, site.dist, value)
+    except ParamError:  # without an initial value there is nothing to tell the shape by
+        return _of_floats(value)
     except NoDensity:  # a bare callable, whose values are all that it has
-        return UNDECIDED
-    if not isinstance(dist, Distribution):
-        return UNDECIDED
+        pass
+    return UNDECIDED
+
+
+def _drawn(site: Sample, dist: Distribution, value: Any) -> torch.Tensor:
     try:
-        return draw_site(site, site.key)
+        return draw_site(site, site.key or (0, site.name, 0))  # type: ignore[no-any-return]  # a distribution of torch's draws tensors
     except DistributionError:  # it cannot be drawn, which may be why it is awaited
         kept = value.dtype if isinstance(value, torch.Tensor) else None
         return torch.empty(dist.batch_shape + dist.event_shape, dtype=kept)
