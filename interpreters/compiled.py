@@ -21,7 +21,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
@@ -71,8 +71,7 @@ class Kernel:
 
     address:  of ``int64_t f(uint64_t dim, const double* x, double* gradient, double* value, void* user)``, which returns 0, needs
               no interpreter lock and may run on any number of threads at once; 0 unless ``tier`` is "native".
-              Valid while this object lives.
-    user:     its last argument.
+    user:     its last argument. Both are valid while this object or its ``value_and_grad`` lives.
     """
 
     dim: int
@@ -80,7 +79,6 @@ class Kernel:
     value_and_grad: ValueAndGrad = attrs.field(repr=False)
     address: int = 0
     user: int = 0
-    _alive: Any = attrs.field(default=None, repr=False)
 
 
 def compile_density(density: Density, *, tier: str | None = None, cache_dir: str | Path | None = None, worth: float = math.inf) -> Kernel:
@@ -168,11 +166,8 @@ class _Compiler:
         else:
             self.enough = 1  # the others were compared when it was made
         loaded, constants = known
-        address = ctypes.cast(getattr(loaded, SYMBOL), ctypes.c_void_p).value or 0
-        pointers = (ctypes.c_void_p * len(constants))(*(constant.data_ptr() for constant in constants))
-        user = ctypes.addressof(pointers)
-        function = _function(address, user, self.density.dim)
-        return Kernel(self.density.dim, "native", function, address, user, (loaded, pointers, constants))
+        function = _NativeFunction(getattr(loaded, SYMBOL), constants, self.density.dim)
+        return Kernel(self.density.dim, "native", function, function.address, function.user)
 
     def _build(self, lowered: Captured, path: Path) -> None:
         source = written(lowered)
@@ -243,20 +238,24 @@ def _tolerance(exact: torch.Tensor) -> float:
     return _TOLERANCE * (1.0 + float(exact.nan_to_num(0.0, 0.0, 0.0).abs().max()))
 
 
-def _function(address: int, user: int, dim: int) -> ValueAndGrad:
-    """The C function for Python. The foreign call gives the interpreter lock free."""
-    pointer, size = ctypes.c_void_p, ctypes.c_uint64
-    call = ctypes.CFUNCTYPE(ctypes.c_int64, size, pointer, pointer, pointer, pointer)(address)
+class _NativeFunction:
+    """The C function for Python, and all that its addresses point to: who holds the function holds that. The foreign call gives the interpreter lock free."""
 
-    def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def __init__(self, function: Any, constants: Sequence[torch.Tensor], dim: int) -> None:
+        pointer, size = ctypes.c_void_p, ctypes.c_uint64
+        self._constants, self._dim = constants, dim
+        self._pointers = (pointer * len(constants))(*(constant.data_ptr() for constant in constants))
+        self.address, self.user = ctypes.cast(function, pointer).value or 0, ctypes.addressof(self._pointers)
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int64, size, pointer, pointer, pointer, pointer)(self.address)  # a library is never unloaded
+
+    def __call__(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        dim = self._dim
         if position.shape != (dim,) or position.dtype != torch.float64 or position.device.type != "cpu":
             raise ValueError(f"expected {dim} numbers in double precision, got {position.dtype} of shape {tuple(position.shape)}")
         position = position.detach().contiguous()
         value, gradient = (torch.empty((), dtype=torch.float64), torch.empty(dim, dtype=torch.float64))
-        call(dim, position.data_ptr(), gradient.data_ptr(), value.data_ptr(), user)
+        self._call(dim, position.data_ptr(), gradient.data_ptr(), value.data_ptr(), self.user)
         return value, gradient
-
-    return value_and_grad
 
 
 def _eager(density: Density) -> ValueAndGrad:

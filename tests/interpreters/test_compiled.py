@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import math
 import os
@@ -12,6 +13,7 @@ import sys
 import threading
 from pathlib import Path
 
+import attrs
 import pytest
 import torch
 import torch.distributions as td
@@ -297,6 +299,23 @@ def test_a_kernel_keeps_the_data_that_it_was_made_with(directory: Path):
     kernel = compile_density(density(Program(eight_schools, y)), cache_dir=directory)
     y.zero_()
     agrees(kernel, d)
+
+
+@pytest.mark.slow
+def test_the_function_keeps_what_it_reads_alive(directory: Path):
+    """Who keeps the function alone, as the batched sampler does, has all of the kernel."""
+    d = density(Program(varying, torch.arange(40) % 5, normals(40)))
+
+    def function():
+        kernel = compile_density(d, cache_dir=directory)
+        assert kernel.tier == "native"
+        return kernel.value_and_grad
+
+    only = attrs.make_class("Only", ["value_and_grad"])(function())
+    gc.collect()
+    junk = [torch.full((n,), 7.0, dtype=F64) for n in (1, 2, 5, 40) for _ in range(300)]
+    agrees(only, d)
+    assert len(junk) == 1200
 
 
 @pytest.mark.slow

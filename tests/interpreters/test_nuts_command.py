@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,6 +179,33 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_without_numba(folder: Path):
+    """The native kernel serves the batched sampler then."""
+    (folder / "nothing").mkdir()
+    (folder / "nothing" / "numba.py").write_text("raise ImportError")
+    environment = {**os.environ, "PYTHONPATH": f"{folder / 'nothing'}{os.pathsep}{ROOT}", "XDG_CACHE_HOME": str(folder)}
+    example = ROOT / "interpreters" / "examples" / "eight_schools"
+    command = [
+        sys.executable,
+        "-m",
+        "interpreters",
+        "infer",
+        f"{example}.py",
+        "--data",
+        f"{example}.json",
+        "--warmup",
+        "150",
+        "--draws",
+        "100",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.glob("poutine/kernels/*.so"))
+    (mu,) = re.findall(r"^mu +(\S+)", done.stdout, re.MULTILINE)
+    assert abs(float(mu) - 4.4) < 1.5
 
 
 @pytest.mark.slow
