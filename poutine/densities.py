@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.distributions import Distribution
 
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.masked import fill, filled, gate
-from poutine.messages import Choice
 from poutine.tensors import tensors_in
 
 
-def batch_log_density(site: Choice) -> torch.Tensor:
+class Scored(Protocol):
+    """What a log density is asked of: a finished site with a distribution."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> Any: ...
+    @property
+    def scale(self) -> Any: ...
+    @property
+    def mask(self) -> Any: ...
+    @property
+    def dist(self) -> Any: ...
+    @property
+    def is_decided(self) -> bool: ...
+
+
+def batch_log_density(site: Scored) -> torch.Tensor:
     """``scale * where(mask, log_prob(value), 0)``, with the batch shape of the site.
 
     The gradient is exactly zero where the mask is off, even where ``log_prob`` is infinite or nan there, and values
@@ -34,12 +50,12 @@ def batch_log_density(site: Choice) -> torch.Tensor:
         ) from error
 
 
-def log_density(site: Choice) -> torch.Tensor:
+def log_density(site: Scored) -> torch.Tensor:
     """``batch_log_density`` summed: a scalar."""
     return batch_log_density(site).sum()
 
 
-def _log_prob(site: Choice) -> Any:
+def _log_prob(site: Scored) -> Any:
     if not site.is_decided:
         raise NoDensity(site.name, "it has no value yet; a density needs a finished site")
     dist = site.dist
@@ -104,7 +120,7 @@ def _zeros(shape: torch.Size, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     return torch.as_tensor(zero, dtype=None if isinstance(zero, torch.Tensor) else torch.get_default_dtype()).expand(shape)
 
 
-def _check_support(site: Choice, dist: Distribution, value: torch.Tensor, mask: torch.Tensor) -> None:
+def _check_support(site: Scored, dist: Distribution, value: torch.Tensor, mask: torch.Tensor) -> None:
     support = dist.support
     if not dist._validate_args or support is None:
         return
@@ -113,7 +129,7 @@ def _check_support(site: Choice, dist: Distribution, value: torch.Tensor, mask: 
         raise DistributionError(site.name, f"a value where the mask is on is outside of the support {support!r} of {dist!r}")
 
 
-def _shapes(site: Choice) -> str:
+def _shapes(site: Scored) -> str:
     parts = (("scale", site.scale), ("mask", site.mask))
     return "".join(f", {name} of {_shape(part)}" for name, part in parts if isinstance(part, torch.Tensor))
 

@@ -21,6 +21,7 @@ import attrs
 import torch
 from torch.distributions import constraints
 
+from poutine.densities import batch_log_density
 from poutine.equality import equal
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.randomness import Key, call_keyed
@@ -157,7 +158,7 @@ class Message(_Defaults):
         return getattr(self, key)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and not key.startswith("_") and hasattr(self, key)
+        return isinstance(key, str) and not key.startswith("_") and (key in self.__dict__ or hasattr(type(self), key))
 
     def get(self, key: str, default: Any = None) -> Any:
         """The field or property ``key``, or ``default`` if there is none, as of a dictionary."""
@@ -221,9 +222,10 @@ class Choice(Site):
     @property
     def dist(self) -> DistributionLike:
         """The distribution, built at the first look and kept. Raises ``DistributionError``, ``NoDensity``."""
-        fn, args, kwargs, built = self.__dict__.get("_built", _NOT_BUILT)
-        if fn is not self.fn or args is not self.args or kwargs is not self.__dict__.get("kwargs"):
-            built = self.call(self.key or (0, self.name, 0))
+        fn, args, kwargs, built, with_grad = self.__dict__.get("_built", _NOT_BUILT)
+        stale = fn is not self.fn or args is not self.args or kwargs is not self.__dict__.get("kwargs")
+        if stale or (not with_grad and torch.is_grad_enabled()):  # what was built without gradients has none
+            built = Choice.call(self, self.key or (0, self.name, 0))  # which builds, whatever else a subclass may have it do
             if not is_distribution(built):
                 raise NoDensity(
                     self.name,
@@ -231,6 +233,16 @@ class Choice(Site):
                     "give the site a distribution (an object with sample and log_prob, or a class with its arguments)",
                 )
         return cast(DistributionLike, built)
+
+    @property
+    def batch_log_pdf(self) -> torch.Tensor:
+        """The log density in nats, scaled and masked, of the batch shape; computed at each look. Raises ``NoDensity``, ``DistributionError``."""
+        return batch_log_density(self)
+
+    @property
+    def log_pdf(self) -> torch.Tensor:
+        """``batch_log_pdf`` summed: a scalar. (In the seed, both are there once the trace has computed them.)"""
+        return self.batch_log_pdf.sum()
 
     def call(self, key: Key) -> Any:
         """What ``fn`` returns: a distribution, which is kept, or the value of a bare callable, drawn from the stream of ``key``."""
@@ -246,7 +258,8 @@ class Choice(Site):
                 hint = f"; {_TO_OBSERVE}" if "obs" in self.kwargs else ""
                 raise DistributionError(self.name, f"cannot call {_call(self.fn, self.args, self.kwargs)}: {error}{hint}") from error
         if is_distribution(built):
-            self.__dict__["_built"] = (self.fn, self.args, self.__dict__.get("kwargs"), built)  # for as long as these are its own: see dist
+            kept = (self.fn, self.args, self.__dict__.get("kwargs"), built, torch.is_grad_enabled())
+            self.__dict__["_built"] = kept  # for as long as these are its own: see dist
         else:
             self._check_drawn(built)
         return built
@@ -513,7 +526,7 @@ def _unseen(site: Choice) -> DistributionError:
 _TO_OBSERVE: Final = "write Observe(name, distribution, value) to observe it"
 _TO_RUN: Final = "write `x = yield from submodel(...)` to run a submodel, whose sites have names of their own"
 _A_PARAMS_OWN: Final = frozenset({"init", "constraint", "key"})  # what its initial value draws by is not what a sample does
-_NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED)
+_NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED, True)
 
 
 def _call(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal, Self
 import attrs
 import torch
 
-from poutine.densities import batch_log_density
 from poutine.equality import same
 from poutine.errors import DuplicateSite, NoDensity
 from poutine.messages import UNDECIDED, Choice, Deterministic, Message, Observe, Param, Sample, Site
@@ -39,8 +38,8 @@ class Trace:
     """An ordered, dict-backed graph of sites by name; ``_INPUT`` is first and ``_RETURN`` last.
 
     ``trace["x"].value`` and, as in the seed, ``trace.nodes["x"]["value"]``. Edges go from parent to child; ``graph_type`` is
-    ``"flat"`` (no edges of its own) or ``"dense"``. Every list is in execution order. Sites are frozen, so a log density that
-    has been computed once is kept for as long as its site stays the node, and cannot go stale.
+    ``"flat"`` (no edges of its own) or ``"dense"``. Every list is in execution order. Log densities are computed at each call, and
+    none is kept: it would go stale with what no trace sees, like a parameter that is changed in place, or the grad mode.
 
     **Laws**: ``log_pdf`` is the sum of ``compute_batch_log_pdf`` and of ``batch_log_pdf``; editing a ``copy`` never changes
     the original; a node that is removed leaves the induced subgraph.
@@ -55,7 +54,6 @@ class Trace:
         self._nodes = self.node_dict_factory()
         self._children: dict[str, dict[str, None]] = {}
         self._parents: dict[str, dict[str, None]] = {}
-        self._memo: dict[str, tuple[Message, torch.Tensor]] = {}
 
     # The graph
 
@@ -104,11 +102,10 @@ class Trace:
             del self._children[parent][name]
         self._children.pop(name, None)
         self._parents.pop(name, None)
-        self._memo.pop(name, None)
         del self._nodes[name]
 
     def set_value(self, name: str, value: Any) -> None:
-        """Replaces the value of a node, which stays in its place; its log density is computed anew."""
+        """Replaces the value of a node, which stays in its place."""
         self._nodes[name] = self[name].evolve(value=value)
 
     def copy(self) -> Self:
@@ -119,7 +116,6 @@ class Trace:
         new._nodes.update(self._nodes)
         new._children = {parent: dict(children) for parent, children in self._children.items()}
         new._parents = {child: dict(parents) for child, parents in self._parents.items()}
-        new._memo = dict(self._memo)
         return new
 
     def to_networkx(self) -> Any:
@@ -162,9 +158,6 @@ class Trace:
     def __repr__(self) -> str:
         return f"<Trace, {self.graph_type}: {', '.join(self._nodes) or 'empty'}>"
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_memo": {}}  # what is remembered may hang on a gradient graph, which cannot be pickled
-
     # Log densities, in nats
 
     def log_pdf(self, site_filter: SiteFilter | None = None) -> torch.Tensor:
@@ -188,19 +181,12 @@ class Trace:
         return sum((_sum_all_but(density, shared) for density in densities[1:]), start=_sum_all_but(densities[0], shared))
 
     def compute_batch_log_pdf(self, site_filter: SiteFilter | None = None) -> dict[str, torch.Tensor]:
-        """The log density of each sample and observe site, scaled and masked, of the site's batch shape; kept for the next time."""
+        """The log density of each sample and observe site, scaled and masked, of the site's batch shape."""
         return {
-            name: self._batch_log_density(name, site)
+            name: site.batch_log_pdf
             for name, site in self._nodes.items()
             if isinstance(site, Choice) and (site_filter is None or site_filter(name, site))
         }
-
-    def _batch_log_density(self, name: str, site: Choice) -> torch.Tensor:
-        known, density = self._memo.get(name, (None, None))
-        if known is not site or density is None:
-            density = batch_log_density(site)
-            self._memo[name] = (site, density)
-        return density
 
     # Names of sites by kind, in execution order
 

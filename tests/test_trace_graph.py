@@ -1,4 +1,4 @@
-"""The trace: order, kinds of nodes, densities and their memo, copies, dense edges, plates."""
+"""The trace: order, kinds of nodes, densities, copies, dense edges, plates."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch.distributions import Bernoulli, Normal, constraints
 
 from poutine import (
     DuplicateSite,
+    NoDensity,
     Observe,
     Param,
     Sample,
@@ -80,24 +81,47 @@ def test_the_batched_log_density_keeps_the_dimensions_that_all_sites_share(shape
     assert torch.allclose(t.batch_log_pdf().sum(), t.log_pdf())
 
 
-def test_a_log_density_is_computed_once_and_cannot_go_stale():
-    scored = []
-
-    class Counted(Normal):
-        def log_prob(self, value):
-            scored.append(value)
-            return super().log_prob(value)
-
+def test_a_log_density_is_that_of_the_node_as_it_is_now():
     t = Trace()
-    t.add_node("x", Observe("x", Counted(0.0, 1.0), torch.tensor(1.0)))
+    t.add_node("x", Observe("x", Normal(0.0, 1.0), torch.tensor(1.0)))
     first = t.log_pdf()
-    assert t.log_pdf() == first
-    assert len(scored) == 1
     t.set_value("x", torch.tensor(2.0))
     assert t.log_pdf() == Normal(0.0, 1.0).log_prob(torch.tensor(2.0)) != first
     t.remove_node("x")
-    t.add_node("x", Observe("x", Counted(5.0, 1.0), torch.tensor(2.0)))
+    t.add_node("x", Observe("x", Normal(5.0, 1.0), torch.tensor(2.0)))
     assert t.log_pdf() == Normal(5.0, 1.0).log_prob(torch.tensor(2.0))
+    t["x"].value.add_(1.0)
+    assert t.log_pdf() == Normal(5.0, 1.0).log_prob(torch.tensor(3.0))
+
+
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_look_at_a_density_without_gradients_takes_none_from_a_later_one(deferred):
+    w = torch.tensor(1.0, requires_grad=True)
+
+    def one():
+        yield Observe("x", Normal, torch.tensor(3.0), w, 1.0) if deferred else Observe("x", Normal(w, 1.0), torch.tensor(3.0))
+
+    t = trace(one).get_trace()
+    with torch.no_grad():
+        assert not t.log_pdf().requires_grad
+    for _ in range(2):  # and what was computed before has its own graph
+        t.log_pdf().backward()
+    assert torch.allclose(w.grad, 2.0 * (3.0 - w).detach())
+    with torch.no_grad():
+        w += 1.0
+    assert torch.allclose(t.log_pdf(), Normal(w, 1.0).log_prob(torch.tensor(3.0)))
+
+
+def test_a_node_reads_its_log_densities_as_in_the_seed():
+    t = trace(model).get_trace(1.0)
+    batch = t.compute_batch_log_pdf()
+    for name in ("z", "b", "y"):
+        node = t.nodes[name]
+        assert "log_pdf" in node and "batch_log_pdf" in node
+        assert torch.equal(node["batch_log_pdf"], batch[name]) and torch.equal(node["log_pdf"], batch[name].sum())
+    assert "log_pdf" not in t.nodes["w"] and t.nodes["w"].get("log_pdf") is None
+    with pytest.raises(NoDensity, match="site 'u'"):
+        _ = Sample("u", lambda: 1.0)["log_pdf"]
 
 
 def test_editing_a_copy_leaves_the_original():
@@ -314,12 +338,3 @@ def one_named(name):
 
 def one_scalar():
     yield Sample("x", Bernoulli(0.5))
-
-
-def test_the_memo_of_a_copy_is_its_own():
-    t = trace(model).get_trace(1.0)
-    t.log_pdf()
-    c = t.copy()
-    c.set_value("z", torch.tensor(3.0))
-    c.log_pdf()
-    assert torch.equal(t.compute_batch_log_pdf()["z"], t["z"].dist.log_prob(t["z"].value))

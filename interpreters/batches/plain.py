@@ -36,13 +36,6 @@ class RowsSample(Sample):
         self.__dict__["_drawn"] = drawn  # which is in the support: see rows_log_density
         return drawn
 
-    @property
-    def dist(self) -> Any:
-        fn, args, *_ = self.__dict__.get("_built", (None, None))
-        if fn is not self.fn or args is not self.args:
-            super().call(self.key or (0, self.name, 0))  # which keeps it
-        return super().dist
-
 
 def rows_message(name: str, there: Alike, columns: Columns, infer: Mapping[str, Any]) -> Choice:
     """One message for all of them."""

@@ -38,7 +38,7 @@ def additive(case: Case) -> None:
         case.expect(close(found.sum(), total, terms), f"{name} is {found}, and the sites' sum is {total}")
 
 
-@law("D.memo", "a remembered density is what it would be computed to be, also after a value was replaced", ("trace",))
+@law("D.memo", "a density that was asked before is what it would be computed to be, also after a value was replaced", ("trace",))
 def memo(case: Case) -> None:
     program = case.chain_to_the_end(case.program()).fn
     trace, other = case.trace(program), case.trace(program)

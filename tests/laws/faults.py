@@ -48,6 +48,7 @@ from poutine import (
     UnconditionPoutine,
     drive,
 )
+from poutine.trace_graph import SiteFilter
 
 fault = attrs.frozen(slots=False, eq=False, repr=False)
 
@@ -694,12 +695,12 @@ def tracing(trace_class: type[Trace]) -> type[TracePoutine]:
 
 
 class StaleTrace(Trace):
-    """Remembers a density by name only, so that it goes stale."""
+    """Remembers densities by name, so that they go stale."""
 
-    def _batch_log_density(self, name: str, site: Choice) -> torch.Tensor:
-        if name in self._memo:
-            return self._memo[name][1]
-        return super()._batch_log_density(name, site)
+    def compute_batch_log_pdf(self, site_filter: SiteFilter | None = None) -> dict[str, torch.Tensor]:
+        known: dict[str, torch.Tensor] = self.__dict__.setdefault("known", {})
+        found = super().compute_batch_log_pdf(site_filter)
+        return {name: known.setdefault(name, density) for name, density in found.items()}
 
 
 class SharedTrace(Trace):
