@@ -90,5 +90,5 @@ def _add_step(commands: Any) -> None:
     add = command.add_argument
     add("model", nargs="?", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
     add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
-    add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
+    add("--seed", type=int, metavar="S", help="names all of the randomness (default: 0); a run that is resumed keeps its own")
     add("--resume", type=Path, metavar="FILE", help="go on with a run that was saved there, with its own model and data or those given")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +14,11 @@ import torch
 from interpreters.console import view
 from interpreters.console.session import BEFORE, Session
 from interpreters.errors import InputError
+from interpreters.replies import unsealed
 from interpreters.steps.breakpoints import Breakpoint
 from interpreters.steps.resumed import Departure
 
+_WORD: Final = re.compile(r"""\"[^\"]*\"|'[^']*'|\S+""")  # in quotes, or without a space
 _TYPES: Final = ("sample", "observe", "param", "deterministic")
 
 
@@ -40,12 +43,22 @@ def find(word: str) -> Command:
 
 
 def perform(session: Session, line: str) -> str:
-    """Carries out one line. Raises ``InputError`` and what the commands raise; then the session is where it was."""
+    """Carries out one line. Raises ``InputError`` and what the commands raise."""
     word, _, rest = line.strip().partition(" ")
     command, rest = find(word), rest.strip()
-    if not command.needs <= len(rest.split()) <= command.takes:
+    if not command.needs <= len(_WORD.findall(rest)) <= command.takes:
         raise InputError(f"expected {command.usage}, got {line.strip()!r}")
-    return command.do(session, rest)
+    return command.do(session, _unquoted(rest) if command.takes == 1 else rest)
+
+
+def quoted(name: str) -> str:
+    """``name`` as it is written in a command."""
+    quote = '"' if "'" in name else "'"
+    return f"{quote}{name}{quote}" if len(_WORD.findall(name)) > 1 else name
+
+
+def _unquoted(word: str) -> str:
+    return word[1:-1] if len(word) > 1 and word[0] == word[-1] and word[0] in "\"'" else word
 
 
 def _step(session: Session, rest: str) -> str:
@@ -78,8 +91,8 @@ def _set(session: Session, rest: str) -> str:
 
 
 def _edit(session: Session, rest: str) -> str:
-    name, _, value = rest.partition(" ")
-    session.edit(name, _value(value))
+    name = _WORD.findall(rest)[0]
+    session.edit(_unquoted(name), _value(rest.removeprefix(name).strip()))
     return view.stop(session)
 
 
@@ -106,20 +119,20 @@ def _chain(session: Session, rest: str) -> str:
     if not rest:
         return view.chain(session.here.way) or "the program has ended"
     ways = (point.pause.answered.way for point in points if point.pause.answered is not None)
-    found = next((way for way in ways if any(message.name == rest for _, _, message in way)), None)
+    found = next((way for way in ways if any(unsealed(message).name == rest for _, _, message in way)), None)
     if found is None:
         raise InputError(f"no site {rest!r} so far; trace shows those that there are")
     return view.chain(found)
 
 
 def _where(session: Session, rest: str) -> str:
-    return view.stack(session.here)
+    return view.stack(session)
 
 
 def _branch(session: Session, rest: str) -> str:
     if rest:
         session.branch(rest)
-    return "\n".join(f"{name}  {point!r}"[:140] for name, point in session.branches.items()) or "no branches"
+    return view.branches(session) or "no branches"
 
 
 def _switch(session: Session, rest: str) -> str:
@@ -190,21 +203,21 @@ def _has_floats(value: Any) -> bool:
 COMMANDS: Final = (
     Command(("step", "s", "next", "n"), "step [N]", "answer the message as run does, and go to the next one (or N of them)", _step, 0, 1),
     Command(("back", "b"), "back [N]", "go back to the message before (or N of them)", _back, 0, 1),
-    Command(("goto", "g"), "goto NAME", "go to a site, back or ahead; NAME may be a pattern: theta*", _goto, 1, 1),
+    Command(("goto", "g"), "goto NAME", "go to a site, back or ahead; NAME may be a pattern: theta*, or in quotes", _goto, 1, 1),
     Command(("continue", "c"), "continue", "go on to the next breakpoint, or to the end", _proceed),
     Command(("set",), "set VALUE", "answer the message with VALUE: 0.5, [1.0, 2.0], true", _set, 1, 10**9),
     Command(("edit", "e"), "edit NAME VALUE", "go to a site and answer it with VALUE; the run as it was is the branch before", _edit, 2, 10**9),
     Command(("break",), "break [NAME|TYPE]", "stop there: a name, a pattern, or one of " + ", ".join(_TYPES) + "; or list the breakpoints", _break, 0, 1),
     Command(("clear",), "clear [NAME|TYPE]", "remove a breakpoint, or all", _clear, 0, 1),
     Command(("trace", "t"), "trace", "all sites so far, with the running log density", _trace),
-    Command(("chain",), "chain [NAME]", "what each poutine does to the message, or did to a site", _chain, 0, 1),
+    Command(("chain",), "chain [NAME]", "what each poutine around the program does to the message, or did to a site", _chain, 0, 1),
     Command(("where", "w"), "where", "the lines at which the program waits, outermost first", _where),
     Command(("branch",), "branch [NAME]", "keep this place under a name, or list those that are kept", _branch, 0, 1),
     Command(("switch",), "switch NAME", "go to a branch", _switch, 1, 1),
     Command(("diff", "d"), "diff [NAME]", "compare a branch (before, if none is named) with the run where it is", _diff, 0, 1),
     Command(("save",), "save FILE", "write the run as it waits", _save, 1, 1),
     Command(("load",), "load FILE", "go on with a run that was saved, with its model as it is now", _load, 1, 1),
-    Command(("reload", "r"), "reload", "go on with the model as its file is now, as far as it does what it did", _reload),
+    Command(("reload", "r"), "reload", "go on with the model as its file is now (what it imports stays as it was), as far as it does what it did", _reload),
     Command(("help", "h", "?"), "help [COMMAND]", "this", _help, 0, 1),
-    Command(("quit", "q"), "quit", "leave", lambda session, rest: ""),
+    Command(("quit", "q", "exit"), "quit", "leave", lambda session, rest: ""),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The model of a session, which can be loaded again from its file."""
+"""The models of a session, which can be loaded again from their files."""
 
 from __future__ import annotations
 
@@ -43,9 +43,23 @@ class ModelOnData:
         """What ``saved`` needs."""
         return {"path": str(self.path), "name": self.name, "data": dict(self.data)}
 
-    def load(self) -> Program[Any]:
-        """The program, from the file as it is now. Raises ``InputError``."""
+    def load(self) -> LoadedModel:
+        """The model, from the file as it is now. Raises ``InputError``."""
         linecache.checkcache(str(self.path))
+        lines = tuple(linecache.getlines(str(self.path)))
         fn = ModelFile.load(self.path).model(self.name)
         with blaming(self.path):
-            return conditioned(fn, self.data)
+            return LoadedModel(self, conditioned(fn, self.data), lines)
+
+
+@attrs.frozen(eq=False)
+class LoadedModel:
+    """A model as its file was when it was loaded: ``program``, and the ``lines`` of the file."""
+
+    origin: ModelOnData
+    program: Program[Any]
+    lines: tuple[str, ...]
+
+    def lines_of(self, file: str) -> tuple[str, ...]:
+        """The lines of a file of the program's: its own, or one that it imports."""
+        return self.lines if Path(file) == self.origin.path else tuple(linecache.getlines(file))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ import torch
 
 import poutine
 from interpreters.command.model_file import line_of, one_line
+from interpreters.console.model import LoadedModel
 from interpreters.console.session import Session
 from interpreters.replies import unsealed
 from interpreters.steps.answers import Answer
@@ -26,7 +26,7 @@ _LIBRARY: Final = str(Path(poutine.__file__).parent)
 def stop(session: Session) -> str:
     """Where the run waits, at what, and what came before."""
     here = session.here
-    parts = [ended(here, session.model.path), *waiting(here)] if here.has_ended else [source(here), *waiting(here)]
+    parts = [ended(session), *waiting(here)] if here.has_ended else [source(session), *waiting(here)]
     return "\n".join(part for part in [*parts, trace(here, _LAST)] if part)
 
 
@@ -38,29 +38,32 @@ def waiting(here: Suspended[Any]) -> list[str]:
     return [f"waits at  {described(unsealed(here.pending))}{hidden}", *shown_way]
 
 
-def ended(here: Suspended[Any], path: Path) -> str:
-    ending = here.ending
+def ended(session: Session) -> str:
+    ending, path = session.here.ending, session.model.origin.path
     if ending is None or ending.error is None:
         return f"ended: returned {shown(None if ending is None else ending.value)}"
     line = line_of(ending.error, path)
-    where = "" if line is None else f"{_lines(str(path), line)}\n"
+    where = "" if line is None else f"{_lines(session.model, str(path), line)}\n"
     return f"{where}ended: raised {type(ending.error).__name__}: {one_line(str(ending.error))}"
 
 
-def source(here: Suspended[Any]) -> str:
+def source(session: Session) -> str:
     """The line at which the run waits, with those around it."""
-    place = _innermost(here.places)
-    return "" if place is None else f"{_short(place.file)}, line {place.line}, in {place.function}\n{_lines(place.file, place.line)}"
+    place = _innermost(session.here.places)
+    if place is None:
+        return ""
+    return f"{_short(place.file)}, line {place.line}, in {place.function}\n{_lines(session.model, place.file, place.line)}"
 
 
-def stack(here: Suspended[Any]) -> str:
+def stack(session: Session) -> str:
     """The lines at which the run waits, outermost first; without those of this library."""
-    places = [place for place in here.places if not _is_library(place)] or list(here.places)
-    lines = (
-        f"{_short(place.file)}, line {place.line}, in {place.function}: {linecache.getline(place.file, place.line).strip()}"
-        for place in places
-    )
-    return "\n".join(lines) or "the program has ended"
+    places = [place for place in session.here.places if not _is_library(place)] or list(session.here.places)
+    return "\n".join(_in_one_line(session.model, place) for place in places) or "the program has ended"
+
+
+def _in_one_line(model: LoadedModel, place: Place) -> str:
+    text = model.lines_of(place.file)[place.line - 1 : place.line]
+    return f"{_short(place.file)}, line {place.line}, in {place.function}: {''.join(text).strip()}"
 
 
 def chain(way: tuple[Passing, ...]) -> str:
@@ -68,7 +71,7 @@ def chain(way: tuple[Passing, ...]) -> str:
     width = max((len(who) for _, who, _ in way), default=0)
     lines, before = [], None
     for what, who, message in way:
-        text = "hidden" if isinstance(message, Sealed) else described(message)
+        text = described(unsealed(message)) + ("  (hidden)" if isinstance(message, Sealed) else "")
         lines.append(f"  {'↑' if what == 'up' else '↓'} {who:{width}}  {'unchanged' if message is before else text}")
         before = message
     return "\n".join(lines)
@@ -88,14 +91,35 @@ def trace(here: Suspended[Any], last: int | None = None) -> str:
     return "\n".join([*left_out, table([["site", "value", "log density", "so far"], *rows[-(last or len(rows)) :]])])
 
 
+def branches(session: Session) -> str:
+    """Where each branch is, and of which file if that is another one, or has changed since."""
+    rows = [[name, _standing(branch.point), _loaded(session.model, branch.model)] for name, branch in session.branches.items()]
+    return table(rows, left=3) if rows else ""
+
+
+def _standing(point: Suspended[Any]) -> str:
+    if point.pending is not None:
+        return f"waits at  {described(unsealed(point.pending))}"
+    error = None if point.ending is None else point.ending.error
+    if error is not None:
+        return f"ended: raised {type(error).__name__}"
+    return f"ended: returned {shown(None if point.ending is None else point.ending.value)}"
+
+
+def _loaded(now: LoadedModel, then: LoadedModel) -> str:
+    if then is now:
+        return ""
+    return f"in {_short(str(then.origin.path))}" + (" as it was" if then.origin.path == now.origin.path else "")
+
+
 def _name(answer: Answer) -> str:
     site = unsealed(answer.site)
     marks = [site.type, *(["edited"] if answer.edited else []), *([] if answer.is_visible else ["hidden"])]
     return f"{site.name} ({', '.join(marks)})"
 
 
-def _lines(file: str, line: int) -> str:
-    lines = list(enumerate(linecache.getlines(file), start=1))[max(0, line - 1 - _AROUND) : line + _AROUND]
+def _lines(model: LoadedModel, file: str, line: int) -> str:
+    lines = list(enumerate(model.lines_of(file), start=1))[max(0, line - 1 - _AROUND) : line + _AROUND]
     return "\n".join(f"{'→' if n == line else ' '} {n:4}  {text.rstrip()}".rstrip() for n, text in lines)
 
 

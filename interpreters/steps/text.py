@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import torch
 from torch.distributions import Distribution, Independent
+from torch.distributions.utils import lazy_property
 
 from poutine import UNDECIDED, Choice, Message, Param, Site
 from poutine.program import name_of
@@ -82,7 +83,14 @@ def _distribution(site: Choice) -> str:
 def _built(dist: Any) -> str:
     if isinstance(dist, Independent):
         return f"Independent({_built(dist.base_dist)}, {dist.reinterpreted_batch_ndims})"
-    parameters = [name for name in getattr(dist, "arg_constraints", {}) if name in vars(dist)]
-    if not isinstance(dist, Distribution) or not parameters:
+    parameters = _parameters(dist) if isinstance(dist, Distribution) else []
+    if not parameters:
         return shown(dist)
     return f"{type(dist).__name__}({', '.join(f'{name}={shown(getattr(dist, name), 40)}' for name in parameters)})"
+
+
+def _parameters(dist: Distribution) -> list[str]:
+    """Those that it was made of: of some that are computed from one another (``logits`` from ``probs``), the one that was there first."""
+    known = [name for name in vars(dist) if name in dist.arg_constraints]
+    computed = [name for name in known if isinstance(getattr(type(dist), name, None), lazy_property)]
+    return [name for name in dist.arg_constraints if name in known and name not in computed[1:]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -104,3 +105,12 @@ def test_a_fault_that_is_not_the_files_is_not_blamed_on_it(tmp_path: Path):
 def test_one_line():
     assert one_line("a\n  b\tc") == "a b c"
     assert one_line("x" * 1000, 10) == "xxxxxxxxx…"
+
+
+def test_a_file_is_what_it_is_now_and_not_what_python_has_compiled_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path = tmp_path / "quick.py"
+    for number in range(3):
+        path.write_text(f"number = {number}\n")
+        assert ModelFile.load(path).module.number == number, "within one second, and of the same size"
+    assert os.listdir(tmp_path) == ["quick.py"]

@@ -11,9 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from torch.distributions import Normal
 
 from interpreters.__main__ import main
 from interpreters.console.commands import COMMANDS
+from interpreters.console.model import ModelOnData
+from interpreters.console.session import Session
+from interpreters.console.shell import completer
+from interpreters.stepping import begin, save
+from poutine import Sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,6 +266,7 @@ def test_a_bad_command_is_one_line_and_loses_nothing(talk, command, complaint):
     (["m.py", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
     (["--resume", "nowhere.step"], "cannot read nowhere.step: No such file or directory"),
     (["--resume", "m.py"], "m.py holds no suspended run"),
+    (["--resume", "m.py", "--seed", "5"], "a run that is resumed keeps its seed: leave out --seed"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_code_2(talk, args, complaint):
     assert talk.run(io.StringIO("s"), args, code=2) == [""]
@@ -309,6 +316,193 @@ def test_a_model_is_loaded_again_in_the_middle(talk):
     assert '→    7      tau = yield Sample("tau", HalfNormal, 3.0)' in shown[4], "the lines are those of the file as it is"
 
 
+OTHER = """\
+from torch.distributions import Normal
+from poutine import Sample
+
+
+def model():
+    return (yield Sample("q", Normal, 0.0, 1.0))
+"""
+
+
+def test_a_branch_keeps_its_model_and_its_lines(talk):
+    Path("other.py").write_text(OTHER)
+    talk("save other.step; q", "other.py")
+    shown = talk("edit mu 5; load other.step; branch; switch before; branch; save mine.step; reload; q")
+    assert "other.py, line 6, in model" in shown[2] and "waits at  Sample('q'" in shown[2]
+    assert shown[3].split()[:4] == ["before", "waits", "at", "Sample('tau',"] and shown[3].rstrip().endswith("in m.py")
+    assert '→    7      tau = yield Sample("tau", HalfNormal, 2.0)' in shown[4]
+    assert shown[5].split()[:4] == ["before", "waits", "at", "Sample('q',"] and shown[5].rstrip().endswith("in other.py")
+    assert "departs" not in shown[7] and "mu (sample, edited)" in shown[7]
+    assert "departs" not in talk("q", "--resume", "mine.step")[0]
+
+
+def test_a_branch_of_before_the_file_changed_shows_the_lines_as_they_were(talk):
+    def script():
+        yield "goto y\n"
+        Path("m.py").write_text("# one\n# two\n" + MODELS.replace("HalfNormal, 2.0", "HalfNormal, 3.0"))
+        yield "reload\n"
+        yield "branch\n"
+        yield "switch before\n"
+        yield "where\n"
+        yield "switch before\n"
+
+    class Lines(io.StringIO):
+        def __iter__(self):
+            return script()
+
+    shown = talk.run(Lines(), ["m.py", "--data", "d.json"], code=0)
+    assert '→    9      tau = yield Sample("tau", HalfNormal, 3.0)' in shown[2]
+    assert shown[3].rstrip().endswith("in m.py as it was")
+    line = MODELS.splitlines().index('        yield Observe("y", Normal(theta, 1.0), y)') + 1
+    assert f'→   {line}          yield Observe("y", Normal(theta, 1.0), y)' in shown[4]
+    assert shown[5].splitlines()[-1].endswith('yield Observe("y", Normal(theta, 1.0), y)')
+    assert '→    9      tau = yield Sample("tau", HalfNormal, 3.0)' in shown[6]
+
+
+LEAVING = """\
+from torch.distributions import Normal
+from poutine import Sample
+
+
+def model():
+    for i in range(9):
+        yield Sample(f"x_{i}", Normal, 0.0, 1.0)
+        if i == 4:
+            LEAVE
+"""
+
+
+@pytest.mark.parametrize("command", ["step 20", "continue"])
+def test_a_move_that_is_cut_short_stops_where_it_has_come_to_and_shows_it(talk, command):
+    Path("leaving.py").write_text(LEAVING.replace("LEAVE", "raise SystemExit(3)"))
+    shown = talk(f"{command}; edit x_0 5; switch before; q", "leaving.py", code=1)
+    assert talk.err == f"poutine: error: {Path('leaving.py').absolute()}, line 9: SystemExit: 3\n"
+    assert "waits at  Sample('x_4'" in shown[1]
+    assert "waits at  Sample('x_4'" in shown[3], "the branch before is as far as it had come"
+
+
+class Terminal(io.StringIO):
+    """What somebody types; ``^C`` is Ctrl-C."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self, *_: int) -> str:  # type: ignore[override]
+        line = super().readline()
+        if line == "^C\n":
+            raise KeyboardInterrupt
+        return line
+
+
+def test_ctrl_c_stops_where_it_has_come_to_and_shows_it(monkeypatch, capsys):
+    Path("leaving.py").write_text(LEAVING.replace("LEAVE", "raise KeyboardInterrupt"))
+    monkeypatch.setattr(sys, "stdin", Terminal("foo\n^C\nc\nstep\nback 9\nq\n"))
+    assert main(["step", "leaving.py"]) == 0, "what fails on a terminal is no failure of all"
+    out, err = capsys.readouterr()
+    first, *rest = out.split("(step) ")
+    assert len(rest) == 6 and "waits at  Sample('x_0'" in first
+    assert rest[:2] == ["", "\n"], "a bad command, and Ctrl-C at the prompt"
+    assert "waits at  Sample('x_4'" in rest[2] and rest[3] == "" and "waits at  Sample('x_0'" in rest[4]
+    assert err.splitlines() == [
+        "poutine: error: no command 'foo'; help lists them all",
+        "interrupted",
+        "interrupted; the run is where it was",
+    ]
+
+
+def test_the_end_of_what_is_typed_leaves(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Terminal("\n"))
+    assert main(["step", "m.py", "--data", "d.json"]) == 0
+    assert "waits at  Sample('tau'" in capsys.readouterr().out, "an empty line steps"
+
+
+def test_ctrl_c_in_a_script_ends_it(talk):
+    Path("leaving.py").write_text(LEAVING.replace("LEAVE", "raise KeyboardInterrupt"))
+    talk("c; q", "leaving.py", code=130)
+
+
+SPACED = """\
+import torch
+from torch.distributions import Categorical, Normal
+from poutine import Sample, block
+
+
+def model():
+    first = yield Sample("the first", Categorical(torch.tensor([0.5, 0.5])))
+    it = yield Sample("it's", Normal(first.double(), 1.0))
+    yield from block(inner)()
+    return it
+
+
+def inner():
+    yield Sample("z", Normal(0.0, 1.0))
+    yield Sample("last", Normal(0.0, 1.0))
+"""
+
+
+def test_names_with_spaces_are_written_in_quotes(talk):
+    Path("spaced.py").write_text(SPACED)
+    script = "branch 'a place'; edit \"the first\" 1; break 'the first'; switch 'a place'; goto it's; chain 'the first'; goto the first; q"
+    shown = talk(script, "spaced.py", code=1)
+    assert shown[1].startswith("a place  waits at  Sample('the first'")
+    assert "the first (sample, edited)" in shown[2] and shown[3] == "stops at: the first\n"
+    assert "waits at  Sample('the first'" in shown[4] and 'waits at  Sample("it\'s"' in shown[5] and "↓ the runtime" in shown[6]
+    assert talk.err == "poutine: error: expected goto NAME, got 'goto the first'\n"
+
+
+def test_completion_knows_commands_sites_and_branches():
+    Path("spaced.py").write_text(SPACED)
+    model = ModelOnData.of("spaced.py", {}).load()
+    with Session(model, begin(model.program)) as session:
+        session.step(2)
+        session.branch("my own")
+        complete = completer(session)
+        assert [complete("st", 0), complete("st", 1)] == ["step", None]
+        assert [complete("'", 0), complete("'", 1), complete("'", 2)] == ["'my own'", "'the first'", None]
+        assert complete("it", 0) == "it's"
+
+
+def test_what_a_handler_in_the_model_hides_is_shown_as_such(talk):
+    Path("spaced.py").write_text(SPACED)
+    shown = talk("goto last; chain z; chain; q", "spaced.py")
+    assert "↑ the program  Sample('z', Normal(loc=0, scale=1))  (hidden)" in shown[2]
+    assert shown[3].rstrip() == "  ↑ the program  Sample('last', Normal(loc=0, scale=1))  (hidden)"
+
+
+def test_a_distribution_is_shown_by_what_it_was_made_of(talk):
+    Path("spaced.py").write_text(SPACED)
+    shown = talk("s; chain 'the first'; q", "spaced.py")
+    assert "Categorical(probs=[0.5, 0.5])" in shown[0] and shown[2].count("Categorical(probs=[0.5, 0.5])") == 2
+
+
+def test_a_branch_is_one_line(talk):
+    Path("d.json").write_text('{"X": [[1.0, 2.0], [0.5, 0.25]], "y": [1.0, 2.0]}')
+    shown = talk("branch here; s; c; branch ended; branch; q", "m.py:regression", "--data", "d.json")
+    assert [line.partition("  ")[0] for line in shown[5].splitlines()] == ["here", "ended"]
+    assert shown[5].splitlines()[1].split() == ["ended", "ended:", "returned", "torch.float64"]
+    shown = talk("s; s; branch failed; q", "m.py:raising", "--data", "d.json", code=1)
+    assert shown[3].split() == ["failed", "ended:", "raised", "ValueError"]
+
+
+def test_a_run_that_was_not_saved_here_is_refused(talk):
+    save(begin(lambda: (yield Sample("x", Normal, 0.0, 1.0))), "other.step")
+    assert talk.run(io.StringIO("q"), ["--resume", "other.step"], code=2) == [""]
+    assert "this run was not saved by poutine step: resume it with interpreters.stepping.resume" in talk.err
+    talk("load other.step; q", code=1)
+    assert "this run was not saved by poutine step" in talk.err
+
+
+def test_a_run_is_resumed_with_another_model_or_other_data(talk):
+    talk("goto y; save run.step; q")
+    Path("copy.py").write_text(MODELS.replace("HalfNormal, 2.0", "HalfNormal, 3.0"))
+    assert "departs from what was saved at site 'tau'" in talk("q", "copy.py", "--resume", "run.step")[0]
+    Path("e.json").write_text('{"y": [5.0, 6.0, 7.0]}')
+    last = talk("s; q", "--resume", "run.step", "--data", "e.json")[1].splitlines()[-1]
+    assert last.split()[:5] == ["y", "(observe)", "[5,", "6,", "7]"]
+
+
 def test_help_lists_every_command(talk):
     shown = talk("help; help set; q")
     assert len(shown[1].splitlines()) == len(COMMANDS)
@@ -318,7 +512,7 @@ def test_help_lists_every_command(talk):
 
 
 def test_comments_and_empty_lines_of_a_script_are_skipped(talk):
-    assert len(talk("# a script; ; s; quit; s")) == 3
+    assert len(talk("# a script; ; s;   # so far; exit; s")) == 3
 
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:strict"}
@@ -349,6 +543,43 @@ def test_on_a_terminal():
         keys.flush()
         assert running.wait(timeout=20) == 0
         assert running.stdout.read().endswith("(step) no site so far\n(step) ")
+
+
+@pytest.mark.slow
+def test_on_a_terminal_words_are_completed_and_lines_called_back():
+    """Standard output is the terminal, too: only then does Python read by readline."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-W", "error", "-m", "interpreters", "step", "m.py", "--data", "d.json"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**ENVIRONMENT, "TERM": "dumb"}) as running:
+        os.close(theirs)
+        typed = Typed(ours)
+        assert "waits at  Sample('tau'" in typed("\n"), "an empty line steps"
+        assert "waits at  Sample('mu'" in typed("got\t mu\n")
+        assert "no command 'foo'" in typed("foo\n")
+        assert "waits at  Sample('mu'" in typed("\x1b[A\x1b[A\n"), "the line before, by the arrow up"
+        assert "small  waits at  Sample('mu'" in typed("bra\t small\n").splitlines()[1]
+        assert "waits at  Sample('mu'" in typed("switch sm\t\n")
+        os.write(ours, b"exit\n")
+        assert running.wait(timeout=20) == 0
+    os.close(ours)
+
+
+class Typed:
+    """What is shown at a terminal for what is typed at its prompt."""
+
+    def __init__(self, terminal: int) -> None:
+        self.terminal = terminal
+        self._to_prompt()
+
+    def __call__(self, keys: str) -> str:
+        os.write(self.terminal, keys.encode())
+        return self._to_prompt()
+
+    def _to_prompt(self) -> str:
+        shown = b""
+        while not shown.endswith(b"(step) "):
+            shown += os.read(self.terminal, 4096)
+        return shown.decode()
 
 
 @pytest.mark.slow
