@@ -6,7 +6,9 @@
    probable, so that a budget is spent where the mass is). A run goes on for as long as it is on that path, and is left there
    where another one is better.
 3. Each path that comes to its end is a trace of its own; no two are the same, and together they are all that there is.
-4. What a budget leaves is known: ``uncovered`` is the probability of all paths that still wait.
+4. What a budget leaves is known: ``uncovered`` is the probability of all paths that still wait. A path that gets too long for a budget is
+   left, too: depth first, a program of unbounded length might never come to an end.
+5. What ``block`` hides is in no trace. Hidden choices are made all the same: each makes a path, of its probability.
 
 It runs algorithms, too, since their draws are messages: the expectation of an algorithm's output over its own randomness,
 without a tolerance.
@@ -19,19 +21,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
-from itertools import count, islice, product
+from itertools import count, islice
 from types import MappingProxyType
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import attrs
 import torch
 
-from interpreters.errors import NotFinite, StructureChanged
-from poutine import Message, ParamStore, PoutineError, Program, Runtime, Sample, Trace, TracePoutine, answer, as_program
+from interpreters.errors import DegenerateWeights, StructureChanged
+from interpreters.finite import check_finite, combined, log_density, values_of
+from poutine import DistributionError, Message, ParamStore, PoutineError, Program, Runtime, Sample, Trace, TracePoutine, answer, as_program
 
 T = TypeVar("T")
 Strategy = Literal["depth", "breadth", "best"]
-_MOST_VALUES: Final = 100_000  # of one site; a batch of n has all combinations, k**n
+_LONGEST: Final = 1_000  # choices of a path, where there is a budget
 
 
 @attrs.frozen(eq=False)
@@ -39,24 +42,36 @@ class Leaf(Generic[T]):
     """One complete run: what the program returned, and the log probability (nats) of the choices that led there.
 
     Observations, factors, scales and masks do not count in it: for a model's density, enumerate its traces.
+    ``log_prob_hidden`` is the part of it that is of choices that ``block`` hides, which are in no trace.
     """
 
     value: T
     log_prob: float
     choices: tuple[tuple[str, torch.Tensor], ...]
+    log_prob_hidden: float = 0.0
 
 
 class Enumeration(Generic[T]):
     """Iterate over it for the leaves of ``program``, in the order of ``strategy``.
 
-    ``uncovered`` is the probability of what has not been run yet: 1 before the first leaf, 0 after the last.
-    Raises ``NotFinite`` at a site that is continuous, or whose support is infinite.
+    longest:  the most choices of a run; those that make more are left. None is for as many as there are.
+
+    ``uncovered`` is the probability of what has not been run to its end: 1 before the first leaf and, if nothing is left, 0 after the
+    last. It is right after an interruption, too, and the iteration can go on.
+    Raises ``NotFinite`` at a site that is continuous, or whose support is infinite, ``DistributionError`` where a probability is nan.
     """
 
-    def __init__(self, program: Program[T] | Callable[..., Any], strategy: Strategy = "depth", params: ParamStore | None = None) -> None:
+    def __init__(
+        self,
+        program: Program[T] | Callable[..., Any],
+        strategy: Strategy = "depth",
+        params: ParamStore | None = None,
+        *,
+        longest: int | None = None,
+    ) -> None:
         self._program = as_program(program)
         self._params = ParamStore() if params is None else params
-        self._frontier = _Frontier(strategy)
+        self._frontier = _Frontier(strategy, longest)
 
     @property
     def uncovered(self) -> float:
@@ -70,16 +85,22 @@ class Enumeration(Generic[T]):
             walk = _Walk(path, self._frontier)
             try:
                 value = answer(self._program, walk.answers(self._params))
+                walk.end()
             except _Elsewhere:
                 continue
-            walk.end()
-            return Leaf(value, walk.path.log_prob, tuple(walk.chosen))
+            except BaseException:
+                self._frontier.push([walk.path])
+                raise
+            return Leaf(value, walk.path.log_prob, tuple(walk.chosen), walk.hidden)
         raise StopIteration
 
 
 @attrs.frozen(eq=False)
 class Exact:
     """The exact posterior of a program: its traces, and their unnormalised log densities, a tensor of shape [traces].
+
+    The log density of a trace is its ``log_pdf`` and the log probability of the choices that ``block`` hides: two traces may differ in these
+    alone. What is hidden and observed does not count, as in any trace.
 
     ``uncovered`` is the prior probability of the traces that a budget left out; it is 0 where all of them are here.
     """
@@ -95,20 +116,34 @@ class Exact:
 
     @property
     def probabilities(self) -> torch.Tensor:
-        """The posterior probability of each trace: shape [traces]."""
+        """The posterior probability of each trace: shape [traces]. Raises ``DegenerateWeights`` if none of them is possible."""
+        evidence = self.log_evidence
+        if not bool(evidence.isfinite()):
+            raise DegenerateWeights(
+                f"there is no posterior: the log evidence of the {len(self.traces)} traces is {evidence.item()}; check the observations and "
+                "factors or, if a budget left traces out, try another strategy, or longer runs (longest)"
+            )
         return self.log_densities.softmax(0)
 
     def expectation(self, of: Callable[[Trace], Any]) -> torch.Tensor:
-        """The posterior expectation of ``of(trace)``."""
+        """The posterior expectation of ``of(trace)``. Raises ``DegenerateWeights`` without a posterior."""
+        probabilities = self.probabilities
         values = torch.stack([torch.as_tensor(of(trace), dtype=self.log_densities.dtype) for trace in self.traces])
-        mean: torch.Tensor = torch.tensordot(self.probabilities, values, 1)
+        mean: torch.Tensor = torch.tensordot(probabilities, values, 1)
         return mean
 
     def marginal(self, name: str) -> dict[Any, float]:
-        """The posterior probability of each value (nested tuples for tensors) of site ``name``; of "_RETURN", too."""
+        """The posterior probability of each value of site ``name``; of "_RETURN", too. None is for traces that do not have the site.
+
+        Tensors, lists and dictionaries are nested tuples. Raises ``KeyError`` if no trace has the site, ``TypeError`` for values that are
+        no keys, ``DegenerateWeights`` without a posterior.
+        """
+        if not any(name in trace for trace in self.traces):
+            known = dict.fromkeys(each for trace in self.traces for each in trace)
+            raise KeyError(f"no site {name!r} in any of the {len(self.traces)} traces; they have {', '.join(known)}")
         total: dict[Any, float] = {}
         for trace, probability in zip(self.traces, self.probabilities.tolist(), strict=True):
-            key = _hashable(trace[name].value)
+            key = _key(name, trace[name].value) if name in trace else None
             total[key] = total.get(key, 0.0) + probability
         return total
 
@@ -118,39 +153,69 @@ def exact(
     strategy: Strategy = "depth",
     budget: int | None = None,
     params: ParamStore | None = None,
+    *,
+    longest: int | None = None,
 ) -> Exact:
-    """Enumerates the traces of ``program``, at most ``budget`` of them.
+    """Enumerates the traces of ``program``.
 
-    **Law**: the sum of ``exp(log_pdf)`` over all traces is the normaliser, whatever the strategy.
+    budget:   the most traces.
+    longest:  the most choices of one trace; a run that makes more is left. By default 1,000 with a budget; without one there is no bound.
+
+    **Law**: the sum of ``exp(log_densities)`` over all traces is the normaliser, whatever the strategy.
     Raises ``NotFinite`` at a continuous site or an infinite support, ``StructureChanged`` if the program asks for something else after the
-    same choices (a generator or a counter that it keeps outside), and what the program raises.
+    same choices (a generator or a counter that it keeps outside), ``DistributionError`` where a probability is nan, and what the
+    program raises.
     """
+    _check_bound("budget", budget, 0)
+    longest = _LONGEST if longest is None and budget is not None else longest
     whole = as_program(program)
-    leaves = Enumeration(TracePoutine(whole.fn).traced(*whole.args, **whole.kwargs), strategy, params)
-    traces = tuple(leaf.value for leaf in islice(leaves, budget))
-    densities = [trace.log_pdf().detach().double() for trace in traces]
-    return Exact(traces, torch.stack(densities) if densities else torch.zeros(0, dtype=torch.float64), leaves.uncovered)
+    leaves = Enumeration(TracePoutine(whole.fn).traced(*whole.args, **whole.kwargs), strategy, params, longest=longest)
+    found = [(leaf.value, leaf.value.log_pdf().detach().double() + leaf.log_prob_hidden) for leaf in islice(leaves, budget)]
+    densities = torch.stack([density for _, density in found]) if found else torch.zeros(0, dtype=torch.float64)
+    return Exact(tuple(trace for trace, _ in found), densities, leaves.uncovered)
 
 
-@attrs.frozen
+def _check_bound(what: str, number: Any, least: int) -> None:
+    if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < least):
+        raise ValueError(f"expected as {what} an integer of at least {least}, or None for no bound, got {number!r}")
+
+
+@attrs.frozen(eq=False)
 class _Path:
-    """Choices by number, from the first on, their log probability, and where they were made: each site's name and number of values."""
+    """A choice after those of ``before``, by its number, and where it was made: the site's name and number of values.
 
-    choices: tuple[int, ...]
-    log_prob: float
-    sites: tuple[tuple[str, int], ...] = ()
+    length:    of the path, in choices.
+    log_prob:  of all of its choices.
+    """
+
+    before: _Path | None = None
+    choice: int = 0
+    site: tuple[str, int] = ("", 0)
+    log_prob: float = 0.0
+    length: int = 0
+
+    def steps(self) -> list[_Path]:
+        """The paths to each of the choices, the first one first."""
+        found, path = [], self
+        while path.before is not None:
+            found.append(path)
+            path = path.before
+        return found[::-1]
 
 
 class _Frontier:
-    """The paths that wait, the strategy's next one first."""
+    """The paths that wait, the strategy's next one first, and those that are left for their length."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, longest: int | None) -> None:
         if strategy not in _PRIORITIES:
             raise ValueError(f"expected a strategy out of {', '.join(_PRIORITIES)}, got {strategy!r}")
+        _check_bound("longest", longest, 1)
         self._priority = _PRIORITIES[strategy]
+        self._longest = math.inf if longest is None else longest
         self._number = count()
         self._heap: list[tuple[float, int, _Path]] = []
-        self.push([_Path((), 0.0)])
+        self._left: list[_Path] = []
+        self.push([_Path()])
 
     def push(self, paths: list[_Path]) -> None:
         """Adds paths, leaving out what cannot happen; of equals, the later one is the younger."""
@@ -159,6 +224,13 @@ class _Frontier:
                 number = next(self._number)
                 heappush(self._heap, (self._priority(path, number), number, path))
 
+    def leaves(self, path: _Path) -> bool:
+        """Whether ``path``, at its next choice, is too long to go on; then it is kept apart."""
+        if path.length < self._longest:
+            return False
+        self._left.append(path)
+        return True
+
     def peek(self) -> _Path | None:
         return self._heap[0][2] if self._heap else None
 
@@ -166,13 +238,14 @@ class _Frontier:
         return heappop(self._heap)[2] if self._heap else None
 
     def __iter__(self) -> Iterator[_Path]:
-        return (path for _, _, path in self._heap)
+        yield from self._left
+        yield from (path for _, _, path in self._heap)
 
 
 _PRIORITIES: Final[Mapping[str, Callable[[_Path, int], float]]] = MappingProxyType(
     {
         "depth": lambda _, number: -number,
-        "breadth": lambda path, _: len(path.choices),
+        "breadth": lambda path, _: path.length,
         "best": lambda path, _: -path.log_prob,
     }
 )
@@ -183,45 +256,62 @@ class _Elsewhere(PoutineError):
 
 
 class _Walk:
-    """Answers along ``path``, and beyond its end with whatever the frontier holds to be next."""
+    """Answers along ``path``, and beyond its end with whatever the frontier holds to be next.
+
+    chosen, hidden:  the sites so far and their values; the log probability of those that ``block`` hides.
+    """
 
     def __init__(self, path: _Path, frontier: _Frontier) -> None:
         self.path, self.frontier = path, frontier
         self.chosen: list[tuple[str, torch.Tensor]] = []
+        self.hidden = 0.0
         self.here = "", 0  # the site that is being answered, and its number of values
+        self._steps = path.steps()
 
     def end(self) -> None:
         """The program has returned. Raises ``StructureChanged`` if there were more choices in the run before."""
-        if len(self.chosen) < len(self.path.sites):
-            raise _changed("the program has ended where", self.path.sites[len(self.chosen)])
+        if len(self.chosen) < len(self._steps):
+            raise _changed("the program has ended where", self._steps[len(self.chosen)].site)
 
     def answers(self, params: ParamStore) -> Runtime:
         answers = Runtime(params=params)
         answers[Sample] = self._choose
+        answers.hidden[Sample] = self._choose_hidden
         return answers
 
     def _choose(self, site: Sample) -> Message:
+        return site if site.is_decided else self._next(site)[0]
+
+    def _choose_hidden(self, site: Sample) -> Message:
         if site.is_decided:
             return site
+        site, log_prob = self._next(site)
+        self.hidden += log_prob
+        return site
+
+    def _next(self, site: Sample) -> tuple[Sample, float]:
+        """The site with its value on the path, and the log probability of that."""
         values, log_probs = _finite(site)
-        self.here = site.name, len(values)
-        if len(self.chosen) == len(self.path.choices):
+        self.here, at = (site.name, len(values)), len(self.chosen)
+        if at == len(self._steps):
             self._fork(log_probs)
-        elif self.here != (before := self.path.sites[len(self.chosen)]):
+        elif self.here != (before := self._steps[at].site):
             raise _changed(f"site {site.name!r}, of {len(values)} values, is where", before)
-        value = values[self.path.choices[len(self.chosen)]]
-        self.chosen.append((site.name, value))
-        return site.evolve(value=value)
+        choice = self._steps[at].choice
+        self.chosen.append((site.name, values[choice]))
+        return site.evolve(value=values[choice]), log_probs[choice]
 
     def _fork(self, log_probs: list[float]) -> None:
         here = self.path
-        sites = (*here.sites, self.here)
-        paths = [_Path((*here.choices, choice), here.log_prob + log_prob, sites) for choice, log_prob in enumerate(log_probs)]
+        if self.frontier.leaves(here):
+            raise _Elsewhere
+        paths = [_Path(here, choice, self.here, here.log_prob + log_prob, here.length + 1) for choice, log_prob in enumerate(log_probs)]
         self.frontier.push(paths[::-1])  # so that the first value is the youngest
         best = self.frontier.peek()
-        if best is None or best not in paths:
+        if best is None or best.before is not here:
             raise _Elsewhere
         self.path = best
+        self._steps.append(best)
         self.frontier.pop()
 
 
@@ -236,24 +326,32 @@ def _changed(now: str, before: tuple[str, int]) -> StructureChanged:
 def _finite(site: Sample) -> tuple[list[torch.Tensor], list[float]]:
     """All values of a site (for a batch, every combination), and their log probabilities."""
     dist: Any = site.dist
-    if not getattr(dist, "has_enumerate_support", False):
-        support = getattr(dist, "support", None)
-        what = "has infinitely many values" if getattr(support, "is_discrete", False) else "is continuous, or tells no finite support"
-        raise NotFinite(
-            site.name, f"{site.dist!r} {what}; condition it, put a finite distribution in its place, or use a method that draws"
-        )
-    one = dist.enumerate_support(expand=False).reshape(-1, *dist.event_shape)
-    number = len(one) ** math.prod(dist.batch_shape)
-    if number > _MOST_VALUES:
-        raise NotFinite(
-            site.name, f"{site.dist!r} has {number} values, more than {_MOST_VALUES}; make it a sequential plate of smaller sites"
-        )
-    shape = (*dist.batch_shape, *dist.event_shape)
-    values = [torch.stack(combination).reshape(shape) for combination in product(one, repeat=math.prod(dist.batch_shape))]
-    return values, [float(dist.log_prob(value).sum()) for value in values]
+    shape = getattr(dist, "batch_shape", torch.Size())
+    check_finite(site, math.prod(shape), _OTHERWISE, "make it a sequential plate of smaller sites")
+    values = list(combined(values_of(dist), math.prod(shape)).reshape(-1, *shape, *dist.event_shape))
+    plain = site.evolve(scale=1.0, mask=True)
+    log_probs = [float(log_density(plain.evolve(value=value)).sum()) for value in values]
+    for value, log_prob in zip(values, log_probs, strict=True):
+        if math.isnan(log_prob):
+            raise DistributionError(site.name, f"the log probability of {value!r} is nan; check the arguments of {dist!r}")
+    return values, log_probs
+
+
+_OTHERWISE: Final = "condition it, put a finite distribution in its place, or use a method that draws"
+
+
+def _key(name: str, value: Any) -> Any:
+    """A value as the key of a dictionary."""
+    try:
+        hash(key := _hashable(value))
+    except TypeError as error:
+        raise TypeError(f"the values of {name!r}, such as {value!r}, are no keys of a dictionary; use expectation") from error
+    return key
 
 
 def _hashable(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return _hashable(value.tolist())
+    if isinstance(value, Mapping):
+        return tuple((key, _hashable(each)) for key, each in value.items())
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value

@@ -48,7 +48,8 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
 
     One object serves one run, or several that are to be one stream: it counts the visits to each name.
 
-    wide:  for a runtime built on this one that takes many values at once, along batch dimensions to the left of all plates.
+    hidden:  what answers those messages that ``block`` hides, where that differs.
+    wide:    for a runtime built on this one that takes many values at once, along batch dimensions to the left of all plates.
     """
 
     # No entry refers back to this object, so that what a run made is freed as it ends, and not when the garbage collector comes.
@@ -56,6 +57,7 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
     def __init__(self, seed: int = 0, params: ParamStore | None = None, *, wide: bool = False) -> None:
         draws = _Draws(seed)
         super().__init__()
+        self.hidden: dict[type[Message], Callable[[Any], Message]] = {}
         self[Sample] = draws.sample
         self[Observe] = draws.observe
         self[Param] = _reading(params, seed)
@@ -70,7 +72,9 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
 
     def _open(self, sealed: Sealed) -> Message:
         message = sealed.message
-        return Sealed(self[type(message)](message))
+        kind = type(message)
+        act = next((self.hidden[cls] for cls in kind.__mro__ if cls in self.hidden), None) if self.hidden else None
+        return Sealed((act or self[kind])(message))
 
 
 class _Draws:

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from itertools import product
 from math import prod
 from typing import Any, Final
 
 import torch
 from torch.distributions import Categorical
 
-from interpreters.errors import NotFinite
-from poutine import Sample, batch_log_density
+from interpreters.finite import check_finite, combined, log_density, number_of_values, values_of
+from interpreters.ranges import contains
+from poutine import Sample
 from poutine.randomness import stream_seed
-
-_MOST: Final = 100_000  # values of one site
 
 
 def is_finite(site: Sample) -> bool:
-    """Whether the distribution of a site has a finite support that it can enumerate."""
-    return bool(getattr(site.dist, "has_enumerate_support", False))
+    """Whether the distribution of a site has finitely many values, and tells which."""
+    return number_of_values(site.dist) is not None
 
 
 def some_value(site: Sample) -> torch.Tensor:
-    """A value of a finite site, always the same for its name; another one in each element of a batch."""
+    """A value of a finite site, always the same for its name; another one in each element of a batch. Raises ``NotFinite``."""
     dist: Any = site.dist
-    values = dist.enumerate_support(expand=False)
+    check_finite(site, 1, _OTHERWISE, _TOO_MANY)
+    values = values_of(dist)
     generator = torch.Generator().manual_seed(stream_seed((0, site.name, 1)))
     index = torch.randint(len(values), dist.batch_shape, generator=generator)
-    return values.reshape(len(values), *dist.event_shape)[index]  # type: ignore[no-any-return]
+    chosen = values[index]
+    inside = contains(dist, chosen)
+    return torch.where(inside.reshape(inside.shape + (1,) * len(dist.event_shape)), chosen, values[0])
 
 
 def support(site: Sample, plate_dims: frozenset[int], rank: int) -> torch.Tensor:
@@ -36,36 +37,28 @@ def support(site: Sample, plate_dims: frozenset[int], rank: int) -> torch.Tensor
     What is no plate is one joint choice: all combinations. Only the last ``rank`` dimensions are the program's own. Raises ``NotFinite``.
     """
     dist: Any = site.dist
-    if not is_finite(site):
-        discrete = getattr(getattr(dist, "support", None), "is_discrete", False)
-        what = "has infinitely many values" if discrete else "is continuous, or tells no finite support"
-        raise NotFinite(
-            site.name,
-            f"{site.dist!r} {what}; condition it, put a finite distribution in its place, or sample it (density sums out the rest)",
-        )
-    shape = dist.batch_shape[max(0, len(dist.batch_shape) - rank) :]
+    shape = getattr(dist, "batch_shape", torch.Size())
+    shape = shape[max(0, len(shape) - rank) :]
     batch = tuple(1 if dim in plate_dims else size for dim, size in zip(range(-len(shape), 0), shape, strict=True))
-    one = dist.enumerate_support(expand=False).reshape(-1, *dist.event_shape)
-    number = len(one) ** prod(batch)
-    if number > _MOST:
-        raise NotFinite(
-            site.name, f"{site.dist!r} has {number} values, more than {_MOST}; put it into a plate, whose elements are summed one by one"
-        )
-    if prod(batch) == 1:
-        return one.reshape(len(one), *batch, *dist.event_shape)  # type: ignore[no-any-return]  # a distribution's
-    rows = torch.tensor(list(product(range(len(one)), repeat=prod(batch))))
-    return one[rows].reshape(number, *batch, *dist.event_shape)  # type: ignore[no-any-return]
+    check_finite(site, prod(batch), _OTHERWISE, _TOO_MANY)
+    one = values_of(dist)
+    together = one if prod(batch) == 1 else combined(one, prod(batch))
+    return together.reshape(-1, *batch, *dist.event_shape)
+
+
+_OTHERWISE: Final = "condition it, put a finite distribution in its place, or sample it (density sums out the rest)"
+_TOO_MANY: Final = "put it into a plate, whose elements are summed one by one"
 
 
 def enumerated_density(site: Sample) -> torch.Tensor:
-    """``batch_log_density`` of a site whose value is its whole support, laid out in one dimension of its own."""
+    """The log density, of the batch shape, of a site whose value is its whole support, laid out in one dimension of its own."""
     dist: Any = site.dist
     if type(dist) is Categorical and site.mask is True and _is_plain(site):
         # The same without a gather, whose gradient is a scatter into the product of all that its arguments broadcast to.
         logits = dist.logits.movedim(-1, 0)
         density = logits.reshape(len(logits), *[1] * (site.value.dim() - logits.dim()), *logits.shape[1:])
         return density if isinstance(site.scale, float) and site.scale == 1.0 else density * site.scale
-    return batch_log_density(site)
+    return log_density(site)
 
 
 def _is_plain(site: Sample) -> bool:

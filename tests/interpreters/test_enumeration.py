@@ -9,9 +9,10 @@ import pytest
 import torch
 import torch.distributions as td
 
+from interpreters import enumeration
 from interpreters.enumeration import Enumeration, exact
-from interpreters.errors import NotFinite, StructureChanged
-from poutine import Observe, Program, Sample, block, condition, factor, mask, plate, run, scale, substitute
+from interpreters.errors import DegenerateWeights, NotFinite, StructureChanged
+from poutine import DistributionError, Observe, Program, Sample, block, condition, factor, mask, plate, run, scale, substitute
 
 F64 = torch.float64
 STRATEGIES = ["depth", "breadth", "best"]
@@ -102,6 +103,59 @@ def test_best_first_finds_the_mass_of_an_unbounded_program():
     assert posterior.marginal("_RETURN")[3] == pytest.approx(0.75 * 0.25**3, rel=1e-4)
 
 
+def going_on():
+    """Depth first, the path that never ends comes first."""
+    n = 0
+    while not (yield Sample(f"stop{n}", td.Bernoulli(p(0.5)[0]))):
+        n += 1
+    return n
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_budget_bounds_work_that_comes_to_no_end(strategy, monkeypatch):
+    monkeypatch.setattr(enumeration, "_LONGEST", 20)
+    part = exact(going_on, strategy, budget=8)
+    covered = math.fsum(part.log_densities.exp().tolist())
+    assert len(part.traces) == 8
+    assert part.uncovered == pytest.approx(1.0 - covered, rel=1e-9)
+    assert part.uncovered < 1
+    none = exact(lambda: iter_ones(25), strategy, budget=8)
+    assert (len(none.traces), none.uncovered) == (0, pytest.approx(1.0))
+    assert len(exact(lambda: iter_ones(25), strategy, budget=8, longest=25).traces) == 1
+
+
+def iter_ones(number):
+    for i in range(number):
+        yield Sample(f"x{i}", td.Categorical(p(1.0)))
+
+
+def test_an_interruption_loses_nothing():
+    stopping = [True]
+
+    def interrupted():
+        yield Sample("a", td.Bernoulli(p(0.25)[0]))
+        if stopping:
+            raise KeyboardInterrupt
+        return (yield Sample("b", td.Bernoulli(p(0.25)[0])))
+
+    leaves = Enumeration(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(leaves)
+    assert leaves.uncovered == pytest.approx(1.0)
+    stopping.clear()
+    assert math.fsum(math.exp(leaf.log_prob) for leaf in leaves) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("bounds", "problem"), [
+    ({"budget": -1}, "as budget an integer of at least 0, .* got -1"),
+    ({"budget": 2.5}, "as budget an integer of at least 0, .* got 2.5"),
+    ({"longest": 0}, "as longest an integer of at least 1, .* got 0"),
+])  # fmt: skip
+def test_bounds_are_numbers(bounds, problem):
+    with pytest.raises(ValueError, match=problem):
+        exact(model, **bounds)
+
+
 def test_what_cannot_happen_is_not_run():
     def sure():
         x = yield Sample("x", td.Categorical(logits=p(-math.inf, 0.0, -math.inf)))
@@ -129,6 +183,25 @@ def iter_one(dist):
     return (yield Sample("x", dist))
 
 
+@pytest.mark.parametrize(("dist", "number"), [
+    (td.Independent(td.Bernoulli(p(0.3, 0.4)), 1), 4),
+    (td.Independent(td.OneHotCategorical(torch.eye(3, dtype=F64) + 0.5), 1), 27),
+    (td.Independent(td.Independent(td.Categorical(torch.ones(2, 2, 2, dtype=F64)), 1), 1), 16),
+    (td.Independent(td.Binomial(p(2, 3), p(0.5)[0]), 1), 12),
+    (td.Multinomial(3, p(0.2, 0.3, 0.5)), 10),
+    (td.Multinomial(2, torch.tensor([[0.2, 0.8], [1.0, 0.5]], dtype=F64)), 9),
+    (td.MixtureSameFamily(td.Categorical(p(0.4, 0.6)), td.Categorical(torch.tensor([[0.3, 0.7], [0.2, 0.8]], dtype=F64))), 2),
+    (td.MixtureSameFamily(td.Categorical(p(0.4, 0.6)), td.Independent(td.Bernoulli(torch.full((2, 3), 0.3, dtype=F64)), 1)), 8),
+    (td.Binomial(p(2, 3), p(0.5)[0]), 12),
+])  # fmt: skip
+def test_what_is_made_of_finite_choices_is_finite(dist, number):
+    found = exact(lambda: iter_one(dist))
+    assert len(found.marginal("x")) == len(found.traces) == number
+    assert found.log_evidence.item() == pytest.approx(0.0, abs=1e-12)
+    drawn = {tuple(run(lambda: iter_one(dist), seed=s).flatten().tolist()) for s in range(20)}
+    assert drawn <= {tuple(trace["x"].value.flatten().tolist()) for trace in found.traces}
+
+
 def test_handlers_apply():
     def coin():
         x = yield Sample("x", td.Bernoulli(p(0.5)[0]))
@@ -140,6 +213,24 @@ def test_handlers_apply():
     assert exact(coin).marginal("x") == {0.0: 0.0, 1.0: 1.0}
     assert exact(mask(model, mask=False)()).log_evidence.item() == pytest.approx(math.log(12))
     assert len(exact(scale(block(model), scale=2.0)()).traces) == 12
+
+
+def test_a_hidden_choice_has_its_probability_and_a_hidden_observation_does_not_count():
+    def two():
+        k = yield Sample("k", td.Bernoulli(p(0.01)[0]))
+        z = yield Sample("z", td.Bernoulli(0.1 + 0.8 * k))
+        yield Observe("y", td.Normal(z, 1.0), p(1.0)[0])
+        return float(z)
+
+    whole, hidden = exact(two), exact(block(scale(two, scale=3.0), hide=["k"])())
+    assert exact(block(two, hide=["k"])()).marginal("z") == pytest.approx(whole.marginal("z"), rel=1e-12)
+    assert exact(block(two, hide=["k"])()).log_evidence.item() == pytest.approx(whole.log_evidence.item(), rel=1e-12)
+    assert exact(block(two, hide=["k", "y"])()).marginal("_RETURN") == pytest.approx({0.0: 0.892, 1.0: 0.108}, rel=1e-12)
+    assert exact(block(two)()).marginal("_RETURN") == pytest.approx({0.0: 0.892, 1.0: 0.108}, rel=1e-12)
+    cubes = [[0.99, 0.9, normal(1)], [0.99, 0.1, normal(2)], [0.01, 0.1, normal(1)], [0.01, 0.9, normal(2)]]
+    assert hidden.log_densities.exp().tolist() == pytest.approx([a * (b * c) ** 3 for a, b, c in cubes], rel=1e-12)
+    given = exact(block(condition(two, data={"k": p(1.0)[0]}), hide=["k"])())
+    assert given.log_evidence.item() == pytest.approx(math.log(0.1 * normal(1) + 0.9 * normal(2)), rel=1e-12)
 
 
 def test_an_algorithm_is_enumerated_like_a_model():
@@ -166,6 +257,8 @@ def one_die(i: int):
     (td.Poisson(1.0), "site 'x'.*infinitely many values"),
     (lambda: torch.zeros(()), "bare callable"),
     (td.Bernoulli(torch.full((40,), 0.5)), "site 'x'.*1099511627776 values, more than"),
+    (td.Independent(td.Bernoulli(torch.full((40,), 0.5)), 1), "site 'x'.*1099511627776 values, more than"),
+    (td.Independent(td.Poisson(p(1.0)), 1), "site 'x'.*infinitely many values"),
 ])  # fmt: skip
 def test_what_cannot_be_enumerated_is_refused_by_name(dist, problem):
     with pytest.raises((NotFinite, TypeError), match=problem):
@@ -188,6 +281,37 @@ def test_a_program_that_changes_between_runs_is_refused(second, problem, strateg
 
     with pytest.raises(StructureChanged, match=problem):
         exact(changing, strategy)
+
+
+def test_no_posterior_is_told():
+    def impossible():
+        k = yield Sample("k", td.Bernoulli(p(0.3)[0]))
+        yield factor("f", torch.where(k >= 0, -math.inf, 0.0))
+
+    found = exact(impossible)
+    assert found.log_evidence == -math.inf
+    for ask in (lambda: found.probabilities, lambda: found.marginal("k"), lambda: found.expectation(lambda t: t["k"].value)):
+        with pytest.raises(DegenerateWeights, match="no posterior: the log evidence of the 2 traces is -inf"):
+            ask()
+    with pytest.raises(DistributionError, match="site 'x': the log probability of .* is nan"):
+        exact(lambda: iter_one(td.Bernoulli(p(math.nan)[0], validate_args=False)))
+
+
+def test_marginals_of_what_not_all_traces_have_and_of_any_value():
+    def varying():
+        if (yield Sample("a", td.Bernoulli(p(0.25)[0]))):
+            yield Sample("b", td.Bernoulli(p(0.5)[0]))
+            return {"b": [torch.tensor(1), {2: 3}]}
+        return {1, 2}
+
+    found = exact(varying)
+    assert found.marginal("b") == pytest.approx({None: 0.75, 0.0: 0.125, 1.0: 0.125})
+    with pytest.raises(KeyError, match="no site 'c' in any of the 3 traces; they have _INPUT, a, _RETURN, b"):
+        found.marginal("c")
+    with pytest.raises(TypeError, match="the values of '_RETURN', such as {1, 2}, are no keys of a dictionary; use expectation"):
+        found.marginal("_RETURN")
+    given = exact(condition(varying, data={"a": p(1.0)[0]})())
+    assert given.marginal("_RETURN") == pytest.approx({(("b", (1, ((2, 3),))),): 1.0})
 
 
 def test_strategies_have_names_and_errors_of_the_program_come_through():
