@@ -44,6 +44,11 @@ def starts_each_path_anew(walk: Any, log_probs: list[float]) -> None:
     fork(walk, log_probs)
 
 
+def forgets_long_paths(frontier: Any, path: Any) -> bool:
+    """Leaves a path that is too long without its probability."""
+    return bool(path.length >= frontier._longest)
+
+
 # Elimination
 
 
@@ -106,6 +111,10 @@ FAULTS: list[tuple[Any, str, Any, Callable[..., Any], dict[str, Any]]] = [
     (enumeration._Walk, "_fork", forgets_the_last, test_enumeration.test_the_posterior_is_exact, {"strategy": "depth"}),
     (enumeration, "_finite", runs_one_twice, test_enumeration.test_all_strategies_give_the_same_distinct_traces, {}),
     (enumeration._Walk, "_fork", starts_each_path_anew, test_enumeration.test_what_a_budget_leaves_is_known, {"strategy": "depth"}),
+    (enumeration._Walk, "_choose_hidden", enumeration._Walk._choose,
+     test_enumeration.test_a_hidden_choice_has_its_probability_and_a_hidden_observation_does_not_count, {}),
+    (enumeration._Frontier, "leaves", forgets_long_paths, test_enumeration.test_a_budget_bounds_work_that_comes_to_no_end,
+     {"strategy": "depth"}),
     (eliminating, "_multiplied", sums_a_plate, test_elimination.test_brute_force_and_a_plate_is_its_elements, {}),
     (scans, "_pairs", swaps_neighbours, test_elimination.test_a_hidden_markov_model_and_its_gradient,
      {"states": 5, "steps": 70, "vectorized": True}),
