@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from traceback import extract_tb
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -68,6 +69,7 @@ class Case:
     subject:   what the law is put to; without it, random handlers of one of the kinds that it is about.
     messages:  of the user's own, which the programs send, too.
     is_first:  whether it is the first case of several; some looks are too long to be taken in each.
+    telling:   whether it shows something; vacuous: what is wrong if no case does. Of a law that asks for that.
     """
 
     def __init__(
@@ -79,6 +81,8 @@ class Case:
         is_first: bool = True,
     ) -> None:
         self.law, self.messages, self.is_first = law, messages, is_first
+        self.vacuous: LawBroken | None = None
+        self.telling = False
         self._draw = draw
         self._programs: list[Model] = []
         self._seed: int | None = None
@@ -167,8 +171,25 @@ class Case:
         if not holds:
             self.broken(otherwise, *sources)
 
+    def shows_something(self) -> None:
+        """Of a law that must not hold for want of a case: this is one."""
+        self.telling = True
+
+    def shows_nothing(self, otherwise: str, source: str) -> None:
+        """The same: this is none; ``otherwise`` says what is wrong if there is no other."""
+        self.vacuous = LawBroken(self.law, self._finding(otherwise, source))
+
     def broken(self, found: Difference | str, left: str = "", right: str = "") -> None:
-        raise LawBroken(self.law, Finding(left, right, found, self._seed, tuple(self._programs)))
+        raise LawBroken(self.law, self._finding(found, left, right))
+
+    def broken_by(self, error: Exception) -> None:
+        """An error where none can be, if the law holds: it came out of the handler, in a way that the law did not think of."""
+        where = extract_tb(error.__traceback__)[-1]
+        found = f"an error: {type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        raise LawBroken(self.law, self._finding(found, getattr(self._subject, "shown", "the check"))) from error
+
+    def _finding(self, found: Difference | str, left: str = "", right: str = "") -> Finding:
+        return Finding(left, right, found, self._seed, tuple(self._programs))
 
 
 def side(program: Callable[..., Any] | Side, *wraps: Wrap, name: str = "model") -> Side:

@@ -59,7 +59,11 @@ class Stepper:
 
     def step(self) -> bool:
         """Goes on to the next message; False at the end."""
-        return next(self._engine, None) is not None
+        try:
+            return next(self._engine, None) is not None
+        except Exception as error:  # the driver's own, which it raises again at the end of what it was thrown into
+            self.outcome = failed(error, self._runtime.asked)
+            return False
 
     def close(self) -> None:
         self._engine.close()

@@ -73,6 +73,11 @@ class Subject:
         return attrs.evolve(lenient, wrap=lenient.like(**(lenient.options or {})))
 
     @property
+    def shown(self) -> str:
+        """It, around a model."""
+        return f"{getattr(self.wrap, '__name__', repr(self.wrap)) if self.poutine is None else self.name}(model)"
+
+    @property
     def name(self) -> str:
         """What the class is called in a chain."""
         assert self.poutine is not None

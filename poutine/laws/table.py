@@ -11,14 +11,17 @@ from poutine.laws.section_b import SECTION_B
 from poutine.laws.section_c import SECTION_C
 from poutine.laws.section_d import SECTION_D
 from poutine.laws.section_h import SECTION_H
+from poutine.laws.section_h_ends import SECTION_H_ENDS
 from poutine.laws.section_h_sites import SECTION_H_SITES
 from poutine.laws.section_i import SECTION_I
 from poutine.laws.section_k import SECTION_K
 from poutine.laws.section_r import SECTION_R
 
+OF_HANDLERS: Final = (*SECTION_H, *SECTION_H_SITES, *SECTION_H_ENDS)
+
 LAWS: Final[Mapping[str, Law]] = MappingProxyType(
-    {law.name: law for law in (*SECTION_H, *SECTION_H_SITES, *SECTION_I, *SECTION_B, *SECTION_C, *SECTION_R, *SECTION_D, *SECTION_K)}
+    {law.name: law for law in (*OF_HANDLERS, *SECTION_I, *SECTION_B, *SECTION_C, *SECTION_R, *SECTION_D, *SECTION_K)}
 )
 
 # What any handler must obey, whatever it does, if it does not say that it breaks it. H1, H4 and H10 are for those that say so.
-ANY_HANDLER: Final = tuple(law for law in (*SECTION_H, *SECTION_H_SITES) if law.name not in ("H1", "H4", "H10"))
+ANY_HANDLER: Final = tuple(law for law in OF_HANDLERS if law.name not in ("H1", "H4", "H10"))

@@ -76,7 +76,7 @@ class Wrong(Doubled):
 @pytest.mark.slow
 def test_the_report_shows_the_law_both_sides_the_smallest_program_and_the_first_difference():
     with pytest.raises(LawBroken) as caught:
-        check_laws(Wrong, laws=["I.idempotent"], max_examples=100)
+        check_laws(Wrong, laws=["I.idempotent"], max_examples=100, seed=0)
     text = str(caught.value)
     assert text.startswith("law I.idempotent does not hold: h∘h∘p ≈ h∘p\n")
     assert "left:   Wrong(Wrong(model))\n  right:  Wrong(model)\n" in text
@@ -270,3 +270,27 @@ def test_what_ends_python_is_not_taken_for_an_error_of_the_program():
 
     with pytest.raises(KeyboardInterrupt):
         error_of(interrupted, AskingRuntime())
+
+
+def test_an_error_that_a_law_did_not_think_of_is_told_as_one():
+    @law("odd", "h∘p is odd", ("block",))
+    def odd(case):
+        raise ZeroDivisionError("by hand")
+
+    with pytest.raises(LawBroken, match=r"block\(model\)\n  first difference, at an error: ZeroDivisionError: by hand \(") as caught:
+        check_law(odd, block(), max_examples=1)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(LawBroken, match="  <lambda>\\(model\\)\n  first difference, at an error"):
+        check_law(odd, lambda fn: fn, max_examples=1)
+
+
+def test_an_undecided_reply_ends_a_run_that_is_stepped():
+    class Asks(Poutine):
+        def rules(self):
+            def around(site):
+                yield site
+                return site
+
+            return {Sample: Rule(around=around)}
+
+    check_laws(Asks, ["H13"], max_examples=5)

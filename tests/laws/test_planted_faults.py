@@ -8,7 +8,7 @@ import pytest
 
 from poutine import NonlocalExit
 from poutine.laws import LAWS, LawBroken, check_law, check_laws
-from tests.laws import faults, hostile
+from tests.laws import careless, faults, hostile
 
 BUDGET = 40
 
@@ -123,6 +123,8 @@ FAULTS = [
     ("D.broadcast", hostile.BroadcastsNothing),
     ("I.infer_config", hostile.InnerNotesWin),
     ("H20", hostile.UnconditionsWithoutKey),
+    # what somebody is not careful about
+    *(("H23", fault) for fault in careless.FAILING),
 ]
 
 
@@ -146,6 +148,21 @@ def test_fault_is_caught(law: str, fault: Any):
     with pytest.raises(LawBroken) as caught:
         check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0)
     assert caught.value.law is LAWS[law]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", careless.FAILING[:3])
+def test_what_fails_is_said_to_fail_first_of_all(fault: Any):
+    with pytest.raises(LawBroken, match="law H23 does not hold: where p comes to its end, so does h∘p\n") as caught:
+        check_laws(fault, max_examples=5, seed=0)
+    assert isinstance(caught.value.finding.found, str) and "model alone returns" in caught.value.finding.found
+
+
+def test_a_handler_under_which_no_program_comes_to_its_end_is_shown_to_do_nothing():
+    with pytest.raises(
+        LawBroken, match="first difference, at the end of the run: in none of the cases does it come to its end; here Plate"
+    ):
+        check_laws(careless.RefusesAll, ["H23"], seed=0)
 
 
 @pytest.mark.parametrize("law", ["H2", "H3", "H6", "H7", "H12"])
@@ -178,4 +195,4 @@ def test_what_is_sound_is_not_accused(sound: Any):
 
 
 def test_there_are_many_faults():
-    assert len({name_of(fault) for _, fault in FAULTS}) >= 95
+    assert len({name_of(fault) for _, fault in FAULTS}) >= 100
