@@ -50,8 +50,6 @@ def ended(session: Session) -> str:
 def source(session: Session) -> str:
     """The line at which the run waits, with those around it."""
     place = _innermost(session.here.places)
-    if place is None:
-        return ""
     return f"{_short(place.file)}, line {place.line}, in {place.function}\n{_lines(session.model, place.file, place.line)}"
 
 
@@ -114,7 +112,7 @@ def _loaded(now: LoadedModel, then: LoadedModel) -> str:
 
 def _name(answer: Answer) -> str:
     site = unsealed(answer.site)
-    marks = [site.type, *(["edited"] if answer.edited else []), *([] if answer.is_visible else ["hidden"])]
+    marks = [site.type, *(["edited"] if answer.edited else []), *(["hidden"] if isinstance(answer.site, Sealed) else [])]
     return f"{site.name} ({', '.join(marks)})"
 
 
@@ -123,8 +121,8 @@ def _lines(model: LoadedModel, file: str, line: int) -> str:
     return "\n".join(f"{'→' if n == line else ' '} {n:4}  {text.rstrip()}".rstrip() for n, text in lines)
 
 
-def _innermost(places: tuple[Place, ...]) -> Place | None:
-    return next((place for place in reversed(places) if not _is_library(place)), places[-1] if places else None)
+def _innermost(places: tuple[Place, ...]) -> Place:
+    return next((place for place in reversed(places) if not _is_library(place)), places[-1])
 
 
 def _short(file: str) -> str:

@@ -22,7 +22,6 @@ from poutine import (
     Program,
     Running,
     Runtime,
-    UnhandledMessage,
 )
 
 T = TypeVar("T")
@@ -113,10 +112,7 @@ class Live(Generic[T]):
     def _valued(self, value: Any) -> Message:
         """The message that it waits at, answered with ``value``."""
         if self._natural is None:  # then the runtime has not counted this visit
-            try:
-                self._natural = self._ask(valued(self._pending(), value))
-            except UnhandledMessage:
-                self._natural = self._pending()
+            self._natural = self._ask(valued(self._pending(), value))
         return valued(self._natural, value)
 
     def _step(self, answer: Answer | None) -> Pause[T]:

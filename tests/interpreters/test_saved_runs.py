@@ -263,6 +263,31 @@ def test_an_edit_is_saved_with_the_run():
     assert resume("run.step", Program(local)).here.value == point.value
 
 
+class Box:
+    """Knows no equality."""
+
+    def __init__(self, content: object) -> None:
+        self.content = content
+
+
+MARK = object()
+
+
+def boxing(content, mark):
+    yield Deterministic("box", Box(content))
+    yield Deterministic("mark", mark)
+    yield Sample("x", D)
+
+
+def test_an_object_is_compared_by_what_it_holds():
+    save(begin(Program(boxing, 1, MARK)).step(2), "run.step")
+    assert resume("run.step").departure is None
+    departure = resume("run.step", Program(boxing, 2, MARK)).departure
+    assert departure is not None and departure.name == "box"
+    departure = resume("run.step", Program(boxing, 1, 5)).departure
+    assert departure is not None and departure.name == "mark"
+
+
 def test_parameters_that_have_changed_are_told():
     def starting(init: float):
         return (yield Param("w", torch.tensor(init)))

@@ -418,6 +418,62 @@ def test_the_end_of_what_is_typed_leaves(monkeypatch, capsys):
     assert "waits at  Sample('tau'" in capsys.readouterr().out, "an empty line steps"
 
 
+def test_a_terminal_without_readline(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Terminal("s\n"))
+    monkeypatch.setitem(sys.modules, "readline", None)
+    assert main(["step", "m.py", "--data", "d.json"]) == 0
+    assert "waits at  Sample('tau'" in capsys.readouterr().out
+
+
+def test_a_script_that_is_no_text(talk):
+    shown = talk.run(io.TextIOWrapper(io.BytesIO(b"s\n" + b"#" * 9000 + b"\n\xff\n"), "utf-8"), ["m.py", "--data", "d.json"], code=2)
+    assert "waits at  Sample('tau'" in shown[1]
+    assert talk.err.startswith("poutine: error: the commands are no text: ") and talk.err.count("\n") == 1
+
+
+def test_a_file_on_another_drive_is_named_in_full(talk, monkeypatch):
+    def refuses(path: str) -> str:
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    monkeypatch.setattr(os.path, "relpath", refuses)
+    assert talk("q")[0].startswith(f"{Path('m.py').absolute()}, line 6, in model\n")
+
+
+ODD = """\
+from poutine import Message, Sample
+
+
+class Whim:
+    def sample(self):
+        return 1
+
+    def log_prob(self, value):
+        raise ValueError("not in the mood")
+
+    def __repr__(self):
+        return "Whim()"
+
+
+def model():
+    yield Sample("whim", Whim())
+    yield Message("hello")
+"""
+
+
+def test_what_it_does_not_know_is_shown_as_it_is(talk):
+    Path("odd.py").write_text(ODD)
+    shown = talk("s; set 3; q", "odd.py")
+    assert "waits at  Sample('whim', Whim())" in shown[0]
+    assert "waits at  Message('hello')" in shown[1] and shown[1].splitlines()[-1].split() == ["whim", "(sample)", "1", "0.0000"]
+    assert "ended: returned None" in shown[2] and "hello (message, edited)" in shown[2]
+
+
+def test_an_answer_by_hand(talk):
+    shown = talk("set 1.5; s; set [1, 2, 3]; c; q", code=0)
+    assert "mu (sample, edited)    1.5" in shown[1] and "theta (sample, edited)  [1, 2, 3]" in shown[3]
+    assert "ended: returned 1.5" in shown[4]
+
+
 def test_ctrl_c_in_a_script_ends_it(talk):
     Path("leaving.py").write_text(LEAVING.replace("LEAVE", "raise KeyboardInterrupt"))
     talk("c; q", "leaving.py", code=130)

@@ -9,13 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Categorical, Normal
+from torch.distributions import Categorical, Normal, Uniform
 
 from interpreters.errors import NotReached, StructureChanged, WrongAnswer
 from interpreters.stepping import Breakpoint, Cursor, Suspended, begin, compare, unsealed
 from poutine import (
     UNDECIDED,
     Deterministic,
+    DistributionError,
     Observe,
     Param,
     ParamStore,
@@ -153,6 +154,28 @@ def test_a_suspended_run_never_changes_and_two_moves_are_two_branches():
     assert lines[-1].startswith("left returned ") and ", right returned " in lines[-1]
 
 
+def test_a_difference_tells_types_and_endings():
+    def asking(kind):
+        yield kind("x", D) if kind is Sample else kind("x", torch.zeros(()))
+
+    one, other = begin(Program(asking, Sample)), begin(Program(asking, Param))
+    assert str(compare(one, other)) == "no difference", "nothing is answered yet"
+    assert [(each.name, each.what) for each in compare(one.step(), other.step()).sites] == [("x", "type")]
+    assert str(compare(one, one.step())).splitlines()[-1] == "left has not ended, right returned None"
+    assert str(compare(one.step(), one.step())) == "no difference"
+
+
+def test_what_cannot_be_scored_has_no_log_density():
+    def impossible():
+        yield Observe("y", Uniform, torch.tensor(2.0), 0.0, 1.0)
+
+    (answer,) = begin(impossible).finish().answers
+    assert answer.scored is None
+    for _ in range(2):
+        with pytest.raises(DistributionError, match="site 'y': cannot score"):
+            _ = begin(impossible).finish().log_density
+
+
 def test_an_edit_moves_no_draw_that_does_not_depend_on_it():
     end = begin(model, seed=1).goto("kind").reply(1).finish()
     edited = end.edit("z", end.answers[0].site.value + 1.0).goto("kind").reply(1).finish()
@@ -274,10 +297,14 @@ def test_params_keep_their_constraint_their_store_and_their_gradient():
 
 def test_a_message_that_nobody_knows_can_be_answered_by_hand():
     def asking():
-        return (yield Ask("q", "where?"))
+        answer = yield Ask("q", "where?")
+        yield Sample("x", D)
+        return answer
 
     point = begin(asking)
     assert point.reply("there").finish().value == "there"
+    assert repr(point) == "<Suspended at Ask('q', value=UNDECIDED, question='where?'), after 0 answers>"
+    assert repr(point.reply("there").step()) == "<Suspended: returned 'there', after 2 answers>"
     with pytest.raises(UnhandledMessage):
         _ = point.step().value
     assert "raised UnhandledMessage" in repr(point.step())
