@@ -5,10 +5,11 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Final
 
+import torch
 from torch.distributions import Distribution, constraints
 
 from poutine.errors import ParamError
-from poutine.messages import Message, Param
+from poutine.messages import Choice, Message, Param
 from poutine.randomness import call_keyed
 
 _REAL: Final = type(constraints.real)
@@ -47,6 +48,30 @@ def check_support(param: Param, prior: Any) -> None:
             f"its prior {prior!r} has support {support!r}, which does not satisfy its constraint {param.constraint!r}; "
             "lift it with a distribution that does",
         )
+
+
+def check_made(param: Param, site: Message) -> None:
+    """The same of a finished ``site``, which ``param`` has become, if its prior could not be asked before.
+
+    That is one that a callable has made. What tells no support (a bare callable, a distribution of the user's own) is judged by its value.
+    """
+    if not isinstance(site, Choice) or isinstance(site.fn, Distribution):
+        return
+    if isinstance(site.built, Distribution):
+        check_support(param, site.built)
+    elif not _may_be(param.constraint, site.value):
+        raise ParamError(
+            param.name,
+            f"its prior {site.fn!r} gives {site.value!r}, which does not satisfy its constraint {param.constraint!r}; "
+            "lift it with one whose values do",
+        )
+
+
+def _may_be(constraint: Any, value: Any) -> bool:
+    try:
+        return bool(torch._is_all_true(constraint.check(torch.as_tensor(value))))
+    except RuntimeError:  # a vmap has no answer; of a value of another shape, check_shape tells
+        return True
 
 
 def check_shape(param: Param, site: Message) -> None:

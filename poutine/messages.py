@@ -220,6 +220,13 @@ class Choice(Site):
         return not is_distribution(self.fn)
 
     @property
+    def built(self) -> DistributionLike | None:
+        """The distribution, if nobody need call ``fn`` for it any more; else None."""
+        fn, args, kwargs, built, _ = self.__dict__.get("_built", _NOT_BUILT)
+        kept = fn is self.fn and args is self.args and kwargs is self.__dict__.get("kwargs")
+        return built if kept else None if self.is_deferred else self.fn
+
+    @property
     def dist(self) -> DistributionLike:
         """The distribution, built at the first look and kept. Raises ``DistributionError``, ``NoDensity``."""
         fn, args, kwargs, built, with_grad = self.__dict__.get("_built", _NOT_BUILT)

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from torch.distributions import constraints
 
-from poutine.bounds import check_shape, check_support
+from poutine.bounds import check_made, check_shape, check_support
 from poutine.frozen import Frozen
 from poutine.messages import Choice, Deterministic, Message, Param, Sealed, is_distribution
 from poutine.named import check_used
@@ -40,9 +40,9 @@ class LiftPoutine(Poutine):
     two wins; condition outside sees the lifted sites, inside it cannot.
     **Obeys**: I.neutral, I.idempotent, I.lift, I.read-again, B.isolates, C.lifted-names, D.lift, D.prior, R.reply; C.scale,
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
-    Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint, or a value has not the
-    shape of ``init`` (a callable is called for it, under the param's own key); ``UnusedNames`` at the end of a run that read no param
-    of a name (``strict=False`` allows it).
+    Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint (one that tells no
+    support: where its value is not), or a value has not the shape of ``init`` (a callable is called for it, under the param's own
+    key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
     prior: Any = attrs.field(converter=_checked)
@@ -72,6 +72,8 @@ class LiftPoutine(Poutine):
             name = site.name
             if name in lifted:
                 param, lifted[name] = lifted[name], site
+                if param.constraint is not constraints.real:
+                    check_made(param, site)
                 try:
                     if param.init.shape == site.value.shape:
                         return site

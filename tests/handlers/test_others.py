@@ -282,6 +282,31 @@ def test_a_prior_whose_support_or_shape_does_not_fit_the_param_is_refused(param,
             run(program())
 
 
+class Minus:
+    """Tells no support."""
+
+    def sample(self):
+        return torch.tensor(-1.0)
+
+    def log_prob(self, value):
+        return -value
+
+
+@pytest.mark.parametrize(("prior", "expected"), [
+    (lambda: D, "has support Real"), (lambda: torch.tensor(-2.0), "gives tensor.-2"), (Minus(), "gives tensor.-1"), (Minus, "gives tensor.-1"),
+])  # fmt: skip
+def test_a_prior_that_a_callable_makes_or_that_tells_no_support_must_satisfy_the_constraint_too(prior, expected):
+    def scaled():
+        return (yield Param("w", torch.tensor(1.0), constraint=constraints.positive))
+
+    for number in range(4):  # also where what is drawn does, by chance
+        for given in (prior, {"w": prior}):
+            with pytest.raises(ParamError, match=f"site 'w'.*{expected}.*does not satisfy its constraint GreaterThan"):
+                run(lift(scaled, prior=given)(), seed=number)
+    assert run(lift(scaled, prior=lambda: HalfNormal(1.0))()) > 0
+    assert run(lift(scaled, prior=lambda: torch.tensor(2.0))()) == 2.0
+
+
 def test_the_shape_of_an_initial_value_is_asked_for_without_the_global_generator():
     def one():
         return (yield Param("w", lambda: torch.randn(3)))
