@@ -20,6 +20,8 @@ from interpreters.kernels.graphs import NotStraight, mapped
 from interpreters.kernels.repetition import Each, Inside, Loop, Operation, Same
 
 _add: Final = torch.ops.aten.add.Tensor
+_select: Final = torch.ops.aten.select.int
+_slice: Final = torch.ops.aten.slice.Tensor
 
 
 @attrs.frozen(eq=False)
@@ -94,7 +96,7 @@ class Batch:
         at = group[0]
         if len(group) == 1 and at not in self.reads[at]:
             self._apply(at, self.loop.body[at])
-        elif len(group) > 1 or not self._sum(at, self.loop.body[at]):
+        elif not self._sum(group):
             self._scan(group)
 
     def _apply(self, at: int, operation: Operation) -> None:
@@ -129,13 +131,25 @@ class Batch:
             self._keep(at, self.all[whole.at][i])
 
     def _entries(self, at: int, operation: Operation) -> Any:
-        """``select(x, dim, i)`` with another ``i`` in each step."""
-        x, dim, each = operation.args
+        """``select(x, dim, i)`` or ``slice(x, dim, start, stop)``, all of one length, at another place in each step."""
+        x, dim, *places = operation.args
         rows = self._operand(x, at)[0].movedim(dim, 0)
-        indices = [int(i) % rows.shape[0] for i in each.items]
-        if indices == list(range(indices[0], indices[0] + len(indices))):
-            return rows[indices[0] : indices[0] + len(indices)]
-        return rows.index_select(0, self.around.constant(lambda: torch.tensor(indices)))
+        if operation.target is _select:
+            return self._windows(rows, [int(i) % rows.shape[0] for i in places[0].items], 1).squeeze(1)
+        starts = [slice(*ends).indices(rows.shape[0])[0] for ends in zip(*(each.items for each in places), strict=True)]
+        width = self.loop.steps[0][at].meta["val"].shape[dim]
+        return self._windows(rows, starts, width).movedim(1, dim if dim < 0 else dim + 1)
+
+    def _windows(self, rows: Any, starts: list[int], width: int) -> Any:
+        """``rows[i : i + width]`` for each of ``starts``: a part of ``rows`` in another shape where they are evenly apart."""
+        apart, count = starts[1] - starts[0], len(starts)
+        if apart >= width and starts == list(range(starts[0], starts[0] + apart * count, apart)):
+            for skipped in (0, apart - width):
+                first = starts[0] - skipped
+                if first >= 0 and first + apart * count <= rows.shape[0]:
+                    return rows[first : first + apart * count].reshape(count, apart, *rows.shape[1:])[:, skipped : skipped + width]
+        indices = [i + j for i in starts for j in range(width)]
+        return rows.index_select(0, self.around.constant(lambda: torch.tensor(indices))).reshape(count, width, *rows.shape[1:])
 
     def _keep(self, at: int, value: Any) -> None:
         before = self.loop.before[at]
@@ -154,16 +168,24 @@ class Batch:
         dtype = self.loop.steps[0][at].meta["val"].dtype
         return self.around.constant(lambda: torch.tensor(leaf.items, dtype=torch.float64 if dtype == torch.bool else dtype)), 0
 
-    def _sum(self, at: int, operation: Operation) -> bool:
-        """Whether it only adds up, and nobody asks for less than the whole."""
-        own = [arg for arg in operation.args if isinstance(arg, Inside) and arg.at == at]
-        others = [arg for arg in operation.args if arg not in own and _is_operand(arg)]
-        if operation.target is not _add or operation.kwargs or self._is_read(at, {at}, self.loop.steps[:-1]):
+    def _sum(self, group: Sequence[int]) -> bool:
+        """Whether it only adds up, one thing or several in each step, and nobody asks for less than the whole."""
+        members, added, back = set(group), list[Any](), list[tuple[int, Inside]]()
+        for at in group:
+            operation = self.loop.body[at]
+            own = [arg for arg in operation.args if isinstance(arg, Inside) and arg.at in members]
+            others = [arg for arg in operation.args if arg not in own and _is_operand(arg)]
+            if operation.target is not _add or operation.kwargs or len(own) != 1 or len(others) != 1:
+                return False
+            added.append((others[0], at))
+            back += [(at, own[0])] if own[0].lag else []
+        if len(back) != 1 or back[0][1].lag != 1:
             return False
-        if len(own) != 1 or own[0].lag != 1 or len(others) != 1:
+        last, before = back[0][1].at, back[0][1].before[0]
+        if any(self._is_read(at, members, self.loop.steps[: -1 if at == last else None]) for at in group):
             return False
-        value, dim = self._operand(others[0], at)
-        self.sums[at] = self.around.value(own[0].before[0]) + (value * self.count if dim is None else value.sum(0))
+        parts = [self._operand(*each) for each in added]
+        self.sums[last] = sum((value * self.count if dim is None else value.sum(0) for value, dim in parts), self.around.value(before))
         return True
 
     def _scan(self, group: Sequence[int]) -> None:
@@ -189,7 +211,10 @@ def _is_operand(leaf: Any) -> bool:
 
 
 def _is_entry(operation: Operation) -> bool:
-    return operation.target is torch.ops.aten.select.int and isinstance(operation.args[2], Each)
+    """Whether it takes a part of something, at another place in each step."""
+    if operation.target is _select:
+        return isinstance(operation.args[2], Each)
+    return operation.target is _slice and len(operation.args) == 4 and all(isinstance(arg, Each) for arg in operation.args[2:])
 
 
 def _with_tensors(operation: Operation) -> Operation:

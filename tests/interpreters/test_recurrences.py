@@ -12,7 +12,7 @@ from interpreters.kernels.gradients import grad_and_value
 from interpreters.kernels.graphs import Captured
 from interpreters.kernels.recording import record
 from interpreters.kernels.repetition import Loop, loops
-from poutine import ImproperUniform, Observe, Program, Sample, factor, ordered
+from poutine import ImproperUniform, Observe, Program, Sample, factor, markov, ordered
 
 F64 = torch.float64
 T = 40  # steps
@@ -93,7 +93,58 @@ def two_loops():
     yield factor("f", torch.stack(levels).log().sum() + x[-1] + level)
 
 
-CARRIED = [garch, stacked, second_order, hidden, two_loops]
+def walk(data: torch.Tensor = Y):
+    """A state that is a latent site of its own in each step: nothing is carried, its density is of all steps at once."""
+    s = yield Sample("s", td.HalfNormal(number(1.0)))
+    x = 0.0
+    for t, y in enumerate(data):
+        x = yield Sample(f"x{t}", td.Normal(x, s))
+        yield Observe(f"y{t}", td.Normal(x, 1.0), y)
+
+
+def chain():
+    """The same of a markov loop, on a half-line."""
+    s = yield Sample("s", td.HalfNormal(number(1.0)))
+
+    @markov("t", T)
+    def step(t, x):
+        x = yield Sample("x", td.LogNormal(0.0 if x is None else 0.9 * x.log(), s))
+        yield Observe("y", td.Normal(x, 1.0), Y[t])
+        return x
+
+    yield from step()
+
+
+def planar():
+    """Two sites in each step, a vector of three and a number, and what depends on the step before that, too."""
+    place, before, speed = torch.zeros(3, dtype=F64), torch.zeros(3, dtype=F64), number(0.0)
+    for t, y in enumerate(Y):
+        speed = yield Sample(f"speed{t}", td.Normal(0.5 * speed, 1.0))
+        place, before = (yield Sample(f"place{t}", td.Normal(place - 0.3 * before + speed, 1.0))), place
+        yield Observe(f"y{t}", td.Normal(place.sum() * place[1], 1.0), y)
+
+
+def innovations():
+    """Latent steps of their own, of which the state is made: it is carried."""
+    s = yield Sample("s", td.HalfNormal(number(1.0)))
+    x, xs = number(0.0), []
+    for t in range(T):
+        x = 0.8 * x.tanh() + s * (yield Sample(f"z{t}", td.Normal(number(0.0), 1.0)))
+        xs.append(x)
+    yield Observe("y", td.Normal(torch.stack(xs), 1.0), Y)
+
+
+def windows():
+    """Parts that overlap, of a vector and of the columns of a matrix, which is read from its end."""
+    z = yield Sample("z", td.Normal(torch.zeros(T + 3, dtype=F64), 1.0))
+    w = yield Sample("w", td.Normal(torch.zeros(2, 2 * T + 3, dtype=F64), 1.0))
+    for t, y in enumerate(Y):
+        two = w[:, -2 * t - 3 : w.shape[1] - 2 * t - 1]
+        yield Observe(f"y{t}", td.Normal((z[t : t + 3] ** 2).sum() + (two[0] * two[1].exp()).sum(), 1.0), y)
+
+
+CARRIED = [garch, stacked, second_order, hidden, two_loops, innovations]
+LATENT = [walk, chain, planar]
 
 
 def graph(d: Density) -> Captured:
@@ -101,7 +152,7 @@ def graph(d: Density) -> Captured:
     return grad_and_value(record(d, u), u, decompositions())
 
 
-@pytest.mark.parametrize("model", [*CARRIED, regression])
+@pytest.mark.parametrize("model", [*CARRIED, *LATENT, regression, windows])
 def test_the_gradient_is_that_of_autograd(model, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("interpreters.kernels.gradients.ROLLED", 50)
     d = density(Program(model))
@@ -129,14 +180,15 @@ def test_a_short_loop_is_left_alone():
 def test_the_length_of_the_graph_does_not_depend_on_the_number_of_steps(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("interpreters.kernels.gradients.ROLLED", 50)
 
-    def walk(data: torch.Tensor):
+    def carried(data: torch.Tensor):
         x = yield Sample("x", td.Normal(number(0.0), 1.0))
         for y in data:
             x = x.sin() + y
         yield factor("f", x)
 
-    short, long = (graph(density(Program(walk, normals(steps)))) for steps in (20, 60))
-    assert short.size == long.size
+    for model in (carried, walk):
+        short, long = (graph(density(Program(model, normals(steps)))) for steps in (20, 60))
+        assert short.size == long.size
 
 
 def test_where_the_loops_are():
