@@ -5,11 +5,12 @@
 2. The program is run for many draws at once (``vmap``), and their factor graphs are one graph with one more plate. A program that asks
    for the value of a tensor is run for one after the other.
 3. What it draws are messages, so that the seed governs them: those of batch b are named ``"batch_b/name"``.
+4. The same factor graphs tell the log likelihood of each observation that depends on discrete sites of its own (``pointwise``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -20,14 +21,17 @@ from interpreters.elimination import Elimination
 from interpreters.factor_graph.collecting import FactorGraph
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.lifting import lifted
+from interpreters.factor_graph.pointwise import Pointwise, pointwise
+from interpreters.precision import in_double
 from interpreters.results.inference_data import Coords
 from interpreters.results.observed import plate_dims
 from interpreters.sampled_posterior import Positions, SampledPosterior, trace_at
 from interpreters.validation import SkipValidation
 from interpreters.weighted.numbered import NumberedPoutine
-from poutine import Coroutine, ParamStore, Program, Trace, run
+from poutine import Coroutine, Observe, ParamStore, Program, Trace, batch_log_density, run
 
 _ELEMENTS: Final = 2**22  # of the factors of a batch
+_NAMED: Final = 4  # sites, in a sentence
 Values = Mapping[str, torch.Tensor]
 
 
@@ -36,6 +40,7 @@ def with_discrete(
 ) -> SampledPosterior:
     """``posterior`` with a draw of each discrete site of ``program`` for each of its draws, named and shaped as in a plain run.
 
+    It gets the log likelihood of observations that depend on discrete sites of their own, too.
     Raises ``ValueError`` if the program has no discrete sites, and what ``density`` raises.
     """
     target = density(program, params)
@@ -70,35 +75,51 @@ class Completion:
         trace = trace_at(target, {name: values[0] for name, values in first.items()})
         return cls(target, trace, max(1, _batch_size(target, first) // posterior.num_draws[0]), seed)
 
-    @property
-    def shapes(self) -> dict[str, torch.Size]:
-        """Of a value of each discrete site, by name."""
-        return {name: self.trace[name].value.shape for name in self.target.summed}
-
     def whole(self, posterior: SampledPosterior, start: int = 0) -> SampledPosterior:
         """``posterior``, whose draws are from ``start`` on, with all sites. ``start`` is a multiple of ``size``."""
         chains, draws = posterior.num_draws
         # By draw, then by chain: so it does not matter how many draws there are.
         known = {name: posterior.draws[name].transpose(0, 1).flatten(0, 1) for name in self.target.sites}
-        drawing: Program[dict[str, torch.Tensor]] = Program(
-            discrete_draws, self.target, known, self.shapes, self.size * chains, start // self.size
-        )
+        drawing: Program[Completed] = Program(discrete_draws, self.target, known, self.trace, self.size * chains, start // self.size)
         found = run(drawing, self.seed)
-        found |= _computed(self.target, {**known, **found}, [name for name in self._computed if name not in posterior.draws])
-        drawn = {name: values.reshape(draws, chains, *values.shape[1:]).transpose(0, 1).contiguous() for name, values in found.items()}
-        shapes = {name: values.shape[2:] for name, values in drawn.items()}
-        return attrs.evolve(posterior, draws={**posterior.draws, **drawn}, dims={**posterior.dims, **plate_dims(self.trace, shapes)})
+        drawn = found.draws
+        drawn |= _computed(self.target, {**known, **drawn}, [name for name in self._computed if name not in posterior.draws])
+
+        def by_chain(values: torch.Tensor) -> torch.Tensor:
+            return values.reshape(draws, chains, *values.shape[1:]).transpose(0, 1).contiguous()
+
+        shapes = {name: values.shape[1:] for name, values in drawn.items()}
+        likelihood = {name: by_chain(values) for name, values in found.likelihood.items() if name in posterior.observed}
+        return attrs.evolve(
+            posterior,
+            draws={**posterior.draws, **{name: by_chain(values) for name, values in drawn.items()}},
+            dims={**posterior.dims, **plate_dims(self.trace, shapes)},
+            likelihood={**posterior.likelihood, **likelihood},
+            unscored=_sentences({name: why for name, why in found.unscored.items() if name in posterior.observed}),
+        )
 
     @property
     def _computed(self) -> list[str]:
         return [site.name for site in self.trace.nodes.values() if site.type == "deterministic" and isinstance(site.value, torch.Tensor)]
 
 
-def discrete_draws(
-    target: Density, known: Values, shapes: Mapping[str, torch.Size], size: int | None = None, first: int = 0
-) -> Coroutine[dict[str, torch.Tensor]]:
-    """The discrete sites by name, each [n, *shape], given each of n draws of the continuous ones, which are ``known``, [n, *shape].
+@attrs.frozen(eq=False)
+class Completed:
+    """draws:     of the discrete sites by name, each [n, *shape].
 
+    likelihood:  of the observations that depend on discrete sites of their own, each [n, *batch_shape], in nats.
+    unscored:    why others have none, by name.
+    """
+
+    draws: dict[str, torch.Tensor]
+    likelihood: dict[str, torch.Tensor]
+    unscored: dict[str, str]
+
+
+def discrete_draws(target: Density, known: Values, trace: Trace, size: int | None = None, first: int = 0) -> Coroutine[Completed]:
+    """The discrete sites, given each of n draws of the continuous ones, which are ``known``, each [n, *shape], by name.
+
+    trace:  of a plain run, for names and shapes.
     size:   draws of a batch; by default as many as memory allows. ``first`` is the number of the first batch.
     """
     number = len(next(iter(known.values())))
@@ -107,8 +128,39 @@ def discrete_draws(
         graph = _graphs(target, {name: values[start : start + size] for name, values in known.items()})
         exact = Elimination(graph, log_evidence(graph))
         found: dict[str, torch.Tensor] = yield from NumberedPoutine(exact.sample, f"batch_{b}")()
-        parts.append({name: found[name].reshape(-1, *shape) for name, shape in shapes.items()})
-    return {name: torch.cat([part[name] for part in parts]) for name in shapes}
+        draws = {name: in_double(found[name]).reshape(-1, *trace[name].value.shape) for name in target.summed}
+        parts.append(Completed(draws, *_scored(pointwise(graph, lambda name: isinstance(trace.nodes.get(name), Observe)), trace)))
+    return Completed(_joined([part.draws for part in parts]), _joined([part.likelihood for part in parts]), parts[0].unscored)
+
+
+def _scored(found: Pointwise, trace: Trace) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The log likelihoods, each of its site's batch shape, and why others have none."""
+    unscored = {
+        name: f"given the continuous sites they are not independent, but share {_few(shared)}" for name, shared in found.shared.items()
+    }
+    likelihood = {}
+    for name, numbers in found.densities.items():
+        shape = batch_log_density(trace[name]).shape
+        if numbers[0].numel() == shape.numel():
+            likelihood[name] = numbers.reshape(-1, *shape)
+        else:
+            unscored[name] = "along dimensions of no plate its numbers share a discrete site; make these a plate, or Independent"
+    return likelihood, unscored
+
+
+def _sentences(unscored: Mapping[str, str]) -> tuple[str, ...]:
+    sites: dict[str, list[str]] = {}
+    for name, why in unscored.items():
+        sites.setdefault(why, []).append(name)
+    return tuple(f"no pointwise log likelihood of {_few(names)}: {why}" for why, names in sites.items())
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= _NAMED else [*names[: _NAMED - 1], "…", names[-1]])
+
+
+def _joined(parts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _computed(target: Density, values: Values, names: list[str]) -> dict[str, torch.Tensor]:

@@ -90,7 +90,7 @@ class Evaluation:
         if site.is_decided:
             return self._score(doubled(site))
         if is_finite(site):
-            return self.discrete(site)
+            return doubled(self.discrete(site))  # or else torch takes a number times it as single
         if site.name in self.named:
             raise StructureChanged(f"site {site.name!r} is sampled twice in one run; give every site its own name")
         site = site.evolve(value=self.locate(site, _bijection_of(site)))

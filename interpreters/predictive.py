@@ -2,8 +2,8 @@
 
 1. Observations become samples again, of the shape that was observed, and are drawn anew; the latent sites are those of the draw.
 2. Its draws are messages, so that the seed governs them: those of batch b are named ``"batch_b/name"``.
-3. Draws run in batches under a vectorised plate, where the model broadcasts over one: the pointwise log likelihood of a few draws
-   is compared with what is known of each alone, and a few of each batch run alone once more. Otherwise they run one by one.
+3. Draws run in batches under a vectorised plate, where the model broadcasts over one: the log densities of all sites at a few draws
+   are compared with those at each alone, and a few of each batch run alone once more. Otherwise they run one by one.
 
 A factor is no observation: it has no prediction.
 """
@@ -18,6 +18,7 @@ import attrs
 import torch
 
 from interpreters.errors import NotVectorizable
+from interpreters.precision import with_doubles
 from interpreters.sampled_posterior import SampledPosterior
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
@@ -85,7 +86,7 @@ def predictions(program: Program[Any], posterior: SampledPosterior, params: Para
     """New observations by name of site, each [chains, draws, *shape], given each draw of ``posterior``."""
     flat = _Draws.of(program, posterior, params)
     chains, draws = posterior.num_draws
-    size = flat.batch_size if flat.broadcasts(posterior.likelihood) else 1
+    size = flat.batch_size if flat.broadcasts() else 1
     parts: list[dict[str, torch.Tensor]] = []
     for b, start in enumerate(range(0, chains * draws, size)):
         rows = range(start, min(start + size, chains * draws))
@@ -140,7 +141,7 @@ class _Draws:
 
     @classmethod
     def of(cls, program: Program[Any], posterior: SampledPosterior, params: ParamStore | None) -> _Draws:
-        program = as_program(program)
+        program = with_doubles(as_program(program))  # as the density that its draws are from
         values = {name: draws.flatten(0, 1) for name, draws in posterior.draws.items()}
         first = {name: draws[0] for name, draws in values.items()}
         trace = run(TracePoutine(SubstitutePoutine(program.fn, first, strict=False)).traced(*program.args, **program.kwargs), 0, params)
@@ -185,15 +186,21 @@ class _Draws:
             raise NotVectorizable(f"site {name!r} has shape {tuple(value.shape)} for {count} draws, and {shape} for a single one")
         return value.reshape(count, *shape)
 
-    def broadcasts(self, likelihood: Values) -> bool:
-        """Whether a few draws at once have the likelihoods that each has alone."""
+    def broadcasts(self) -> bool:
+        """Whether at a few draws at once the sites have the log densities that they have at each alone."""
         few = min(_FEW, len(next(iter(self.values.values()), [])))
-        if few < 2 or not likelihood:
+        if few < 2:
             return False
         try:
             together: Trace = run(Program(_traced, self.program(self.source.fn, slice(0, few), True)), 0, self.params)
             run(Program(_traced, self.program(PredictPoutine(self.source.fn), slice(0, few), True)), 0, self.params)
-            return all(self._agrees(together[name], values.flatten(0, 1)[:few]) for name, values in likelihood.items())
+            alone: list[Trace] = [
+                run(Program(_traced, self.program(self.source.fn, slice(i, i + 1), False)), 0, self.params) for i in range(few)
+            ]
+            return all(
+                self._agrees(together[site.name], torch.stack([batch_log_density(one[site.name]) for one in alone]))
+                for site in self._choices()
+            )
         except Exception:  # whatever a model raises that does not broadcast
             return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 import torch
@@ -18,11 +18,12 @@ from interpreters.results.inference_data import Coords, inference_data
 from interpreters.results.observed import constant_values, observed_values, plate_dims
 from interpreters.results.picture import draw_panels, trace_figure
 from interpreters.results.problems import bfmi, problems
-from interpreters.results.stored import data_of, dims_of, stored, write
+from interpreters.results.stored import attribute_of, data_of, dims_of, stored, write
 from interpreters.results.summary import Summary
 from poutine import SubstitutePoutine, Trace, TracePoutine, run
 
 Values = Mapping[str, torch.Tensor]
+_UNSCORED: Final = "no_log_likelihood"  # an attribute of the group posterior
 
 
 class Positions(Protocol):
@@ -41,7 +42,9 @@ class SampledPosterior:
     draws:       samples and deterministic values by name of site, each [num_chains, num_draws, *shape].
     statistics:  of the sampler, each [num_chains, num_draws], by their names in ArviZ.
     observed:    the observations by name of site.
-    likelihood:  the pointwise log likelihood in nats, by name of site, each [num_chains, num_draws, *batch_shape].
+    likelihood:  the pointwise log likelihood in nats, by name of site, each [num_chains, num_draws, *batch_shape]. Discrete sites that
+                 were summed out of the density are summed out of it, too.
+    unscored:    which observations have none, and why: sentences.
     dims:        by name of site, for each dimension of a single value the plate that it is of, or None.
     coords:      by name of plate, the labels of its members.
     constant:    the tensors that the model was given as arguments, but for the observations.
@@ -59,6 +62,7 @@ class SampledPosterior:
     predictive: Values = attrs.field(factory=dict)
     prior: Values = attrs.field(factory=dict)
     prior_predictive: Values = attrs.field(factory=dict)
+    unscored: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, density: Density, chains: Positions, coords: Coords | None = None) -> SampledPosterior:
@@ -86,7 +90,9 @@ class SampledPosterior:
         fields = {"draws": "posterior", "statistics": "sample_stats", "likelihood": "log_likelihood", "predictive": "posterior_predictive"}
         lazy: dict[str, Any] = {field: stored(path, group) for field, group in fields.items()}
         lazy |= {group: stored(path, group) for group in ("prior", "prior_predictive")}
-        return cls(**lazy, observed=data_of(path, "observed_data"), constant=data_of(path, "constant_data"), dims=dims, coords=coords)
+        lazy |= {field: data_of(path, f"{field}_data") for field in ("observed", "constant")}
+        unscored = tuple(attribute_of(path, "posterior", _UNSCORED).splitlines())
+        return cls(**lazy, dims=dims, coords=coords, unscored=unscored)
 
     @property
     def num_draws(self) -> tuple[int, int]:
@@ -112,7 +118,7 @@ class SampledPosterior:
         table = self._table()
         chains, draws = self.num_draws
         notes = [f"{chains} chains of {draws} draws, {self.divergences} divergences"]
-        return attrs.evolve(table, notes=(*notes, *(f"warning: {problem}" for problem in self.problems(table))))
+        return attrs.evolve(table, notes=(*notes, *self.unscored, *(f"warning: {problem}" for problem in self.problems(table))))
 
     def to_arviz(self) -> Any:
         """An ``arviz.InferenceData``: posterior, sample_stats, observed_data, log_likelihood, ...; plates are dimensions."""
@@ -128,7 +134,8 @@ class SampledPosterior:
         statistics = {
             name: values.bool() if name in ("diverging", "reached_max_treedepth") else values for name, values in self.statistics.items()
         }
-        return inference_data(groups, self.dims, {"inference_library": "poutine"}, statistics, self.coords)
+        attributes = {"inference_library": "poutine"} | ({_UNSCORED: "\n".join(self.unscored)} if self.unscored else {})
+        return inference_data(groups, self.dims, attributes, statistics, self.coords)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so; ``load`` reads both."""

@@ -19,7 +19,7 @@ import torch
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.collecting import FactorGraph
 from interpreters.factor_graph.contraction import Reduce, contracted, log_sum
-from interpreters.factor_graph.factors import Axis, Factor, Plate, Variable
+from interpreters.factor_graph.factors import Axis, Factor, Plate, Variable, ordered
 from interpreters.factor_graph.layout import possible
 from interpreters.factor_graph.loops import Chain
 from interpreters.factor_graph.scans import product
@@ -48,27 +48,30 @@ class Algebra:
     scan: Scan
 
 
-def eliminated(factors: Iterable[Factor], chains: Sequence[Chain], algebra: Algebra) -> tuple[torch.Tensor, list[Any]]:
-    """The log of the sum of the product of ``factors`` over all of their variables, a scalar, and the steps that it took.
+def eliminated(
+    factors: Iterable[Factor], chains: Sequence[Chain], algebra: Algebra, kept: frozenset[Plate] = frozenset()
+) -> tuple[torch.Tensor, list[Any]]:
+    """The log of the sum of the product of ``factors`` over all of their variables, and the steps that it took.
 
+    A scalar; with plates that are ``kept``, to which all variables are local, one for each of their elements: [*sizes of ordered(kept)].
     Raises ``NotVectorizable`` where variables of two plates that cross are joined in both: no order is then less than exponential.
     """
     waiting: dict[frozenset[Plate], list[Factor]] = {}
     for factor in factors:
         waiting.setdefault(factor.plates, []).append(factor)
     steps: list[Any] = []
-    total = torch.zeros(())
+    total = torch.zeros([plate.size for plate in ordered(kept)])
     while waiting:
         inner = max(waiting, key=len)
         chain = next((chain for chain in chains if chain.before and chain.before[0].plates == inner), None)
         states = set() if chain is None else {*chain.before, *chain.after}
         for component in _components(waiting.pop(inner), inner, chain):
             factor = contracted(component, states | _from_outside(component, inner), algebra.reduce, steps)
-            factor = _scanned(factor, chain, algebra.scan, steps) if chain and states & {*factor.axes} else _multiplied(factor, inner)
-            if factor.axes:
+            factor = _scanned(factor, chain, algebra.scan, steps) if chain and states & {*factor.axes} else _multiplied(factor, inner, kept)
+            if factor.plates - kept or factor.variables:
                 waiting.setdefault(factor.plates, []).append(factor)
             else:
-                total = total + factor.tensor
+                total = total + factor.over(ordered(kept))
     return total, steps
 
 
@@ -85,16 +88,16 @@ def _from_outside(factors: Iterable[Factor], inner: frozenset[Plate]) -> set[Var
     return {variable for factor in factors for variable in factor.variables if variable.plates != inner}
 
 
-def _multiplied(factor: Factor, inner: frozenset[Plate]) -> Factor:
-    """The product over the elements of those plates that no variable is local to."""
+def _multiplied(factor: Factor, inner: frozenset[Plate], kept: frozenset[Plate]) -> Factor:
+    """The product over the elements of those plates that no variable is local to, but for those that are ``kept``."""
     outer = frozenset[Plate]().union(*(variable.plates for variable in factor.variables))
-    if inner and outer == inner:
+    if factor.variables and outer == inner:
         names = ", ".join(repr(variable.name) for variable in factor.variables)
         raise NotVectorizable(
             f"sites {names} of different plates ({', '.join(plate.name for plate in inner)}) are joined where the plates cross: exact sums "
             "take exponential time; make one of the plates sequential (vectorized=False), or sample"
         )
-    dims = [i for i, axis in enumerate(factor.axes) if isinstance(axis, Plate) and axis not in outer]
+    dims = [i for i, axis in enumerate(factor.axes) if isinstance(axis, Plate) and axis not in outer | kept]
     axes = tuple(axis for i, axis in enumerate(factor.axes) if i not in dims)
     return Factor(factor.tensor.sum(dims) if dims else factor.tensor, axes)
 

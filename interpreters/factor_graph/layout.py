@@ -69,7 +69,7 @@ class Layout:
         """``tensor``, which has no event dimensions, as it is for other variables in place of some: each of the same size."""
         dims = {place.variable: -1 - self.rank - at for at, place in self._places.items()}
         lowest = min([-tensor.dim(), *(dims[variable] for variable in to.values())])
-        wide = tensor.reshape(*[1] * (-lowest - tensor.dim()), *tensor.shape)
+        wide = tensor.reshape((*[1] * (-lowest - tensor.dim()), *tensor.shape))
         for old, new in to.items():
             wide = wide.transpose(dims[old], dims[new])
         return wide

@@ -129,6 +129,14 @@ def dims_of(path: Path) -> tuple[dict[str, tuple[str | None, ...]], dict[str, li
     return dims, coords
 
 
+def attribute_of(path: Path, group: str, name: str) -> str:
+    """What a group is marked with; empty if it is not."""
+    if group not in groups_of(path):
+        return ""
+    with opened(path, group) as dataset:
+        return str(dataset.attrs.get(name, ""))
+
+
 def groups_of(path: Path) -> list[str]:
     """The groups of a result. Raises ``FileNotFoundError``."""
     if not path.exists():

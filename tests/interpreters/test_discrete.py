@@ -11,7 +11,7 @@ from interpreters.density import density
 from interpreters.discrete import Completion, discrete_draws, with_discrete
 from interpreters.nuts import infer
 from interpreters.predictive import predict
-from interpreters.sampled_posterior import SampledPosterior
+from interpreters.sampled_posterior import SampledPosterior, trace_at
 from poutine import Observe, Program, Sample, plate, run
 from tests.interpreters.test_summed_density import Y, hmm, mixture, somewhere
 
@@ -42,8 +42,7 @@ def test_frequencies_are_the_exact_marginals_of_each_draw(program, names):
     positions = [somewhere(target.dim, seed) for seed in range(2)]
     places = [target.constrain(position) for position in positions]
     known = {name: torch.stack([place[name] for place in places]).repeat_interleave(TIMES, 0) for name in target.sites}
-    shapes = {name: torch.Size((6,) if name == "z" else ()) for name in target.summed}
-    drawn = run(Program(discrete_draws, target, known, shapes), 1)
+    drawn = run(Program(discrete_draws, target, known, trace_at(target, places[0])), 1).draws
     for i, position in enumerate(positions):
         exact = target.discrete(position)
         for name in names:
@@ -59,7 +58,7 @@ def test_neighbours_of_a_chain_are_drawn_together():
     target = density(Program(hmm, Y[:4], True))
     place = target.constrain(somewhere(target.dim, 3))
     known = {name: place[name].expand(4 * TIMES, *place[name].shape) for name in target.sites}
-    drawn = run(Program(discrete_draws, target, known, dict.fromkeys(target.summed, torch.Size())), 2)
+    drawn = run(Program(discrete_draws, target, known, trace_at(target, place)), 2).draws
     plain = density(Program(hmm, Y[:4], False)).discrete(somewhere(target.dim, 3)).marginal("x_1", "x_2")
     for a in range(3):
         for b in range(3):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
-from torch.distributions import HalfNormal, MultivariateNormal, Normal, constraints
+from torch.distributions import Bernoulli, HalfNormal, Independent, MultivariateNormal, Normal, constraints
 
 from interpreters.density import density
+from interpreters.discrete import with_discrete
 from interpreters.predictive import predict, predict_prior, predictions
 from interpreters.sampled_posterior import SampledPosterior
 from poutine import Deterministic, DistributionError, ImproperUniform, Observe, Program, Sample, factor, plate, run, trace
@@ -81,6 +82,39 @@ def test_the_seed_governs_and_new_data_gives_new_predictions():
     assert predict(Program(model, four, four), posterior).predictive["y"].shape == (2, 50, 4)
     sites = run(trace(predictions).traced(program, posterior), seed=1)
     assert [name for name in sites if not name.startswith("_")] == ["batch_0/y", "batch_0/many"]
+
+
+def regression(x, y):
+    slope = yield Sample("slope", Independent(Normal(torch.zeros(2), 1.0), 1))
+    yield Observe("y", Normal(x @ slope, 1.0), y)
+
+
+def test_ordinary_tensors_are_converted_as_the_density_did():
+    x, y = torch.ones(3, 2), torch.zeros(3)
+    program = Program(regression, x, y)
+    posterior = SampledPosterior.of(density(program), Somewhere(torch.zeros(1, 5, 2, dtype=F64)))
+    assert predict(program, posterior).predictive["y"].shape == (1, 5, 3)
+
+
+def mixture(y):
+    loc = yield Sample("loc", Normal(0.0, 2.0))
+
+    @plate("rows", len(y))
+    def rows(i):
+        z = yield Sample("z", Bernoulli(0.5))
+        yield Observe("y", Normal(loc * z, 1.0), y[i])
+
+    yield from rows()
+
+
+def test_mixtures_are_predicted_many_at_once():
+    """Their likelihood, in which the components are summed out, is another one than that at the components that were drawn."""
+    program = Program(mixture, Y)
+    posterior = SampledPosterior.of(density(program), Somewhere(torch.linspace(0, 2, 50, dtype=F64).reshape(1, 50, 1)))
+    posterior = with_discrete(program, posterior)
+    assert set(posterior.likelihood) == {"y"}
+    sites = run(trace(predictions).traced(program, posterior), seed=1)
+    assert [name for name in sites if not name.startswith("_")] == ["batch_0/y"]
 
 
 def test_a_model_that_does_not_broadcast_runs_one_by_one():
