@@ -78,8 +78,16 @@ def lockstep(
     program. What an instance raises leaves with a note that tells which one it was; all others are closed first. What the runtime
     raises is thrown into the instance that it is about.
     """
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"expected a positive whole number of instances, got {number!r}")
+    _check_count("of instances", number)
+    _check_count('as the size of the smallest group, "least"', least)
+    for name, flag in (("numbers", numbers), ("keep", keep)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"expected True or False as {name!r}, got {flag!r}")
     batch = Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep)
     whole: Batch[T] = yield Handling(Program(batch.run), {Message: Rule(down=batch.remember)})
     return whole
+
+
+def _check_count(what: str, count: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"expected a positive whole number {what}, got {count!r}")

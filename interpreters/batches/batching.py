@@ -21,8 +21,11 @@ from poutine import (
     EnterPlate,
     Fleet,
     Message,
+    Observe,
     Param,
+    PoutineError,
     Sealed,
+    batch_log_density,
 )
 
 Score = Callable[[Choice, Choice], torch.Tensor | None]
@@ -166,10 +169,14 @@ class Batching:
             raise
 
     def _fail(self, asked: Gathered, error: Exception) -> None:
-        """Throws an error about a group into the instance whose own distribution raises one or, if there is none, into the first."""
+        """Throws an error about a group into the instance whose own site raises one or, if there is none, into the first."""
+        is_of_torch = not isinstance(error, PoutineError)  # and says nothing of a site: it came of stacking the values, it may be
         for i, request in zip(asked.members, asked.requests, strict=True):
             try:
-                _ = request.dist if isinstance(request, Choice) else None
+                if is_of_torch and isinstance(request, Observe):
+                    batch_log_density(request)
+                elif isinstance(request, Choice):
+                    _ = request.dist
             except Exception as own:
                 self.fleet.fail(i, request, own)
         self.fleet.fail(asked.members[0], asked.requests[0], error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 import torch
@@ -12,6 +12,8 @@ from interpreters.batches.plain import Columns, closed, plain
 from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
+
+_LARGEST: Final = 2**63  # whole numbers from there on are too large for torch
 
 
 @attrs.frozen(eq=False)
@@ -122,7 +124,7 @@ def _fits(argument: Any, event_dim: int | None) -> bool:
 
 def can_be_rows(value: Any) -> bool:
     """Whether values of this one's kind can be the rows of a tensor."""
-    return isinstance(value, torch.Tensor) or type(value) in (bool, int, float)
+    return isinstance(value, torch.Tensor) or type(value) in (bool, float) or (type(value) is int and -_LARGEST <= value < _LARGEST)
 
 
 def _circumstances(site: Any) -> tuple[Hashable, ...]:
@@ -147,7 +149,7 @@ def _kind(x: Any, by_value: bool = False) -> Hashable:
     if isinstance(x, torch.Tensor):
         return (x.shape, x.dtype, x.device)
     if type(x) in (bool, int, float) and not by_value:
-        return cast(Hashable, type(x))
+        return cast(Hashable, type(x) if can_be_rows(x) else "large")
     try:
         hash(x)
     except TypeError:

@@ -12,13 +12,13 @@ from typing import Any, Final
 import attrs
 import numpy as np
 import torch
-from torch.distributions import Distribution, Independent, Uniform
+from torch.distributions import Distribution, Independent, LogisticNormal, Uniform
 
 from poutine import Choice, Unit
 
 Arguments = tuple[Any, ...]
 
-_ELEMENTWISE: Final = frozenset((Uniform, Unit))  # whose constraints do not tell
+_DIMS: Final = {Uniform: 0, Unit: 0, LogisticNormal: 1}  # of each argument, where the constraints do not tell
 _INSTEAD: Final = frozenset(("covariance_matrix", "precision_matrix"))  # of which scale_tril tells as much
 
 
@@ -37,8 +37,8 @@ class Recipe:
     @property
     def event_dims(self) -> tuple[int | None, ...]:
         """How many dimensions of each argument belong to one draw; None where it is no parameter. Raises ``NotImplementedError``."""
-        if self.cls in _ELEMENTWISE:
-            return (0,) * len(self.names)
+        if self.cls in _DIMS:
+            return (_DIMS[self.cls],) * len(self.names)
         constraints: Any = self.cls.arg_constraints  # type: ignore[attr-defined]  # torch's distributions have them
         if isinstance(constraints, property):  # which only a distribution that is built can answer
             raise NotImplementedError

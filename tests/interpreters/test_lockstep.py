@@ -12,7 +12,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.distributions import Bernoulli, Beta, Categorical, Exponential, Gamma, LKJCholesky, MixtureSameFamily, Normal, Poisson, Uniform
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Exponential,
+    Gamma,
+    LKJCholesky,
+    LogisticNormal,
+    MixtureSameFamily,
+    Normal,
+    Poisson,
+    Uniform,
+)
 
 from interpreters.batches.batch import Batch
 from interpreters.errors import BatchError
@@ -456,6 +468,18 @@ def test_a_number_of_instances_that_is_none(number):
         together(walk, number)
 
 
+@pytest.mark.parametrize("least", [0, -1, 2.5, None, True])
+def test_a_least_size_that_is_none(least):
+    with pytest.raises(ValueError, match=f'positive whole number as the size of the smallest group, "least", got {least!r}'):
+        together(walk, 3, least=least)
+
+
+@pytest.mark.parametrize("name", ["numbers", "keep"])
+def test_what_is_neither_true_nor_false(name):
+    with pytest.raises(TypeError, match=f"expected True or False as '{name}', got 'x'"):
+        together(walk, 3, **{name: "x"})
+
+
 @pytest.mark.parametrize(("score", "got"), [(torch.zeros(7), r"shape \(7,\)"), (torch.tensor(0.0), r"shape \(\)"), (1.0, "1.0")])
 def test_a_score_of_the_wrong_shape(score, got):
     with pytest.raises(BatchError, match=rf"site 'x': expected a score of shape \(4, ...\), .* got {got}"):
@@ -468,6 +492,47 @@ def test_a_count_that_is_too_large_for_torch():
 
     expected = Poisson(torch.tensor(3.0, dtype=F64)).log_prob(torch.tensor(1e30, dtype=F64)).item()
     assert together(model, 4, numbers=True).log_densities.tolist() == pytest.approx([expected] * 4)
+
+
+@pytest.mark.parametrize(("numbers", "digits"), [(False, 20), (False, 400), (True, 400)])
+@pytest.mark.parametrize("others", [True, False])
+def test_a_count_that_cannot_be_scored_is_told_of_its_site(numbers, digits, others):
+    """As in a single run, and in the instance that observes it."""
+    started = iter(range(5))
+
+    def model():
+        number = next(started)
+        yield Observe("y", Poisson, 10**digits if number == 3 or not others else 2, 3.0)
+
+    with pytest.raises(DistributionError, match="site 'y': cannot score a value of 1000") as caught:
+        together(model, 5, numbers=numbers)
+    assert f"in run {3 if others else 0} of 5" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("digits", [20, 400])
+def test_computed_numbers_that_are_too_large_for_torch(digits):
+    large = 10**digits
+    started = iter(range(9))
+
+    def model():
+        return (yield Deterministic("d", next(started) % 3 * large))
+
+    assert together(model, 9, keep=True).values == tuple(i % 3 * large for i in range(9))
+
+
+def test_numbers_that_are_made_a_vector():
+    """torch takes scalars for a vector of one element here."""
+
+    def model():
+        x = yield Sample("x", LogisticNormal, 0.0, 1.0)
+        yield Observe("y", LogisticNormal(torch.zeros(2), torch.ones(2)), torch.tensor([0.2, 0.3, 0.5]))
+        return x
+
+    batch = together(model, 4, keep=True)
+    for i in range(4):
+        alone = run(trace(replay(model, guide_trace=batch.trace(i))).traced())
+        assert batch.values[i].shape == (2,) and torch.equal(alone["_RETURN"].value, batch.values[i])
+        assert batch.log_densities[i].item() == pytest.approx(alone.log_pdf().item(), rel=1e-6)
 
 
 def test_numbers_and_tensors_observed_and_samples_and_observations_of_one_name():
