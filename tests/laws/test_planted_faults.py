@@ -8,7 +8,7 @@ import pytest
 
 from poutine import NonlocalExit
 from poutine.laws import LAWS, LawBroken, check_law, check_laws
-from tests.laws import careless, faults, hostile
+from tests.laws import careless, faults, hostile, lossy
 
 BUDGET = 40
 
@@ -125,6 +125,7 @@ FAULTS = [
     ("H20", hostile.UnconditionsWithoutKey),
     # what somebody is not careful about
     *(("H23", fault) for fault in careless.FAILING),
+    *lossy.FAULTS,
 ]
 
 
