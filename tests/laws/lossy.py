@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import torch
 from torch.distributions import Normal
 
@@ -108,7 +109,99 @@ class DetachesResult(Poutine):
         return _cut((yield Handling(program, {})))
 
 
+# Runs
+
+
+class RunsTwice(Poutine):
+    """Runs the program twice, and returns the second result."""
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        yield Handling(program, {})
+        return (yield Handling(program, {}))
+
+
+def _trying_again(error: type[Exception]) -> Any:
+    """A handler that runs the program again after an error."""
+
+    def coroutine(self: Poutine, program: Program[Any]) -> Coroutine[Any]:
+        try:
+            return (yield Handling(program, {}))
+        except error:
+            return (yield Handling(program, {}))
+
+    return type(f"TriesAgain_{error.__name__}", (Poutine,), {"coroutine": coroutine, "__module__": __name__})
+
+
+# Messages of its own
+
+
+@attrs.frozen(slots=False, eq=False)
+class Query(Message):
+    """A message type of a user's own."""
+
+    question: str = ""
+
+
+QUERIES = (Query("q", "where?"), Query("r", "who?"))
+
+
+def _answering(name: str, tell: Callable[[Query], Coroutine[Any]]) -> Any:
+    """A handler that answers where, and about who does something else."""
+
+    def around(query: Query) -> Coroutine[Any]:
+        if query.question == "where?":
+            return query.evolve(value=1.0)
+        return (yield from tell(query))
+
+    return type(name, (Poutine,), {"rules": lambda self: {Query: Rule(around=around)}, "__module__": __name__})
+
+
+def _deaf(query: Query) -> Coroutine[Any]:
+    yield query
+    return query.evolve(value=2.0)
+
+
+def _with_nothing(query: Query) -> Coroutine[Any]:
+    return query.evolve(value=None)
+    yield
+
+
+def _as_it_came(query: Query) -> Coroutine[Any]:
+    return query
+    yield
+
+
+def _renamed(query: Query) -> Coroutine[Any]:
+    reply = yield Query("other", query.question)
+    return query.evolve(value=reply.value)
+
+
+def _as_a_sample(query: Query) -> Coroutine[Any]:
+    return (yield Sample(query.name, Normal, 0.0, 1.0))
+
+
+def _passed(query: Query) -> Coroutine[Any]:
+    return (yield query)
+
+
+def _drawn(query: Query) -> Coroutine[Any]:
+    return query.evolve(value=(yield Sample(f"answer_{query.name}", Normal, 0.0, 1.0)).value)
+
+
+PassesOn, Draws = _answering("PassesOn", _passed), _answering("Draws", _drawn)  # without a fault
+
+ABOUT_QUERIES = [
+    ("H25", _answering("Ignores", _deaf)),
+    ("H24", _answering("AnswersNone", _with_nothing)),
+    ("H24", _answering("LeavesUndecided", _as_it_came)),
+    ("H24", _answering("Renames", _renamed)),
+    ("H24", _answering("ReturnsASample", _as_a_sample)),
+]
+
 FAULTS = [
+    ("H26", RunsTwice),
+    ("H26", _trying_again(ZeroDivisionError)),
+    ("H26", _trying_again(OSError)),
     ("H20", ConditionsUnscaled),
     ("H20", ConditionsUnmasked),
     ("H20", SetsItsScale),

@@ -166,6 +166,19 @@ def test_a_handler_under_which_no_program_comes_to_its_end_is_shown_to_do_nothin
         check_laws(careless.RefusesAll, ["H23"], seed=0)
 
 
+@pytest.mark.parametrize(("law", "fault"), lossy.ABOUT_QUERIES, ids=[f"{name_of(fault)}-{law}" for law, fault in lossy.ABOUT_QUERIES])
+def test_a_fault_with_a_message_of_its_own_is_caught(law: str, fault: Any):
+    with pytest.raises(LawBroken) as caught:
+        check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0, messages=lossy.QUERIES)
+    assert caught.value.law is LAWS[law]
+
+
+@pytest.mark.parametrize("law", ["H24", "H25"])
+@pytest.mark.parametrize("sound", [lossy.PassesOn, lossy.Draws])
+def test_who_answers_some_messages_and_passes_others_on_is_not_accused(law: str, sound: Any):
+    check_law(LAWS[law], sound, 20, seed=0, messages=lossy.QUERIES)
+
+
 @pytest.mark.parametrize("law", ["H2", "H3", "H6", "H7", "H12"])
 def test_without_a_fault_nothing_is_caught(law: str):
     """A handler that drives the program by hand, as the faulty ones do, but closes it and throws errors into it."""
