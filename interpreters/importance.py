@@ -13,7 +13,8 @@ model's unnormalised density.
 A plate that draws which of its elements take part is refused: a weight from a random part of the data is an estimate of a
 density, of which the exponential is not unbiased, nor the posterior right.
 
-An observation outside of the support of its distribution, ``Uniform(0, theta)`` say, makes a weight zero.
+An observation outside of the support of its distribution, ``Uniform(0, theta)`` say, makes a weight zero, and so does a draw of the guide's
+outside of the range of its prior. Where ``seed`` fixes the draws of a part of the program, each particle has draws of its own from that seed.
 Where a mask is off, a site counts neither in the model nor in the guide. A scale counts in the model's density, and not in
 the guide's: a draw is made from the distribution, not from a power of it.
 
@@ -25,50 +26,27 @@ distributions" (1988).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import attrs
 import torch
 
 from interpreters.batches.batch import Batch
-from interpreters.errors import DegenerateWeights, GuideMismatch, NotVectorizable
+from interpreters.errors import DegenerateWeights, NotVectorizable
 from interpreters.lockstep import lockstep
 from interpreters.posterior import Posterior
+from interpreters.vmapped import vmapped
 from interpreters.weighted.ancestors import Ancestors
-from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
-from interpreters.weighted.particles import Particles, computed_or_drawn, joined
-from interpreters.weighted.scores import check_not_subsampled, score
+from interpreters.weighted.particles import Particles, joined
 from interpreters.weighted.varying import Collected, Lockstep, prior_weight
-from interpreters.weighted.vectorization import Vectorization, confirmed, vectorize
+from interpreters.weighted.vectorization import Vectorization, vectorize, weighed
+from interpreters.weighted.weighing import Weighted, weighted
 from interpreters.weighted.weights import ess
-from poutine import (
-    BlockPoutine,
-    Choice,
-    Coroutine,
-    Observe,
-    ParamStore,
-    Program,
-    ReplayPoutine,
-    Sample,
-    Trace,
-    as_program,
-    batch_log_density,
-    run,
-)
-from poutine.trace_graph import is_subsample
+from poutine import BlockPoutine, Coroutine, ParamStore, Program, Sample, as_program, run
 
 T = TypeVar("T")
 Plan = Vectorization | Lockstep  # how particles run, if not one by one
-
-
-@attrs.frozen(eq=False)
-class Weighted:
-    """The value of ``weighted``: the model's trace, and the terms of the log weight, each of its site's batch shape."""
-
-    trace: Trace
-    terms: tuple[torch.Tensor, ...]
 
 
 def infer(
@@ -107,7 +85,7 @@ def vectorization_of(program: Program[Any], guide: Program[Any] | None = None, *
 
 
 def in_lockstep_if_not(algorithm: Callable[[Plan], T], plan: Plan) -> T:
-    """``algorithm(plan)``; again, in lockstep, if a whole batch turns out not to be what its particles are alone."""
+    """``algorithm(plan)``; again, in lockstep, if a whole batch cannot be one run after all."""
     try:
         return algorithm(plan)
     except NotVectorizable as error:
@@ -146,8 +124,8 @@ def importance(
     """``num_particles`` weighted particles.
 
     One by one, the draws of particle i are named ``"particle_i/name"``. With a ``vectorization`` (see ``vectorization_of``), particles
-    run in batches, under a vectorised plate or in ``lockstep``; the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
-    Raises ``NotVectorizable`` where a batch is not what its particles are alone, ``SubsampledWeight`` at a plate that draws its index.
+    run in batches, ``vmapped`` or in ``lockstep``; the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
+    Raises ``NotVectorizable`` where a batch cannot be one run after all, ``SubsampledWeight`` at a plate that draws its index.
     """
     if num_particles < 1:
         raise ValueError(f"expected a positive number of particles, got {num_particles}")
@@ -156,55 +134,6 @@ def importance(
     if isinstance(vectorization, Lockstep):
         return (yield from _in_lockstep(program, num_particles, guide, vectorization))
     return (yield from _in_batches(program, num_particles, guide, vectorization))
-
-
-def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Coroutine[Weighted]:
-    """One particle (or, of plated programs, one batch). Raises ``GuideMismatch``."""
-    proposal = Drawn(Trace(), frozenset()) if guide is None else (yield from drawn(guide))
-    given = [name for name, site in proposal.trace.nodes.items() if isinstance(site, Sample)]
-    replayed = ReplayPoutine(program.fn, proposal.trace)(*program.args, **program.kwargs)
-    model = yield from drawn(replayed, hide=given)
-    for each in (proposal, model):
-        for name in each.names:
-            check_not_subsampled(each.trace[name])
-    _check_guide(proposal, model)
-    return Weighted(model.trace, tuple(term.detach() for term in _terms(proposal, model)))
-
-
-def _terms(proposal: Drawn, model: Drawn) -> Iterator[torch.Tensor]:
-    """The terms of log p - log q."""
-    for name, site in model.trace.nodes.items():
-        if not isinstance(site, Choice):
-            continue
-        if name not in model.names:
-            yield score(site)
-        elif isinstance(site.scale, torch.Tensor) or site.scale != 1.0:  # else p and q are the same
-            yield batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
-    for name in proposal.trace:
-        if name in proposal.names:
-            yield -batch_log_density(proposal.trace[name].evolve(scale=1.0))
-
-
-def _check_guide(proposal: Drawn, model: Drawn) -> None:
-    for name, site in proposal.trace.nodes.items():
-        if isinstance(site, Observe):
-            raise GuideMismatch(f"the guide observes {name!r}; a guide only draws")
-        if not isinstance(site, Sample) or is_subsample(site):
-            continue
-        ours = model.trace.nodes.get(name)
-        if not isinstance(ours, Sample):
-            raise GuideMismatch(f"the guide samples {name!r}, which the model {'does not have' if ours is None else f'has as {ours!r}'}")
-        shape, expected = tuple(torch.as_tensor(site.value).shape), _shape(ours)
-        if shape != expected:
-            raise GuideMismatch(f"site {name!r} has shape {expected} in the model, but the guide draws {shape}")
-
-
-def _shape(site: Choice) -> tuple[int, ...]:
-    """The shape of a draw."""
-    batch_shape = getattr(site.dist, "batch_shape", None)
-    if batch_shape is None:  # no distribution of torch's
-        return tuple(torch.as_tensor(site.value).shape)
-    return (*batch_shape, *getattr(site.dist, "event_shape", ()))
 
 
 def _one_by_one(program: Program[Any], num_particles: int, guide: Program[Any] | None) -> Coroutine[Particles]:
@@ -216,12 +145,10 @@ def _one_by_one(program: Program[Any], num_particles: int, guide: Program[Any] |
 
 def _of_each(particles: Sequence[Weighted]) -> Particles:
     """Particles that ran on their own, in one."""
-    parts = []
-    for particle in particles:
-        draws = {name: torch.as_tensor(value).detach().unsqueeze(0) for name, value in computed_or_drawn(particle.trace)}
-        log_weight = sum((term.sum() for term in particle.terms), start=torch.zeros(()))
-        parts.append(Particles(draws, log_weight.unsqueeze(0), particles[0].trace))
-    return joined(parts)
+    parts = ({name: value.unsqueeze(0) for name, value in particle.draws.items()} for particle in particles)
+    return joined(
+        [Particles(draws, each.log_weight.unsqueeze(0), particles[0].trace) for draws, each in zip(parts, particles, strict=True)]
+    )
 
 
 def _in_lockstep(program: Program[Any], num_particles: int, guide: Program[Any] | None, plan: Lockstep) -> Coroutine[Particles]:
@@ -246,17 +173,12 @@ def _from_the_guide(program: Program[Any], size: int, guide: Program[Any]) -> Co
     return _of_each(batch.values)
 
 
-def _in_batches(
-    program: Program[Any], num_particles: int, guide: Program[Any] | None, vectorization: Vectorization
-) -> Coroutine[Particles]:
+def _in_batches(program: Program[Any], num_particles: int, guide: Program[Any] | None, plan: Vectorization) -> Coroutine[Particles]:
     parts: list[Particles] = []
-    for b, size in enumerate(vectorization.batches(num_particles)):
-        plated = [None if each is None else vectorization.plated(each, size) for each in (program, guide)]
-        batch = yield from NumberedPoutine(weighted, f"batch_{b}")(*plated)
-        yield from confirmed(program, batch.trace, vectorization.shapes, size)
-        draws = {name: vectorization.rows(name, value, size).detach() for name, value in computed_or_drawn(batch.trace)}
-        log_weights = sum((vectorization.sums(term, size) for term in batch.terms), start=torch.zeros(()))
-        parts.append(Particles(draws, log_weights.expand(size), parts[0].trace if parts else batch.trace))
+    for b, size in enumerate(plan.batches(num_particles)):
+        together = NumberedPoutine(vmapped, f"batch_{b}")(lambda _: Program(weighed, program, guide), size)
+        draws, log_weights = yield from together
+        parts.append(Particles(draws, log_weights, plan.trace))
     return joined(parts)
 
 

@@ -2,17 +2,15 @@
 
 1. Observations become samples again, of the shape that was observed, and are drawn anew; the latent sites are those of the draw.
 2. Its draws are messages, so that the seed governs them: those of batch b are named ``"batch_b/name"``.
-3. Draws run in batches under a vectorised plate, where the model broadcasts over one: the log densities of all sites at a few draws
-   are compared with those at each alone, and a few of each batch run alone once more. Otherwise they run one by one.
+3. Draws run in batches (``vmapped``), where the model can; otherwise one by one.
 
 A factor is no observation: it has no prediction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import prod
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -20,32 +18,12 @@ import torch
 from interpreters.errors import NotVectorizable
 from interpreters.precision import with_doubles
 from interpreters.sampled_posterior import SampledPosterior
+from interpreters.vmapped import vmapped
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
 from interpreters.weighted.particles import computed_or_drawn
-from interpreters.weighted.vectorization import Vectorization, confirmed, vectorize
-from poutine import (
-    Choice,
-    Coroutine,
-    Message,
-    Observe,
-    ParamStore,
-    Poutine,
-    Program,
-    Rule,
-    Rules,
-    SubstitutePoutine,
-    Trace,
-    TracePoutine,
-    as_program,
-    batch_log_density,
-    run,
-)
-
-_FEW: Final = 11  # draws that are compared
-_ELEMENTS: Final = 2**20  # of a batch
-
-Values = Mapping[str, torch.Tensor]
+from interpreters.weighted.vectorization import Row, batch_size, try_two
+from poutine import Coroutine, Message, Observe, ParamStore, Poutine, Program, Rule, Rules, SubstitutePoutine, TracePoutine, as_program, run
 
 
 class PredictPoutine(Poutine):
@@ -82,147 +60,73 @@ def predict_prior(
     return attrs.evolve(posterior, prior=latent, prior_predictive=observed)
 
 
-def predictions(program: Program[Any], posterior: SampledPosterior, params: ParamStore | None = None) -> Coroutine[dict[str, torch.Tensor]]:
+def predictions(program: Program[Any], posterior: SampledPosterior, params: ParamStore | None = None) -> Coroutine[Row]:
     """New observations by name of site, each [chains, draws, *shape], given each draw of ``posterior``."""
-    flat = _Draws.of(program, posterior, params)
+    program = with_doubles(as_program(program))  # as the density that its draws are from
     chains, draws = posterior.num_draws
-    size = flat.batch_size if flat.broadcasts() else 1
-    parts: list[dict[str, torch.Tensor]] = []
-    for b, start in enumerate(range(0, chains * draws, size)):
-        rows = range(start, min(start + size, chains * draws))
-        try:
-            parts.append((yield from flat.predicted(rows, f"batch_{b}")))
-        except NotVectorizable:
-            for row in rows:
-                parts.append((yield from flat.predicted(range(row, row + 1), f"draw_{row}")))
-    return {name: _folded(torch.cat([part[name] for part in parts]), chains) for name in (parts[0] if parts else {})}
+    known = {name: values.flatten(0, 1) for name, values in posterior.draws.items()}
+    first = SubstitutePoutine(program.fn, _at(known, 0), strict=False)(*program.args, **program.kwargs)
+    trace = run(TracePoutine(first.fn).traced(*first.args, **first.kwargs), 0, params)
+    latent = {name: values for name, values in known.items() if trace.nodes[name].type == "sample"}
+
+    def predicting(row: Row) -> Program[Row]:
+        predicted = SubstitutePoutine(PredictPoutine(program.fn), row)(*program.args, **program.kwargs)
+        return Program(_only_drawn, predicted, list(latent))
+
+    found = yield from _each(predicting, chains * draws, latent, batch_size(trace), 0, params)
+    return {name: values.reshape(chains, draws, *values.shape[1:]) for name, values in found.items()}
 
 
-def prior_predictions(
-    program: Program[Any], num_draws: int, seed: int = 0, params: ParamStore | None = None
-) -> Coroutine[dict[str, torch.Tensor]]:
+def prior_predictions(program: Program[Any], num_draws: int, seed: int = 0, params: ParamStore | None = None) -> Coroutine[Row]:
     """Samples, computed values and observations of ``program``, drawn from it, by name of site, each [1, num_draws, *shape].
 
-    ``seed`` is that of the runs which find out whether the program broadcasts; it governs no draw.
+    ``seed`` is that of the runs which find out whether the program runs for many draws at once; it governs no draw.
     """
     generative = PredictPoutine(program.fn)(*program.args, **program.kwargs)
+    alone: Drawn = run(Program(drawn, generative), seed, params)
+    found = yield from _each(lambda _: Program(_drawn_or_computed, generative), num_draws, {}, batch_size(alone.trace), seed, params)
+    return {name: values.unsqueeze(0) for name, values in found.items()}
+
+
+def _each(make: Callable[[Row], Program[Row]], number: int, given: Row, size: int, seed: int, params: ParamStore | None) -> Coroutine[Row]:
+    """What ``make(row)`` returns for each of ``number`` rows of ``given``, by name, [number, *shape]: ``size`` at once or, where that cannot be, one."""
     try:
-        together: Vectorization | None = vectorize(generative, seed=seed, params=params)
+        try_two(make, _at(given, torch.tensor([0, -1])), seed=seed, params=params)
     except NotVectorizable:
-        together = None
-    parts: list[dict[str, torch.Tensor]] = []
-    for b, size in enumerate(together.batches(num_draws) if together else [1] * num_draws):
+        size = 1
+    parts: list[Row] = []
+    for b, start in enumerate(range(0, number, size)):
+        rows = range(start, min(start + size, number))
         try:
-            parts.append((yield from _from_the_prior(generative, together, size, f"batch_{b}")))
+            parts.append((yield from _some(make, given, rows, f"batch_{b}")))
         except NotVectorizable:
-            for i in range(size):
-                parts.append((yield from _from_the_prior(generative, None, 1, f"batch_{b}_draw_{i}")))
-    return {name: torch.cat([part[name] for part in parts]).unsqueeze(0) for name in parts[0]}
+            for row in rows:
+                parts.append((yield from _some(make, given, range(row, row + 1), f"draw_{row}")))
+    return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else {})}
 
 
-def _from_the_prior(generative: Program[Any], together: Vectorization | None, size: int, label: str) -> Coroutine[dict[str, torch.Tensor]]:
-    """``size`` draws, at once or, without a way to do that, a single one: each [size, *shape]. Raises ``NotVectorizable``."""
-    if together is None:
-        alone: Drawn = yield from NumberedPoutine(drawn, label)(generative)
-        return {name: torch.as_tensor(value).unsqueeze(0) for name, value in computed_or_drawn(alone.trace)}
-    found: Drawn = yield from NumberedPoutine(drawn, label)(together.plated(generative, size))
-    yield from confirmed(generative, found.trace, together.shapes, size)
-    return {name: together.rows(name, value, size) for name, value in computed_or_drawn(found.trace)}
+def _some(make: Callable[[Row], Program[Row]], given: Row, rows: range, label: str) -> Coroutine[Row]:
+    """The part of some rows. Raises ``NotVectorizable``."""
+    if len(rows) > 1:
+        together: Row = yield from NumberedPoutine(vmapped, label)(make, len(rows), _at(given, slice(rows.start, rows.stop)))
+        return together
+    one = make(_at(given, rows.start))
+    alone: Row = yield from NumberedPoutine(one.fn, label)(*one.args, **one.kwargs)
+    return {name: value.unsqueeze(0) for name, value in alone.items()}
 
 
-@attrs.frozen(eq=False)
-class _Draws:
-    """The latent values of draws, each [n, *shape], and a trace of the program at the first."""
-
-    source: Program[Any]
-    values: Values
-    trace: Trace
-    params: ParamStore | None
-
-    @classmethod
-    def of(cls, program: Program[Any], posterior: SampledPosterior, params: ParamStore | None) -> _Draws:
-        program = with_doubles(as_program(program))  # as the density that its draws are from
-        values = {name: draws.flatten(0, 1) for name, draws in posterior.draws.items()}
-        first = {name: draws[0] for name, draws in values.items()}
-        trace = run(TracePoutine(SubstitutePoutine(program.fn, first, strict=False)).traced(*program.args, **program.kwargs), 0, params)
-        return cls(program, {name: draws for name, draws in values.items() if trace.nodes[name].type == "sample"}, trace, params)
-
-    @property
-    def dim(self) -> int:
-        """The dimension of the draws, left of all that the program uses."""
-        ranks = [batch_log_density(site).dim() for site in self._choices()]
-        computed = [torch.as_tensor(site.value).dim() for site in self.trace.nodes.values() if site.type == "deterministic"]
-        return -1 - max([*ranks, *computed], default=0)
-
-    @property
-    def batch_size(self) -> int:
-        return max(2, _ELEMENTS // max(1, sum(torch.as_tensor(site.value).numel() for site in self._choices())))
-
-    def predicted(self, rows: range, label: str) -> Coroutine[dict[str, torch.Tensor]]:
-        """New observations given these draws, each [rows, *shape]. Raises ``NotVectorizable``."""
-        count, plated = len(rows), len(rows) > 1
-        predicting = self.program(PredictPoutine(self.source.fn), slice(rows.start, rows.stop), plated)
-        found: Drawn = yield from NumberedPoutine(drawn, label)(predicting, list(self.values))
-        if plated:
-            shapes = {site.name: torch.as_tensor(site.value).shape for site in self._choices()}
-            again = PredictPoutine(self.source.fn)(*self.source.args, **self.source.kwargs)
-            yield from confirmed(again, found.trace, shapes, count)
-        return {name: self.rows(name, found.trace[name].value, count) for name in found.trace if name in found.names}
-
-    def program(self, fn: Any, rows: slice, plated: bool) -> Program[Any]:
-        """``fn`` in place of the program's own function, at these draws: at one, or at all of them at once."""
-        if not plated:
-            given = {name: draws[rows.start] for name, draws in self.values.items()}
-            return SubstitutePoutine(fn, given)(*self.source.args, **self.source.kwargs)
-        given = {name: self._lifted(name, draws[rows]) for name, draws in self.values.items()}
-        inner = SubstitutePoutine(fn, given)(*self.source.args, **self.source.kwargs)
-        return Vectorization(self.dim, {}, rows.stop - rows.start).plated(inner, rows.stop - rows.start)
-
-    def rows(self, name: str, value: torch.Tensor, count: int) -> torch.Tensor:
-        """The value of site ``name`` as [count, *shape]. Raises ``NotVectorizable`` if draws share it."""
-        site = self.trace[name]
-        shape = (*_batch_shape(site), *site.dist.event_shape)
-        if value.numel() != count * prod(shape):
-            raise NotVectorizable(f"site {name!r} has shape {tuple(value.shape)} for {count} draws, and {shape} for a single one")
-        return value.reshape(count, *shape)
-
-    def broadcasts(self) -> bool:
-        """Whether at a few draws at once the sites have the log densities that they have at each alone."""
-        few = min(_FEW, len(next(iter(self.values.values()), [])))
-        if few < 2:
-            return False
-        try:
-            together: Trace = run(Program(_traced, self.program(self.source.fn, slice(0, few), True)), 0, self.params)
-            run(Program(_traced, self.program(PredictPoutine(self.source.fn), slice(0, few), True)), 0, self.params)
-            alone: list[Trace] = [
-                run(Program(_traced, self.program(self.source.fn, slice(i, i + 1), False)), 0, self.params) for i in range(few)
-            ]
-            return all(
-                self._agrees(together[site.name], torch.stack([batch_log_density(one[site.name]) for one in alone]))
-                for site in self._choices()
-            )
-        except Exception:  # whatever a model raises that does not broadcast
-            return False
-
-    def _agrees(self, site: Any, alone: torch.Tensor) -> bool:
-        density = batch_log_density(site)
-        return density.numel() == alone.numel() and torch.allclose(
-            density.reshape(alone.shape).double(), alone.double(), atol=1e-5, rtol=1e-5
-        )
-
-    def _lifted(self, name: str, draws: torch.Tensor) -> torch.Tensor:
-        """[n, *shape] with the draws in ``dim``, counted from the right of the batch shape."""
-        shape = draws.shape[1:]
-        batch = len(shape) - len(self.trace[name].dist.event_shape)
-        return draws.reshape(len(draws), *[1] * (-self.dim - 1 - batch), *shape)
-
-    def _choices(self) -> Sequence[Any]:
-        return [site for site in self.trace.nodes.values() if isinstance(site, Choice)]
+def _only_drawn(program: Program[Any], hide: Sequence[str]) -> Coroutine[Row]:
+    found: Drawn = yield from drawn(program, hide)
+    return {name: torch.as_tensor(found.trace[name].value) for name in found.trace if name in found.names}
 
 
-def _traced(program: Program[Any]) -> Coroutine[Trace]:
-    trace: Trace = yield from TracePoutine(program.fn).traced(*program.args, **program.kwargs)
-    return trace
+def _drawn_or_computed(program: Program[Any]) -> Coroutine[Row]:
+    found: Drawn = yield from drawn(program)
+    return {name: torch.as_tensor(value) for name, value in computed_or_drawn(found.trace)}
+
+
+def _at(given: Row, index: Any) -> Row:
+    return {name: values[index] for name, values in given.items()}
 
 
 def _batch_shape(site: Any) -> torch.Size:
@@ -230,8 +134,3 @@ def _batch_shape(site: Any) -> torch.Size:
     value = torch.as_tensor(site.value)
     batch = value.shape[: value.dim() - len(site.dist.event_shape)]
     return torch.Size(torch.broadcast_shapes(site.dist.batch_shape, batch))  # type: ignore[no-untyped-call]  # torch's own
-
-
-def _folded(values: torch.Tensor, chains: int) -> torch.Tensor:
-    """[chains * draws, *shape] to [chains, draws, *shape]."""
-    return values.reshape(chains, -1, *values.shape[1:])

@@ -7,6 +7,7 @@ of anybody else's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
@@ -18,7 +19,7 @@ from poutine import Choice, Unit
 
 Arguments = tuple[Any, ...]
 
-_DIMS: Final = {Uniform: 0, Unit: 0, LogisticNormal: 1}  # of each argument, where the constraints do not tell
+_DIMS: Final = MappingProxyType({Uniform: 0, Unit: 0, LogisticNormal: 1})  # of each argument, where the constraints do not tell
 _INSTEAD: Final = frozenset(("covariance_matrix", "precision_matrix"))  # of which scale_tril tells as much
 
 

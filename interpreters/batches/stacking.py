@@ -58,20 +58,20 @@ class Stacked:
             nonlocal changed
             if changed is None:  # somebody asks
                 changed = self._changed(site)
-            own: Message = _of_type(type(site), self.asked.requests[j], rows[j])
+            own: Message = of_type(type(site), self.asked.requests[j], rows[j])
             return own.evolve(**{key: _row(key, value, j, own) for key, value in changed.items()}) if changed else own
 
         return finished
 
     def _changed(self, site: Message) -> dict[str, Any]:
         before = self.message.__dict__
-        return {key: value for key, value in site.__dict__.items() if key in _ADDED and value is not before.get(key, UNDECIDED)}
+        return {key: value for key, value in site.__dict__.items() if key in ADDED and value is not before.get(key, UNDECIDED)}
 
 
-_ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))
+ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))
 
 
-def _of_type(kind: type[Message], request: Any, value: Any) -> Any:
+def of_type(kind: type[Message], request: Any, value: Any) -> Any:
     """``request``, answered, as what it has become on its way."""
     if issubclass(kind, type(request)):
         return request.evolve(value=value)

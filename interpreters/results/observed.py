@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interpreters.weighted.vectorization import is_numeric
+from interpreters.weighted.particles import is_numeric
 from poutine import Choice, NoDensity, Observe, Poutine, Program, Site, Trace
 
 

@@ -16,7 +16,6 @@ import torch
 from interpreters.results.extras import extra
 
 DRAW: Final = "draw"
-ENDINGS: Final = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
 @attrs.frozen

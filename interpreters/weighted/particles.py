@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
 
-from interpreters.weighted.vectorization import is_numeric
 from poutine import Deterministic, Sample, Trace
 from poutine.trace_graph import is_subsample
 
@@ -39,7 +38,7 @@ def _stacked(name: str, parts: Sequence[Particles]) -> torch.Tensor:
     known = [part.draws[name] for part in parts if name in part.draws]
     shapes = {values.shape[1:] for values in known}
     if len(shapes) > 1:
-        raise ValueError(f"site {name!r} has different shapes in different particles: {', '.join(map(str, map(tuple, shapes)))}")
+        raise ragged(name, shapes)
     if len(known) == len(parts):
         return torch.cat(known)
     dtype = torch.promote_types(known[0].dtype, torch.float32)  # the first that has a nan
@@ -48,8 +47,22 @@ def _stacked(name: str, parts: Sequence[Particles]) -> torch.Tensor:
     return torch.cat([part.draws.get(name, nans).to(dtype) for part, nans in zip(parts, missing, strict=True)])
 
 
+def ragged(name: str, shapes: Iterable[torch.Size]) -> ValueError:
+    """Draws of one name are one tensor."""
+    told = ", ".join(map(str, map(tuple, shapes)))
+    return ValueError(
+        f"site {name!r} has different shapes in different particles: {told}; give it another name for each shape, f'{name}_{{size}}', or block "
+        "it, if its draws are not wanted"
+    )
+
+
 def computed_or_drawn(trace: Trace) -> Iterator[tuple[str, Any]]:
     """The names and values of the samples and deterministic sites, as far as they are numbers; indices of subsampled plates are left out."""
     for name, site in trace.nodes.items():
         if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(site.value):
             yield name, site.value
+
+
+def is_numeric(value: Any) -> bool:
+    """True for a tensor, an array, or a number."""
+    return isinstance(value, (torch.Tensor, bool, int, float, complex)) or hasattr(value, "__array__")

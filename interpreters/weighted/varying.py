@@ -8,8 +8,8 @@ import attrs
 import torch
 
 from interpreters.batches.batch import Group
+from interpreters.weighted.particles import is_numeric, ragged
 from interpreters.weighted.scores import check_not_subsampled, score
-from interpreters.weighted.vectorization import is_numeric
 from poutine import Choice, Deterministic, Sample, Trace, batch_log_density
 from poutine.trace_graph import duplicate, is_subsample
 
@@ -71,7 +71,7 @@ def _scattered(name: str, parts: list[tuple[Group, torch.Tensor]], size: int) ->
         raise duplicate(parts[-1][0].site, parts[0][0].site)
     shapes = {values.shape[1:] for _, values in parts}
     if len(shapes) > 1:
-        raise ValueError(f"site {name!r} has different shapes in different particles: {', '.join(map(str, map(tuple, shapes)))}")
+        raise ragged(name, shapes)
     known = torch.cat([values for _, values in parts])
     if len(members) < size:
         dtype = torch.promote_types(known.dtype, torch.float32)  # the first that has a nan

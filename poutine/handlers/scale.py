@@ -60,7 +60,9 @@ def _check_positive(scale: Any) -> None:
     if isinstance(scale, bool) or not isinstance(scale, (Real, torch.Tensor)):
         raise TypeError(f"expected a positive number or tensor as scale, got {scale!r}")
     tensor = torch.as_tensor(scale)
-    if not bool(((tensor > 0) & (tensor < inf)).all()):
+    if not torch._is_all_true(
+        (tensor > 0) & (tensor < inf)
+    ):  # as torch's own validation asks, which vmap and tracers can be made to answer
         raise ValueError(
             f"expected a positive scale that is finite, got {scale!r}; to switch sites off use mask, whose gradient is exactly zero"
         )

@@ -185,9 +185,8 @@ def test_a_guide_takes_what_it_needs_of_the_data(capsys: pytest.CaptureFixture[s
 def test_particles_in_lockstep_are_said_in_a_line(capsys: pytest.CaptureFixture[str]):
     assert main(["infer", "m.py:branching", "--data", "d.json", "--num-samples", "150"]) == 0
     out, err = capsys.readouterr()
-    assert err.startswith(
-        "poutine: warning: particles run in lockstep, which is slower: run for 11 particles at once, it raises RuntimeError"
-    )
+    assert err.startswith("poutine: warning: particles run in lockstep, which is slower: when particles run at once, `")
+    assert "(m.py:" in err and "raises RuntimeError: vmap: It looks like you're attempting to use a Tensor in some data-dependent control" in err
     assert "1/1" in err and "slope" in out
 
 
@@ -291,7 +290,6 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, tex
         (["nowhere.py", "--out", "nowhere/r.nc"], "cannot write nowhere/r.nc: there is no directory "),
         (["nowhere.py", "--out", "."], "cannot write .: it is a directory"),
         (["nowhere.py", "--plot", "nowhere/p.png"], "cannot write nowhere/p.png: there is no directory "),
-        (["nowhere.py", "--out", "r.csv"], "cannot write r.csv: expected a name that ends in one of .nc, "),
         (["nowhere.py", "--plot", "p.jpx"], "cannot draw p.jpx: expected a name that ends in one of ."),
         (["nowhere.py", "--plot", "p.pgf"], "cannot draw p.pgf: expected a name that ends in one of ."),
         (["m.py", "--num-samples", "0"], "argument --num-samples: expected a positive number, got 0; see poutine infer --help"),

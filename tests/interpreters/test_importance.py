@@ -8,10 +8,11 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import numpy
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, HalfNormal, Normal, Uniform
+from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, Uniform
 
 from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
@@ -19,6 +20,7 @@ from interpreters.posterior import Posterior
 from interpreters.weighted.particles import Particles, joined
 from interpreters.weighted.varying import Lockstep
 from interpreters.weighted.vectorization import vectorize
+from interpreters.weighted.weights import log_mean, log_mean_error
 from poutine import (
     Coroutine,
     Deterministic,
@@ -33,9 +35,12 @@ from poutine import (
     ScalePoutine,
     SubstitutePoutine,
     Trace,
+    block,
     log_density,
     plate,
     run,
+    scope,
+    seed,
     substitute,
     trace,
 )
@@ -244,7 +249,7 @@ def test_an_outer_trace_sees_the_draws_each_under_its_own_name():
     assert list(one_by_one) == ["_INPUT", "particle_0/mu", "particle_0/theta", "particle_1/mu", "particle_1/theta", "ancestors", "_RETURN"]
     at_once = run(trace(importance_resampling).traced(SCHOOLS, 50, None, vectorize(SCHOOLS), 1))
     assert list(at_once) == ["_INPUT", "batch_0/mu", "batch_0/theta", "ancestors", "_RETURN"]
-    assert at_once["batch_0/mu"].value.shape == (50, 1)
+    assert at_once["batch_0/mu"].value.shape == (50,)
 
 
 def test_the_density_of_an_outer_trace_is_that_of_the_algorithms_draws():
@@ -268,7 +273,7 @@ def test_batches_of_different_sizes_are_joined_where_one_has_not_the_site():
 
 def test_batches_are_joined():
     plan = vectorize(SCHOOLS)
-    small = type(plan)(plan.dim, plan.shapes, 4)
+    small = attrs.evolve(plan, batch_size=4)
     assert small.batches(10) == [4, 4, 2]
     particles = run(Program(importance, SCHOOLS, 10, None, small))
     assert particles.draws["theta"].shape == (10, 3) and particles.draws["mu"].shape == (10,)
@@ -325,7 +330,7 @@ def test_shapes_that_differ_from_particle_to_particle_are_an_error(plan: Any):
         n = yield Sample("n", Categorical(torch.ones(3)))
         yield Sample("x", Normal(torch.zeros(int(n)), 1.0))
 
-    with pytest.raises(ValueError, match="site 'x' has different shapes"):
+    with pytest.raises(ValueError, match="site 'x' has different shapes.*f'x_{size}'"):
         run(Program(importance, Program(ragged), 20, None, plan))
 
 
@@ -447,3 +452,113 @@ def test_a_mask_hides_what_is_impossible():
     assert hidden.log_weights.tolist() == pytest.approx([-2 * math.log(2.0)] * 3)
     shown = run(Program(importance, MaskPoutine(model, torch.tensor([True, True, False]))(), 3), 0)
     assert shown.log_weights.tolist() == [-math.inf] * 3
+
+
+# Particles of a program whose draws are fixed inside
+
+
+def two(y: torch.Tensor) -> Coroutine[None]:
+    x = yield Sample("x", Normal(f64(0.0), f64(1.0)))
+    h = yield Sample("h", Normal(f64(0.0), f64(1.0)))
+    yield Observe("y", Normal, y, x + h, f64(1.0))
+
+
+def hidden_inside(y: torch.Tensor) -> Coroutine[None]:
+    """The seed reaches what is hidden, too."""
+    yield from seed(block(hide=["h"])(two), 3)(y)
+
+
+def twice_alike(y: torch.Tensor) -> Coroutine[None]:
+    """Two parts with one seed."""
+    yield from scope(seed(two, 3), prefix="a")(y)
+    yield from scope(seed(two, 3), prefix="b")(y)
+
+
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+@pytest.mark.parametrize(
+    "model, names, times", [(seed(two, 3), ["x", "h"], 1), (hidden_inside, ["x"], 1), (twice_alike, ["a/x", "b/x"], 2)]
+)
+def test_particles_of_a_seeded_program_are_independent(model: Any, names: list[str], times: int, plan: str):
+    program = Program(model, Y)
+    plans = {"alone": None, "lockstep": Lockstep(50), "at once": attrs.evolve(vectorize(program), batch_size=50)}
+    first, again, other = (run(Program(importance, program, 200, None, plans[plan]), number) for number in (0, 0, 1))
+    assert all(len(first.draws[name].unique()) == 200 for name in names)
+    draws = torch.stack([first.draws[name] for name in names])
+    assert len(draws.unique(dim=0)) == len(names)
+    error = log_mean_error(first.log_weights)
+    assert abs(log_mean(first.log_weights) - times * Normal(f64(0.0), f64(3.0).sqrt()).log_prob(Y).item()) < 4 * error
+    assert all(torch.equal(first.draws[name], each.draws[name]) for name in names for each in (again, other))  # it is seeded
+
+
+# A guide that draws outside of the range of the prior
+
+
+def scale_of(y: torch.Tensor) -> Coroutine[None]:
+    """What a draw below zero would make of the rest is an error."""
+    tau = yield Sample("tau", HalfNormal(f64(1.0)))
+    yield Observe("y", Normal, y, f64(0.0), tau)
+
+
+def real_guide(_: torch.Tensor) -> Coroutine[None]:
+    yield Sample("tau", Normal(f64(0.5), f64(1.0)))
+
+
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+def test_a_draw_of_the_guide_outside_of_the_range_of_the_prior_has_weight_zero(plan: str):
+    model, guide = Program(scale_of, Y), Program(real_guide, Y)
+    plans = {"alone": None, "lockstep": Lockstep(), "at once": vectorize(model, guide)}
+    particles = run(Program(importance, model, 500, guide, plans[plan]))
+    assert torch.equal(particles.log_weights.isneginf(), particles.draws["tau"] < 0) and bool((particles.draws["tau"] < 0).any())
+    tau = torch.linspace(1e-3, 12.0, 100_001, dtype=torch.float64)
+    exact = torch.trapezoid((HalfNormal(f64(1.0)).log_prob(tau) + Normal(f64(0.0), tau).log_prob(Y)).exp(), tau).log()
+    assert abs(log_mean(particles.log_weights) - exact) < 4 * log_mean_error(particles.log_weights)
+
+
+def test_a_mask_hides_the_prior_that_a_guide_leaves():
+    def model(on: torch.Tensor) -> Coroutine[None]:
+        yield from MaskPoutine(prior, on)()
+
+    def prior() -> Coroutine[None]:
+        yield Sample("x", HalfNormal(torch.ones(2)))
+
+    guide = Program(lambda: (yield Sample("x", Normal(torch.tensor([-9.0, 9.0]), 1.0))))
+    for on, impossible in ((torch.tensor([False, True]), False), (torch.tensor([True, False]), True)):
+        particles = run(Program(importance, Program(model, on), 20, guide, vectorize(Program(model, on), guide)))
+        assert bool(particles.log_weights.isneginf().all()) is impossible
+
+
+def test_a_guide_that_draws_nan_is_an_error():
+    guide = Program(lambda: (yield Sample("tau", Normal(f64(0.0), f64(1.0)))))
+    broken = SubstitutePoutine(guide.fn, {"tau": f64(math.nan)})()
+    with pytest.raises(DistributionError, match="site 'tau'"):
+        run(Program(importance, Program(scale_of, Y), 3, broken))
+
+
+# A guide that splits a draw into batch and event in another way
+
+
+def split_model(y: torch.Tensor, way: str) -> Coroutine[None]:
+    x = yield from split(torch.zeros(3, dtype=torch.float64), 1.0, way)
+    yield Observe("y", Independent(Normal(x, 1.0), 1), y)
+
+
+def split_guide(y: torch.Tensor, way: str) -> Coroutine[None]:
+    yield from split(y / 2, 0.5**0.5, way)
+
+
+def split(loc: torch.Tensor, sd: float, way: str) -> Coroutine[Any]:
+    if way == "plate":
+        return (yield from plate("p", 3)(lambda i: (yield Sample("x", Normal(loc[i], sd))))())
+    dists = {"batch": Normal(loc, sd), "independent": Independent(Normal(loc, sd), 1)}
+    cov = sd**2 * torch.eye(3, dtype=torch.float64)
+    return (yield Sample("x", dists.get(way) or MultivariateNormal(loc, cov)))
+
+
+@pytest.mark.parametrize("way", ["plate", "batch", "independent", "multivariate"])
+@pytest.mark.parametrize("guided", ["plate", "batch", "independent", "multivariate"])
+def test_a_guide_may_split_a_draw_into_batch_and_event_as_it_likes(way: str, guided: str):
+    y = f64(1.0, 2.0, 3.0)
+    model, guide = Program(split_model, y, way), Program(split_guide, y, guided)
+    evidence = Normal(f64(0.0), f64(2.0).sqrt()).log_prob(y).sum().item()
+    particles = run(Program(importance, model, 5, guide, vectorize(model, guide)))
+    assert particles.log_weights.tolist() == pytest.approx([evidence] * 5, rel=1e-12)

@@ -1,4 +1,4 @@
-"""Which models run for many particles at once, and that the others are found out."""
+"""Which models run for many particles at once, that each particle is what it is alone, and that the others are found out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,42 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, Dirichlet, HalfCauchy, Independent, MultivariateNormal, Normal
+from torch.distributions import (
+    AffineTransform,
+    Bernoulli,
+    Categorical,
+    Dirichlet,
+    ExpTransform,
+    HalfCauchy,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    TransformedDistribution,
+)
 
 from interpreters.errors import NotVectorizable, SubsampledWeight
-from interpreters.importance import importance, infer
+from interpreters.importance import Plan, importance, in_lockstep_if_not, infer
 from interpreters.weighted.varying import Lockstep
-from interpreters.weighted.vectorization import vectorize
-from poutine import Coroutine, Deterministic, Observe, Param, Program, Sample, factor, plate, run, scope, substitute, trace
+from interpreters.weighted.vectorization import try_two, vectorize, weighed
+from poutine import (
+    Coroutine,
+    Deterministic,
+    Message,
+    Observe,
+    Param,
+    Program,
+    Sample,
+    SubstitutePoutine,
+    batch_log_density,
+    factor,
+    mask,
+    plate,
+    run,
+    scale,
+    scope,
+    trace,
+)
 
 X = torch.tensor([[0.0, 1.0], [1.0, -1.0], [2.0, 0.5]])
 Y = torch.tensor([1.0, 2.0, 3.0])
@@ -123,71 +152,7 @@ def in_a_loop() -> Coroutine[None]:
     yield from step()
 
 
-@pytest.mark.parametrize(
-    "model, dim",
-    [
-        (scalar, -1),
-        (plated, -3),
-        (regression, -2),
-        (shared_distribution, -2),
-        (multivariate, -1),
-        (discrete, -1),
-        (with_a_factor_and_a_constant, -2),
-        (with_dice, -3),
-        (with_a_drawn_die, -1),
-        (with_a_parameter, -2),
-        (partial(subsampled, torch.tensor([0, 2])), -2),
-        (in_a_loop, -1),
-    ],
-)
-def test_a_model_that_broadcasts_runs_at_once_left_of_its_dimensions(model: Callable[..., Any], dim: int):
-    plan = vectorize(Program(model))
-    assert plan.dim == dim
-    particles = run(Program(importance, Program(model), 7, None, plan))
-    assert particles.log_weights.shape == (7,)
-    assert all(values.shape == (7, *plan.shapes[name]) for name, values in particles.draws.items())
-    alone = run(trace(substitute(model, {name: values[3] for name, values in particles.draws.items()}, strict=False)).traced())
-    assert particles.log_weights[3].item() == pytest.approx(alone.log_pdf(lambda _, site: site.is_observed).item(), rel=1e-5)
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_plate_that_draws_its_index_makes_no_weight(at_once: bool):
-    plan = vectorize(Program(subsampled)) if at_once else Lockstep()
-    with pytest.raises(SubsampledWeight, match="site 'data': it draws the index of a subsampled plate.*take the whole"):
-        run(Program(importance, Program(subsampled), 7, None, plan))
-
-
-def _rare(bound: float) -> Coroutine[None]:
-    """Written for one particle; a batch of thousands takes another branch than a few."""
-    r = yield Sample("r", Normal, 0.0, 1.0)
-    if (r.abs() > bound).any():
-        r = r * 0.0
-    yield Observe("y", Normal, torch.tensor(1.5), r, 1.0)
-
-
-def test_a_batch_that_takes_another_branch_than_a_few_is_noticed(caplog: pytest.LogCaptureFixture):
-    model = Program(_rare, 3.0)
-    plan = vectorize(model)  # a few cannot tell
-    with pytest.raises(NotVectorizable, match="site 'y': its log density is .* when this one is run alone"):
-        run(Program(importance, model, 3000, None, plan))
-    posterior = infer(model, 3000, seed=0)
-    assert "particles run in lockstep, which is slower: site 'y'" in caplog.text
-    exact = torch.linspace(-8, 8, 4001, dtype=torch.float64)
-    weights = (-(exact**2) / 2 - (1.5 - torch.where(exact.abs() > 3, 0.0, exact)) ** 2 / 2).exp()
-    mean, found = (weights * exact).sum() / weights.sum(), posterior.summary()["r"]
-    assert abs(found.mean - mean) < 4 * found.mcse
-
-
-def test_a_maximum_over_the_batch_is_noticed():
-    def model() -> Coroutine[None]:
-        r = yield Sample("r", Normal, 0.0, 1.0)
-        yield Observe("y", Normal, torch.tensor(1.5), r + torch.relu(r - 3.0).max(), 1.0)
-
-    with pytest.raises(NotVectorizable, match="site 'y'"):
-        run(Program(importance, Program(model), 3000, None, vectorize(Program(model))), 1)
-
-
-# What is silently wrong, or raises
+# What does not broadcast over a leading dimension: inside of vmap, nobody needs to
 
 
 def summed() -> Coroutine[None]:
@@ -206,6 +171,109 @@ def averaged_only_in_what_is_computed() -> Coroutine[None]:
     yield Observe("y", Normal, torch.tensor(1.0), theta, 1.0)
 
 
+def as_many_sites_as_numbers() -> Coroutine[None]:
+    z = yield Sample("z", Normal(torch.zeros(2), 1.0))
+    for i in range(z.numel()):
+        yield Observe(f"y_{i}", Normal(z[i], 1.0), torch.tensor(1.0))
+
+
+def matrix_product() -> Coroutine[None]:
+    beta = yield Sample("beta", Independent(Normal(torch.zeros(2), 1.0), 1))
+    yield Observe("y", Normal, Y, X @ beta, 1.0)
+
+
+def event_and_batch() -> Coroutine[None]:
+    mu = yield Sample("mu", Normal, 0.0, 1.0)
+    theta = yield Sample("theta", Independent(Normal(torch.zeros(3), 1.0), 1))
+    yield Observe("y", Normal, Y, mu + theta, 1.0)
+
+
+def with_a_maximum() -> Coroutine[None]:
+    r = yield Sample("r", Normal(torch.zeros(4), 1.0))
+    yield Observe("y", Normal, torch.tensor(1.5), torch.relu(r - 1.0).max(), 1.0)
+
+
+def mixed() -> Coroutine[None]:
+    """Distributions that are made of distributions, with parameters that differ from particle to particle."""
+    w = yield Sample("w", Dirichlet(torch.ones(3)))
+    m = yield Sample("m", MixtureSameFamily(Categorical(w), Normal(torch.tensor([-1.0, 0.0, 1.0]), 1.0)))
+    a = yield Sample("a", TransformedDistribution(Normal(torch.zeros(2), 1.0), [AffineTransform(m, 2.0), ExpTransform()]))
+    yield Observe("y", MixtureSameFamily(Categorical(w), Normal(torch.tensor([-1.0, 0.0, 1.0]) * a.sum(), 1.0)), Y)
+
+
+def scaled_and_masked() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield from scale(mask(plated, Y > z), scale=z.exp())()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        scalar,
+        plated,
+        regression,
+        shared_distribution,
+        multivariate,
+        discrete,
+        with_a_factor_and_a_constant,
+        with_dice,
+        with_a_parameter,
+        partial(subsampled, torch.tensor([0, 2])),
+        in_a_loop,
+        summed,
+        first,
+        averaged_only_in_what_is_computed,
+        as_many_sites_as_numbers,
+        matrix_product,
+        event_and_batch,
+        with_a_maximum,
+        mixed,
+        scaled_and_masked,
+    ],
+)
+def test_a_particle_is_what_it_is_alone(model: Callable[..., Any]):
+    """The law of ``vmapped``."""
+    plan = vectorize(Program(model))
+    particles = run(Program(importance, Program(model), 7, None, plan), 3)
+    assert particles.log_weights.shape == (7,)
+    for k in (0, 3, 6):
+        own = {name: values[k] for name, values in particles.draws.items() if plan.trace[name].type == "sample"}
+        given = SubstitutePoutine(model, own)
+        alone = run(trace(given).traced())
+        drawn = sum((batch_log_density(alone[name].evolve(scale=1.0)).sum() for name in own), start=torch.zeros(()))
+        assert particles.log_weights[k].item() == pytest.approx((alone.log_pdf() - drawn).item(), rel=1e-5, abs=1e-5)
+        for name, values in particles.draws.items():
+            assert torch.allclose(values[k], torch.as_tensor(alone[name].value), atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [scalar, plated, matrix_product, mixed])
+def test_each_particle_has_draws_of_its_own(model: Callable[..., Any]):
+    draws = run(Program(importance, Program(model), 7, None, vectorize(Program(model)))).draws
+    assert all(len(values.reshape(7, -1).unique(dim=0)) == 7 for values in draws.values())
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_plate_that_draws_its_index_makes_no_weight(at_once: bool):
+    with pytest.raises(SubsampledWeight, match="site 'data': it draws the index of a subsampled plate.*take the whole"):
+        plan = vectorize(Program(subsampled)) if at_once else Lockstep()
+        run(Program(importance, Program(subsampled), 7, None, plan))
+
+
+def test_a_particle_that_alone_takes_another_branch_takes_it():
+    """One in 64 does; no reduction over particles hides it."""
+
+    def model(y: torch.Tensor) -> Coroutine[None]:
+        x = yield Sample("x", Independent(Normal(torch.zeros(6), 1.0), 1))
+        yield Observe("y", Normal(3.0 if (x > 0).all() else 0.0, 0.3), y)
+
+    posterior = infer(Program(model, torch.tensor(3.0)), 2000, seed=0)
+    exact = torch.tensor([1 / 64, 63 / 64]).log() + Normal(torch.tensor([3.0, 0.0]), 0.3).log_prob(torch.tensor(3.0))
+    assert abs(posterior.log_evidence - exact.logsumexp(0)) < 4 * posterior.log_evidence_error
+
+
+# What vmap refuses
+
+
 def branching() -> Coroutine[None]:
     z = yield Sample("z", Bernoulli(0.5))
     yield Observe("y", Normal, torch.tensor(1.0), 1.0 if z else -1.0, 1.0)
@@ -216,27 +284,21 @@ def branching_on_all() -> Coroutine[None]:
     yield Observe("y", Normal, torch.tensor(1.0), 2.0 if (z > 0).any() else -1.0, 1.0)
 
 
-def other_sites() -> Coroutine[None]:
-    z = yield Sample("z", Normal(0.0, 1.0))
-    for i in range(z.numel()):
-        yield Sample(f"x_{i}", Normal(0.0, 1.0))
-
-
 def itemized() -> Coroutine[None]:
     z = yield Sample("z", Normal(0.0, 1.0))
     yield Observe("y", Normal, torch.tensor(1.0), z.item(), 1.0)
 
 
-def matrix_product() -> Coroutine[None]:
-    beta = yield Sample("beta", Independent(Normal(torch.zeros(2), 1.0), 1))
-    yield Observe("y", Normal, Y, X @ beta, 1.0)
+def named_by_a_value() -> Coroutine[None]:
+    z = yield Sample("z", Bernoulli(0.5))
+    yield Sample(f"x_{z:.0f}", Normal(0.0, 1.0))
 
 
-def event_and_batch() -> Coroutine[None]:
-    """With n particles mu is [n, 1], theta is [n, 1, 3], and their sum is [n, n, 3]."""
-    mu = yield Sample("mu", Normal, 0.0, 1.0)
-    theta = yield Sample("theta", Independent(Normal(torch.zeros(3), 1.0), 1))
-    yield Observe("y", Normal, Y, mu + theta, 1.0)
+def written_in_place() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    mean = torch.zeros(3)
+    mean[0] = z
+    yield Observe("y", Normal, Y, mean, 1.0)
 
 
 def shared_call() -> Coroutine[None]:
@@ -244,43 +306,91 @@ def shared_call() -> Coroutine[None]:
     yield Observe("y", Normal, torch.tensor(1.0), x, 1.0)
 
 
+def constant_call() -> Coroutine[None]:
+    yield Sample("x", lambda: torch.zeros(()))
+
+
+def random_by_itself() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Observe("y", Normal, torch.tensor(1.0), z + torch.randn(()), 1.0)
+
+
+def with_a_parameter_of_its_own() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Param("w", z)
+
+
+@attrs.frozen(slots=False, eq=False)
+class Ask(Message):
+    """A message of the user's own."""
+
+
+def asking() -> Coroutine[None]:
+    yield Ask("what", value=1.0)
+    yield Ask("which")
+
+
 @pytest.mark.parametrize(
     "model, text",
     [
-        (summed, "'y': its log density"),
-        (first, "'y'"),
-        (averaged_only_in_what_is_computed, "'mean': its value"),
-        (branching, "raises RuntimeError: Boolean value"),
-        (branching_on_all, "'y': its log density"),
-        (other_sites, "its sites are"),
-        (itemized, "raises RuntimeError"),
-        (matrix_product, "raises"),
-        (event_and_batch, "'y'"),
-        (shared_call, "'x': .* is a bare callable, which draws for all elements"),
+        (branching, r"1.0 if z else -1.0.* \(test_vectorization.py:[0-9]+\) raises RuntimeError: .*data-dependent control flow$"),
+        (branching_on_all, "data-dependent control flow"),
+        (itemized, r"z.item\(\)"),
+        (named_by_a_value, "x_"),
+        (written_in_place, "mean.0. = z"),
+        (shared_call, "random operation"),
+        (constant_call, "'x': .* is a bare callable"),
+        (random_by_itself, r"torch.randn\(\(\)\)"),
+        (with_a_drawn_die, r"'x': Die\(\) is none of torch's distributions"),
+        (with_a_parameter_of_its_own, "'w'.* is each particle's own"),
     ],
 )
-def test_a_model_that_does_not_broadcast_is_found_out(model: Callable[..., Any], text: str):
+def test_what_runs_for_one_particle_at_a_time_is_found_out(model: Callable[..., Any], text: str):
     with pytest.raises(NotVectorizable, match=text):
-        vectorize(Program(model))
+        try_two(lambda _: Program(weighed, Program(model), None))
 
 
-def test_a_guide_that_does_not_broadcast_is_found_out():
+def test_a_message_of_the_users_own_is_each_particles():
+    with pytest.raises(NotVectorizable, match="Ask.*is each particle's own"):
+        try_two(lambda _: Program(asking))
+
+
+def test_a_guide_that_branches_is_found_out():
     def guide() -> Coroutine[None]:
         z = yield Sample("z", Normal(0.0, 1.0))
-        yield Deterministic("twice", 2 * z.sum())
+        yield Deterministic("sign", 1.0 if z > 0 else -1.0)
 
-    with pytest.raises(NotVectorizable, match="'twice'"):
+    with pytest.raises(NotVectorizable, match="if z > 0"):
         vectorize(Program(scalar), Program(guide))
 
 
-def test_a_guide_may_need_more_dimensions_than_the_model():
+def test_a_guide_may_have_more_dimensions_than_the_model():
     def guide() -> Coroutine[None]:
         yield Deterministic("table", torch.zeros(2, 3))
         yield Sample("z", Normal(0.0, 1.0))
 
     plan = vectorize(Program(scalar), Program(guide))
-    assert plan.dim == -3
     assert run(Program(importance, Program(scalar), 4, Program(guide), plan)).draws["z"].shape == (4,)
+
+
+def test_what_is_refused_in_a_whole_batch_only_ends_in_lockstep(caplog: pytest.LogCaptureFixture):
+    plan, attempts = vectorize(Program(scalar)), []
+
+    def algorithm(plan: Plan) -> int:
+        attempts.append(plan)
+        if not isinstance(plan, Lockstep):
+            raise NotVectorizable("too many")
+        return 1
+
+    assert in_lockstep_if_not(algorithm, plan) == 1
+    assert attempts[0] is plan and isinstance(attempts[1], Lockstep)
+    assert "particles run in lockstep, which is slower: too many" in caplog.text
+    with pytest.raises(NotVectorizable, match="not even so"):
+        in_lockstep_if_not(lambda _: _raise(NotVectorizable("not even so")), plan)
+
+
+def _raise(error: Exception) -> int:
+    raise error
 
 
 def test_an_error_of_the_model_itself_is_no_matter_of_particles():

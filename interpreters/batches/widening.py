@@ -1,0 +1,78 @@
+"""The distribution of many runs' draws, from what it is inside of vmap for each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.distributions import (
+    AffineTransform,
+    ComposeTransform,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    TransformedDistribution,
+)
+
+from interpreters.batches.inside import Inside
+from interpreters.batches.recipes import aligned, recipe_of
+from interpreters.errors import NotVectorizable
+from poutine import Sample
+from poutine.tensors import tensors_in
+
+
+def widened(name: str, dist: Any, inside: Inside) -> Distribution:
+    """``dist``, that of site ``name`` in a step, for all runs: a batch dimension for them is left of all others.
+
+    To be called inside. Raises ``NotVectorizable`` for a distribution that is not torch's, if it differs from run to run, or cannot be expanded.
+    """
+    if not isinstance(dist, Distribution):
+        raise NotVectorizable(f"site {name!r}: {dist!r} is none of torch's distributions, and draws for one run at a time")
+    if not any(differs for _, differs in inside.whole(*tensors_in(dist))):
+        return _expanded(name, dist, inside.size)
+    if type(dist) is Independent:
+        return Independent(widened(name, dist.base_dist, inside), dist.reinterpreted_batch_ndims, dist._validate_args)
+    if type(dist) is MixtureSameFamily:
+        mixture: Any = widened(name, dist.mixture_distribution, inside)
+        return MixtureSameFamily(mixture, widened(name, dist.component_distribution, inside), validate_args=dist._validate_args)
+    if type(dist) is TransformedDistribution:
+        base, rank = dist.base_dist, len(dist.base_dist.batch_shape + dist.base_dist.event_shape)
+        transforms = [_transform(name, each, inside, rank) for each in dist.transforms]
+        return TransformedDistribution(widened(name, base, inside), transforms, dist._validate_args)
+    found = recipe_of(Sample(name, dist))
+    if found is None:
+        raise NotVectorizable(f"site {name!r}: it is not known how {dist!r}, whose parameters differ from run to run, is made of them")
+    recipe, arguments = found
+    rank = len(dist.batch_shape) + recipe.reinterpreted
+    return recipe.make([_argument(each, event_dim, rank, inside) for each, event_dim in zip(arguments, recipe.event_dims, strict=True)])
+
+
+def _argument(argument: Any, event_dim: int | None, rank: int, inside: Inside) -> Any:
+    """For all runs, if it is a tensor, with ``rank`` batch dimensions right of theirs."""
+    if event_dim is None or not isinstance(argument, torch.Tensor):
+        return argument
+    return aligned(inside.rows(argument), rank - (argument.dim() - event_dim))
+
+
+def _expanded(name: str, dist: Distribution, size: int) -> Distribution:
+    try:
+        wide: Distribution = dist.expand(torch.Size((size, *dist.batch_shape)))
+    except NotImplementedError as error:
+        raise NotVectorizable(f"site {name!r}: {dist!r} cannot be expanded") from error
+    return wide
+
+
+def _transform(name: str, transform: Any, inside: Inside, rank: int) -> Any:
+    """For values of ``rank`` dimensions in one run."""
+    if type(transform) is ComposeTransform:
+        return ComposeTransform([_transform(name, each, inside, rank) for each in transform.parts])
+    tensors = [*tensors_in(transform)]
+    if not tensors or not any(differs for _, differs in inside.whole(*tensors)):
+        return transform
+    if type(transform) is not AffineTransform:
+        raise NotVectorizable(f"site {name!r}: it is not known how {transform!r}, which differs from run to run, is made")
+    loc, scale = (
+        aligned(inside.rows(each), rank - each.dim()) if isinstance(each, torch.Tensor) else each
+        for each in (transform.loc, transform.scale)
+    )
+    return AffineTransform(loc, scale, transform.event_dim)
