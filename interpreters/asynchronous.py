@@ -29,7 +29,20 @@ import attrs
 
 from interpreters.errors import WrongAnswer
 from interpreters.replies import fitted_to, unsealed, valued
-from poutine import UNDECIDED, Choice, EnterMarkov, EnterPlate, Message, ParamStore, Program, Running, Runtime, Site, as_program
+from poutine import (
+    UNDECIDED,
+    Choice,
+    EnterMarkov,
+    EnterPlate,
+    Message,
+    ParamStore,
+    Program,
+    Running,
+    Runtime,
+    Site,
+    UnusedNames,
+    as_program,
+)
 from poutine.program import name_of
 
 T = TypeVar("T")
@@ -56,19 +69,25 @@ class Await(Site):
 
 
 async def run_async(
-    program: Program[T] | Callable[..., Any], seed: int = 0, params: ParamStore | None = None, answers: Answers = _NONE
+    program: Program[T] | Callable[..., Any],
+    seed: int = 0,
+    params: ParamStore | None = None,
+    answers: Answers = _NONE,
+    strict: bool = True,
 ) -> T:
     """Runs ``program`` and returns its value; the event loop goes on while it awaits.
 
     answers:  from a site's name, or a type of message, to an async function of the message that returns its value. A name goes before a
               type. What is decided already, an observation say, is not asked for. A sample comes with its ``key``, of which ``Keyed``
               makes generators; it must be used between two awaits, since what is entered in a thread is entered for all of its tasks.
+    strict:   whether each name in ``answers`` must be that of a site that the program reaches.
 
     The answer to a site of a distribution of torch's has the shape and the type of a draw, that to a ``Param`` those of its initial
     value; numbers and lists become tensors. Every now and then it lets others go on, and a cancellation in, though nothing is awaited.
 
     **Law**: without awaitables it gives what ``run`` gives. A visit that is awaited is counted as a draw is: it moves no other draw.
-    Raises ``WrongAnswer`` where an answer is no awaitable or gives no such value, and what the program and the awaitables raise.
+    Raises ``WrongAnswer`` where an answer is no awaitable or gives no such value, ``UnusedNames`` at the end, and what the program and the
+    awaitables raise.
     """
     runtime = _Asking(seed, params, answers)
     turns = count(1)
@@ -83,6 +102,8 @@ async def run_async(
                 running.fail(error)
             else:
                 running.reply(site)
+        if strict:
+            runtime.check_used()
         return running.value  # type: ignore[return-value]  # it has returned
 
 
@@ -92,6 +113,7 @@ async def run_all(
     params: ParamStore | None = None,
     answers: Answers = _NONE,
     limit: int = 100,
+    strict: bool = True,
 ) -> list[T]:
     """The values of ``programs``, in their order; at most ``limit`` of them have begun and not ended at any time.
 
@@ -109,7 +131,7 @@ async def run_all(
     async def work(number: int, program: Program[T] | Callable[..., Any]) -> None:
         for at, each in chain([(number, program)], waiting):
             with _numbered(at):
-                values[at] = await run_async(each, seed + at, params, answers)
+                values[at] = await run_async(each, seed + at, params, answers, strict)
             await asyncio.sleep(0)  # a program that awaits nothing gives nobody else a turn
 
     try:
@@ -132,15 +154,24 @@ class _Asking:
             if isinstance(kind, type):
                 self._runtime.setdefault(kind, _as_it_is)  # once it has a value
         self._visits: defaultdict[str, int] = defaultdict(int)
+        self._reached: dict[str, None] = {}
 
     async def answer(self, message: Message) -> Message:
         asked = unsealed(message)
         if isinstance(asked, Choice):
             self._visits[asked.name] += 1
+        if self._answers and not isinstance(asked, EnterPlate | EnterMarkov):
+            self._reached[asked.name] = None
         fn = self._wanted(asked)
         if fn is not None and asked.value is UNDECIDED:
             message = valued(message, await _value(self._keyed(asked), fn))
         return self._runtime[type(message)](message)
+
+    def check_used(self) -> None:
+        """Raises ``UnusedNames`` at names of answers that the program has not reached."""
+        unused = [name for name in self._answers if isinstance(name, str) and name not in self._reached]
+        if unused:
+            raise UnusedNames("answers", unused, self._reached)
 
     def _keyed(self, message: Message) -> Message:
         if not isinstance(message, Choice) or message.key is not None:

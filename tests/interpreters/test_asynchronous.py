@@ -31,6 +31,7 @@ from poutine import (
     Sample,
     TracePoutine,
     UnhandledMessage,
+    UnusedNames,
     block,
     condition,
     plate,
@@ -159,6 +160,17 @@ def test_answers_are_chosen_by_name_then_by_type():
     assert asyncio.run(run_async(block(several)(), answers=answers)) == [1.0, 2.0, 1.0, 5.0], "what is hidden is answered, too"
 
 
+def test_a_name_that_no_site_has_is_told():
+    answers = {"x": lambda site: giving(1.0), "why": lambda site: giving(1.0)}
+    with pytest.raises(UnusedNames, match="answers names what the program never reached as a site: why; it reached: x"):
+        asyncio.run(run_async(block(coin)(), answers=answers))
+    assert asyncio.run(run_async(coin, answers=answers, strict=False)) == 1.0
+    with pytest.raises(UnusedNames, match="why") as caught:
+        asyncio.run(run_all([coin], answers=answers))
+    assert caught.value.__notes__ == ["in program 0 of run_all"]
+    assert asyncio.run(run_all([coin] * 2, answers=answers, strict=False)) == [1.0, 1.0]
+
+
 def test_a_sample_comes_with_the_key_of_its_draw():
     async def drawn(site: Sample) -> torch.Tensor:
         await asyncio.sleep(0)
@@ -269,8 +281,10 @@ def test_a_plate_is_not_asked_for_by_its_name():
         asked.append(site)
         return torch.zeros(3)
 
-    asyncio.run(run_async(plated, answers={"p": note}))
+    asyncio.run(run_async(plated, answers={"p": note}, strict=False))
     assert asked == []
+    with pytest.raises(UnusedNames, match="answers names what the program never reached as a site: p; it reached: x"):
+        asyncio.run(run_async(plated, answers={"p": note}))
     asyncio.run(run_async(plated, answers={Message: note}))
     assert [site.name for site in asked] == ["x"]
 
