@@ -74,8 +74,8 @@ def lockstep(
     note:     is called with each finished ``Group`` that is not hidden.
     keep:     keep the messages, for ``batch.trace(i)``.
 
-    Raises ``BatchError`` at an answer, or a score, of the wrong shape, and inside of a vectorised plate, which belongs into the
-    program. What an instance raises leaves with a note that tells which one it was; all others are closed first. What the runtime
+    Raises ``BatchError`` at an answer, or a score, of the wrong shape, at a parameter that an instance has changed in place, and inside
+    of a vectorised plate, which belongs into the program. What an instance raises leaves with a note that tells which one it was; all others are closed first. What the runtime
     raises is thrown into the instance that it is about.
     """
     _check_count("of instances", number)

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar, overload
 import attrs
 
 from poutine.equality import equal
+from poutine.errors import NotAProgram
 from poutine.frozen import Frozen
 from poutine.handlers.block import BlockPoutine
 from poutine.handlers.broadcast import BroadcastPoutine
@@ -31,6 +32,7 @@ from poutine.handlers.substitute import SubstitutePoutine
 from poutine.handlers.trace import TracePoutine
 from poutine.handlers.uncondition import UnconditionPoutine
 from poutine.poutine import Poutine, check_wrapped
+from poutine.program import name_of
 from poutine.tensors import deep_copy
 
 P = TypeVar("P", bound=Poutine)
@@ -113,8 +115,14 @@ uncondition: Final = Alias(UnconditionPoutine)
 def chain(fn: Callable[..., Any], *links: Callable[[Callable[..., Any]], Any]) -> Any:
     """``fn`` under each link, innermost first: ``chain(f, a, b)`` is ``b(a(f))``.
 
-    **Law** (H2): ``chain(chain(f, a), b) ≈ chain(f, a, b)``. Raises ``NotAProgram`` where a link is called with what it cannot wrap.
+    **Law** (H2): ``chain(chain(f, a), b) ≈ chain(f, a, b)``. Raises ``NotAProgram`` where a link wraps something already, or is called
+    with what it cannot wrap.
     """
     for link in links:
+        if isinstance(link, Poutine):
+            raise NotAProgram(
+                f"chain: the link {link!r} wraps {name_of(link.fn)} already; leave its first argument out and name the others, as in "
+                "chain(model, scale(scale=2.0))"
+            )
         fn = link(fn)
     return fn

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from numbers import Number
+from typing import Any, TypeVar
+
+import torch
+from torch.distributions import Distribution
 
 from poutine.errors import PlateError, PoutineError
 from poutine.messages import Choice, CondIndepStackFrame
+from poutine.tensors import tensors_in
 
+C = TypeVar("C", bound=Choice)
 Shapes = list[tuple[str, tuple[int, ...], tuple[int, ...]]]
 """Of the sites of an entry into a plate so far: the name, the batch shape and the event shape."""
 
@@ -44,6 +50,30 @@ def plate_shape(frames: Iterable[CondIndepStackFrame]) -> tuple[int, ...]:
         shape = [1] * (-frame.dim - len(shape)) + shape
         shape[frame.dim] = frame.size
     return tuple(shape)
+
+
+def spread(site: C) -> C:
+    """``site``, whose value was given, with one for each element of its plates, as a draw has.
+
+    So the model computes the same with a number that all elements share as with one for each. A value that does not fit stays as it is,
+    to be refused; so does one of a distribution that is not torch's, of which nobody can tell what one draw is.
+    """
+    dist, value = site.fn, site.value
+    if not isinstance(dist, Distribution) or not isinstance(value, (torch.Tensor, Number)):
+        return site
+    batch_shape, event_shape = dist.batch_shape, dist.event_shape
+    if isinstance(value, Number):
+        value = torch.as_tensor(value, dtype=_float_type(dist) if isinstance(value, float) else None)
+    batch = value.shape[: value.dim() - len(event_shape)]
+    if value.shape == batch_shape + event_shape or batch + event_shape != value.shape or len(batch) > len(batch_shape):
+        return site
+    if not _broadcasts(batch, batch_shape):
+        return site
+    return site.replaced("value", value.expand(batch_shape + event_shape))
+
+
+def _float_type(dist: Distribution) -> torch.dtype:
+    return next((each.dtype for each in tensors_in(dist) if each.is_floating_point()), torch.get_default_dtype())
 
 
 def expanded(site: Choice, dist: Any, shape: tuple[int, ...]) -> Any:

@@ -23,7 +23,8 @@ class ParamStore(torch.nn.Module):
     """Holds each parameter unconstrained, as a ``torch.nn.Parameter``; hands it out constrained by torch's transforms.
 
     It is a ``torch.nn.Module``: ``state_dict``, ``to(device)`` and ``torch.optim`` work on it. A parameter is made when a
-    program first yields its ``Param``; a state that is loaded into an empty store makes them, too. In ``state_dict``,
+    program first yields its ``Param``; a state that is loaded into an empty store makes them, too. ``store["w"]`` is the constrained
+    value of ``w``, and ``list(store)`` are the names. In ``state_dict``,
     parameter ``w`` is ``param/w``, and a ``.`` in a name is written ``%2E`` (and ``%`` as ``%25``), since torch uses the dot for nesting.
     """
 
@@ -72,6 +73,11 @@ class ParamStore(torch.nn.Module):
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _encode(name) in self._parameters
 
+    def extra_repr(self) -> str:
+        """What ``repr`` shows: each name, with the shape of the unconstrained value and, once it is known, the constraint."""
+        rows = ((_decode(key), tuple(value.shape)) for key, value in self.named_parameters())
+        return ", ".join(f"{name}: {shape} {self._constraints.get(name, 'loaded')}" for name, shape in rows)
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # torch's hook for loading one module: make what is in the state and not yet here, then load as ever.
         for key, value in state_dict.items():
@@ -86,7 +92,9 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
     init = site.init
     if isinstance(init, Callable):  # type: ignore[arg-type]  # mypy: abstract; the check is what is wanted
         init = call_keyed(init, (), {}, site.key or (0, site.name, 0))
-    keeps = isinstance(init, torch.Tensor) or getattr(getattr(init, "dtype", None), "kind", "") == "f"  # numpy's floating point
+    keeps = getattr(getattr(init, "dtype", None), "kind", "") == "f"  # numpy's floating point
+    if isinstance(init, torch.Tensor):
+        keeps = init.is_floating_point() or init.is_complex() or init.dtype == torch.bool
     value = torch.as_tensor(init, dtype=None if keeps else torch.get_default_dtype()).detach()
     if not value.is_floating_point():
         raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")

@@ -40,6 +40,17 @@ def plate(
 
         theta = yield from school()
 
+    A plate in a plate takes the next dimension to the left. Each index is a vector, so data over both is indexed with one of them as a
+    column (``y[i, j]`` alone is the diagonal)::
+
+        @plate("columns", 3)
+        def column(j):                                      # dimension -1
+            @plate("rows", 2)
+            def row(i):                                     # dimension -2
+                yield Observe("y", Normal(mu, 1.0), y[i[:, None], j])   # shape [2, 3]
+
+            yield from row()
+
     size:            the number of elements; without it (and without subsample) the index is ``slice(None)`` and nothing is broadcast.
     subsample_size:  draw so many of them: a site ``name`` of log density zero holds the index; the sites inside are scaled
                      by ``size / subsample_size``.
@@ -99,13 +110,15 @@ class PlatePoutine(Poutine):
         if self.subsample is not None:
             self._check_index(self.subsample, "an index of the subsample")
         size, few = self.size, self._drawn
-        if self.dim is not None and self.dim >= 0:
-            raise PlateError(self.name, f"expected a negative dim, counted from the right, got {self.dim}")
-        for what, number in (("size", size), ("subsample_size", few)):
+        for what, number, sign, wanted in (
+            ("size", size, 1, "a positive size"),
+            ("subsample_size", few, 1, "a positive subsample_size"),
+            ("dim", self.dim, -1, "a negative dim, counted from the right"),
+        ):
             if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
                 raise PlateError(self.name, f"expected a whole number as {what}, got {number!r}")
-            if number is not None and number < 1:
-                raise PlateError(self.name, f"expected a positive {what}, got {number}")
+            if number is not None and number * sign < 1:
+                raise PlateError(self.name, f"expected {wanted}, got {number}")
         if self.subsample_size is not None and few != self.subsample_size:
             raise PlateError(self.name, f"subsample has {few} indices, but subsample_size is {self.subsample_size}")
         if size is not None and few is not None and few > size:

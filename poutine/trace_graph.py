@@ -233,6 +233,12 @@ def has_distribution(site: Choice) -> bool:
 
 
 def duplicate(site: Message, known: Message) -> DuplicateSite:
+    if is_subsample(site) and is_subsample(known):
+        return DuplicateSite(
+            site.name,
+            "the plate of this name is entered a second time, and would draw another index; draw one before, and give both entries "
+            "subsample=index, give each plate a name of its own, or wrap the submodel in scope",
+        )
     return DuplicateSite(
         site.name,
         f"this name is taken in the trace by {known!r}; give every site of a run its own name, for example f'{site.name}_{{i}}' in a loop, "

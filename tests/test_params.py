@@ -57,6 +57,21 @@ def test_values_are_constrained_and_what_is_learnt_is_not(constraint, value):
     assert not torch.allclose(moved, value)
 
 
+def test_a_store_shows_what_it_holds():
+    store = ParamStore()
+    assert repr(store) == "ParamStore()"
+    run(lambda: fit(torch.ones(3), constraints.positive), params=store)
+    assert repr(store) == "ParamStore(w: (3,) GreaterThan(lower_bound=0.0))"
+    loaded = ParamStore()
+    loaded.load_state_dict(store.state_dict())
+    assert repr(loaded) == "ParamStore(w: (3,) loaded)"
+
+
+@pytest.mark.parametrize("three", [3, torch.tensor(3), numpy.array(3)])
+def test_whole_numbers_are_initial_values_too(three):
+    assert same(run(lambda: fit(three)), torch.tensor(3.0))
+
+
 def test_optimisers_find_the_maximum_likelihood():
     data = torch.tensor([1.0, 2.0, 4.0, 5.0])
 
@@ -169,7 +184,7 @@ def test_an_initial_value_of_numpy_keeps_its_precision(init):
 
 def test_initial_values_must_be_floating_and_keep_their_shape():
     with pytest.raises(ParamError, match="floating point"):
-        run(lambda: fit(torch.tensor(3)))
+        run(lambda: fit(torch.tensor(1.0j)))
     store = ParamStore()
     run(lambda: fit(torch.zeros(2)), params=store)
     with pytest.raises(ParamError, match=r"holds shape \(2,\), and the initial value has \(3,\)"):

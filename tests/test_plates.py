@@ -12,6 +12,7 @@ from torch.distributions import Categorical, MultivariateNormal, Normal
 from poutine import (
     CondIndepStackFrame,
     DistributionError,
+    DuplicateSite,
     Observe,
     PlateError,
     PlatePoutine,
@@ -184,6 +185,8 @@ def test_what_bare_callables_draw_for_all_elements_and_batches_of_the_right_size
     ({"size": 0}, "positive size, got 0"),
     ({"size": 3, "subsample_size": 0}, "positive subsample_size, got 0"),
     ({"size": 3, "dim": 0}, "negative dim"),
+    ({"size": 3, "dim": "x"}, "site 'p': expected a whole number as dim, got 'x'"),
+    ({"size": 3, "dim": -1.0}, "site 'p': expected a whole number as dim, got -1.0"),
     ({"subsample_size": 3}, "give the plate a size"),
     ({"vectorized": False}, "give the plate a size"),
 ])  # fmt: skip
@@ -191,6 +194,41 @@ def test_sizes_that_do_not_fit_are_errors_at_construction(options, problem):
     with pytest.raises(PlateError, match=problem) as caught:
         plate("p", **options)(schools)
     assert isinstance(caught.value, ValueError)
+
+
+def test_a_subsampled_plate_that_is_entered_twice_says_how_to_share_its_index():
+    def twice():
+        for name in ("a", "b"):
+            yield from plate("p", 10, subsample_size=3)(lambda index, name=name: one_of(name))()
+
+    with pytest.raises(DuplicateSite, match="'p': the plate of this name is entered a second time.*subsample=index"):
+        trace(twice).get_trace()
+
+    index = torch.tensor([1, 2])
+
+    def shared():
+        for name in ("a", "b"):
+            yield from plate("p", 10, subsample=index)(lambda index, name=name: one_of(name))()
+
+    assert trace(shared).get_trace().stochastic_nodes == ["a", "b"]
+
+
+def one_of(name):
+    return (yield Sample(name, D))
+
+
+def test_the_index_of_a_plate_in_a_plate_is_a_column():
+    y = torch.arange(6.0).reshape(2, 3)
+
+    @plate("columns", 3)
+    def column(j):
+        @plate("rows", 2)
+        def row(i):
+            yield Observe("y", D, y[i[:, None], j])
+
+        yield from row()
+
+    assert torch.equal(trace(column).get_trace()["y"].value, y)
 
 
 def test_a_replayed_index_of_another_size_gives_both_numbers():

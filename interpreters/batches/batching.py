@@ -51,6 +51,7 @@ class Batching:
         self._named: Counter[str] = Counter()
         self._entries: defaultdict[tuple[int, str], count[int]] = defaultdict(lambda: count(1))
         self._site: Any = None
+        self._parameters: dict[str, tuple[torch.Tensor, int]] = {}  # as they were read last, and torch's count of changes in place
 
     def run(self) -> Coroutine[Batch[Any]]:
         with self.fleet as fleet:
@@ -58,6 +59,8 @@ class Batching:
             while waiting := fleet.take():
                 for group in gathered(waiting, self.numbers):
                     yield from self._together(group) if group.is_closed else self.ask(group)
+            for name in self._parameters:
+                self._check_unchanged(name)
             return Batch(tuple(fleet.values), self.scores.sums(), tuple(self.groups) if self.keep else None)
 
     def remember(self, site: Message) -> Message:
@@ -112,6 +115,9 @@ class Batching:
             return
         sites = [self._numbered(i, site) if isinstance(site, EnterPlate) else site for i in asked.members]
         if isinstance(site, Param):
+            if isinstance(site.value, torch.Tensor) and not site.value.is_inference():
+                self._check_unchanged(site.name)
+                self._parameters[site.name] = site.value, site.value._version
             self._finish(
                 Group(site.name, asked.members, site, [site.value] * len(asked.members)),
                 asked.requests[0],
@@ -123,6 +129,15 @@ class Batching:
             [each.value for each in sites],
             lambda j: _resealed(sites[j], asked.sealed),
         )
+
+    def _check_unchanged(self, name: str) -> None:
+        """Raises ``BatchError`` if an instance has changed a parameter that others were given, too."""
+        value, version = self._parameters.get(name, (None, 0))
+        if value is not None and value._version != version:
+            raise BatchError(
+                name,
+                "an instance has changed the parameter's value in place, which all instances share; write w = w + x in place of w += x",
+            )
 
     def _numbered(self, i: int, entry: EnterPlate) -> Message:
         return entry.evolve(value=attrs.evolve(entry.value, counter=next(self._entries[i, entry.name])))

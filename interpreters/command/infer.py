@@ -20,7 +20,7 @@ from interpreters.command.output import complaining, say
 from interpreters.errors import InputError
 from interpreters.results.extras import extra
 from interpreters.results.picture import formats
-from interpreters.results.stored import is_zarr
+from interpreters.results.stored import ENDINGS, is_zarr
 
 # Named, not imported: what is wrong with the files shall be told before compilers are looked for.
 _METHODS: Final[Mapping[str, str]] = MappingProxyType(
@@ -60,6 +60,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise InputError(f"cannot write the output: {error}") from error
     try:
         if options.out:
+            if options.out.suffix not in ("", *ENDINGS):
+                raise InputError(f"cannot write {options.out}: expected a name that ends in one of {', '.join(ENDINGS)}")
             for needed in ("arviz", "zarr" if is_zarr(options.out) else "h5netcdf"):
                 extra(needed)
         if options.plot and options.plot.suffix[1:] not in formats():

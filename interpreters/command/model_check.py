@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.distributions import Distribution, constraints
@@ -31,6 +32,8 @@ from poutine import (
     batch_log_density,
     run,
 )
+
+_log: Final = logging.getLogger(__name__)
 
 
 class SettlePoutine(Poutine):
@@ -75,6 +78,10 @@ def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
         )
     _check_shapes(trace)
     _check_values(trace)
+    if trace.param_nodes:
+        _log.warning(
+            "%s: no Sample but a Param, kept at its initial value; wrap the model in lift to infer it", ", ".join(trace.param_nodes)
+        )
     return program
 
 

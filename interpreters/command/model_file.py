@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from interpreters.errors import InputError
-from poutine import PoutineError
+from poutine import PoutineError, Program
 
 
 @attrs.frozen
@@ -50,6 +50,11 @@ class ModelFile:
         if name is None:
             name = "model" if hasattr(self.module, "model") or len(defined) != 1 else defined[0]
         found = getattr(self.module, name, None)
+        if isinstance(found, Program):
+            raise InputError(
+                f"{self.path}: {name!r} is a program, which has its arguments already; name the function or the poutine that it was made "
+                "of, and give the arguments as data"
+            )
         if not callable(found):
             known = (
                 f"its generator functions are {', '.join(defined)}" if defined else "it has no generator function: a model yields messages"

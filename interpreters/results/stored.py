@@ -16,6 +16,7 @@ import torch
 from interpreters.results.extras import extra
 
 DRAW: Final = "draw"
+ENDINGS: Final = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
 @attrs.frozen

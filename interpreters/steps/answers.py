@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
 import attrs
 import numpy
@@ -12,28 +13,36 @@ import torch
 from interpreters.replies import unsealed, valued
 from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Passing, Site, log_density
 
+Density = torch.Tensor | DistributionError | None
 
-@attrs.frozen(eq=False)
+
+@attrs.frozen(eq=False, slots=False)
 class Answer:
     """``site`` is the finished message, as the program's chain was sent it: with a value of its own, which the program cannot change.
 
     given:    the value that came from outside of the program: drawn, looked up or edited; ``UNDECIDED`` where the program decided it.
     edited:   whether a person gave it.
-    density:  the log density of ``site``, hidden or not, at the time of the answer: what its distribution is made of may be changed
-              in place later on. None where it has none; the error, where it cannot be scored.
     way:      how the message passed the poutines, up and down.
     """
 
     site: Message
     given: Any
     edited: bool
-    density: torch.Tensor | DistributionError | None
     way: tuple[Passing, ...] = ()
+    _scored_then: Density | Literal["later"] = "later"
 
     @classmethod
     def of(cls, site: Message, given: bool, edited: bool) -> Answer:
         """``given``: whether the value came from outside of the program."""
-        return cls(site, unsealed(site).value if given else UNDECIDED, edited, _density(unsealed(site)))
+        inside = unsealed(site)
+        then: Density | Literal["later"] = "later" if _is_of_numbers(inside) else _density(inside)
+        return cls(site, inside.value if given else UNDECIDED, edited, scored_then=then)
+
+    @cached_property
+    def density(self) -> Density:
+        """The log density of ``site``, hidden or not, at the time of the answer: what its distribution is made of may be changed in place
+        later on. None where it has none; the error, where it cannot be scored."""
+        return _density(unsealed(self.site)) if isinstance(self._scored_then, str) else self._scored_then
 
     @property
     def log_density(self) -> torch.Tensor | None:
@@ -61,7 +70,14 @@ class Answer:
         return attrs.evolve(self, way=tuple((what, who, shown[id(message)]) for what, who, message in way))
 
 
-def _density(site: Message) -> torch.Tensor | DistributionError | None:
+def _is_of_numbers(site: Message) -> bool:
+    """Whether nothing that is changed in place can change its log density: which then can wait until somebody asks."""
+    if not isinstance(site, Choice):
+        return True
+    return isinstance(site.fn, type) and {*map(type, (*site.args, *site.kwargs.values(), site.scale, site.mask))} <= {bool, int, float}
+
+
+def _density(site: Message) -> Density:
     try:
         return log_density(site) if isinstance(site, Choice) else None
     except NoDensity:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -17,13 +17,28 @@ def _names(names: Iterable[str] | None) -> frozenset[str] | None:
     return None if names is None else frozenset(names)
 
 
+def _types(names: Iterable[str] | None) -> frozenset[str] | None:
+    types = _names(names)
+    known = {cls.type for cls in _subclasses(Site)} - {Site.type}
+    for name in sorted((types or frozenset()) - known):
+        raise ValueError(f"block: {name!r} is the type of no site; the types are {', '.join(sorted(known))}")
+    return types
+
+
+def _subclasses(cls: type[Site]) -> Iterator[type[Site]]:
+    for each in cls.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
 @attrs.frozen(slots=False, eq=False, repr=False)
 class BlockPoutine(Poutine):
     """Re-yields hidden sites sealed: no poutine further out sees or changes them; only the runtime opens them.
 
     No option at all hides everything. A site is hidden if its name is in ``hide``, or its type in ``hide_types``, or some
     expose option is given and neither ``expose`` nor ``expose_types`` names it. ``expose_all=True`` (or ``hide_all=False``)
-    exposes all but what ``hide`` and ``hide_types`` name. Types are "sample", "observe", "param" and "deterministic".
+    exposes all but what ``hide`` and ``hide_types`` name. Types are "sample", "observe", "param", "deterministic", and those of sites of
+    your own. A name that no site has is no error: a block further in may have hidden it.
 
     ::
 
@@ -31,7 +46,7 @@ class BlockPoutine(Poutine):
         outer = trace(block(inner, hide=["a"]))       # "a" is in the trace of inner, and not in that of outer
 
     **Laws**: ``block()`` isolates, ``h(block()(p)) ≈ block()(p)``; ``block(hide=A)(block(hide=B)(p)) ≈ block(hide=A | B)(p)``;
-    ``block(hide=[])`` is the identity. Raises ``ValueError`` if one name or type is both hidden and exposed.
+    ``block(hide=[])`` is the identity. Raises ``ValueError`` if one name or type is both hidden and exposed, or no site has such a type.
     **Obeys**: H4, I.neutral, I.idempotent, I.block, B.isolates, B.hides, B.types, B.inner, B.escape, B.outside; C.scale,
     C.mask, C.block, C.trace, C.infer_config, C.seed, C.indep, C.broadcast.
     """
@@ -40,8 +55,8 @@ class BlockPoutine(Poutine):
     expose_all: bool = False
     hide: frozenset[str] | None = attrs.field(default=None, converter=_names)
     expose: frozenset[str] | None = attrs.field(default=None, converter=_names)
-    hide_types: frozenset[str] | None = attrs.field(default=None, converter=_names)
-    expose_types: frozenset[str] | None = attrs.field(default=None, converter=_names)
+    hide_types: frozenset[str] | None = attrs.field(default=None, converter=_types)
+    expose_types: frozenset[str] | None = attrs.field(default=None, converter=_types)
 
     def __attrs_post_init__(self) -> None:
         for what, hidden, exposed in (("name", self.hide, self.expose), ("type", self.hide_types, self.expose_types)):

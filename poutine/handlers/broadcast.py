@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 
 from poutine.elementwise import Elementwise, check_bare
-from poutine.expansion import Shapes, check_value, expanded, expanded_shape, plate_shape
-from poutine.messages import Choice, CondIndepStackFrame, EnterPlate, Message, is_distribution
+from poutine.expansion import Shapes, check_value, expanded, expanded_shape, plate_shape, spread
+from poutine.messages import Choice, CondIndepStackFrame, EnterPlate, Message, Sample, is_distribution
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -19,7 +19,8 @@ class BroadcastPoutine(Poutine):
     """Expands the distribution of each site to the size of every vectorised plate in its ``cond_indep_stack``.
 
     ``plate`` puts it around ``indep``. A distribution without ``batch_shape`` is drawn and scored for each element (``Elementwise``);
-    a bare callable draws for all elements at once. The index of a subsampled plate stays as it is.
+    a bare callable draws for all elements at once. So is the value of a sample that a poutine further in has given. The index of a
+    subsampled plate stays as it is.
 
     **Laws**: idempotent; the identity outside of vectorised plates with a size.
     **Obeys**: H4, I.neutral, I.idempotent, B.isolates, D.keeps, D.draws, R.reply, D.broadcast; C.scale, C.mask, C.condition, C.substitute,
@@ -47,7 +48,8 @@ class BroadcastPoutine(Poutine):
                 return site.evolve(fn=_Broadcast(inside, frames, table, wide))
             dist: Any = site.dist
             new = _broadcast(site, dist, frames, table, wide)
-            return site if new is dist else site.evolve(fn=new, args=(), kwargs={})
+            made = site if new is dist else site.evolve(fn=new, args=(), kwargs={})
+            return spread(made) if site.is_decided and isinstance(site, Sample) else made
 
         def fit(site: Choice) -> Message:
             if hasattr(site.value, "shape") and (is_distribution(site.fn) or isinstance(site.fn, type)):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from poutine.expansion import spread
 from poutine.messages import Choice, Message, Site
 from poutine.program import Rule
 from poutine.value_map import ValueMap
@@ -38,4 +39,5 @@ class DoPoutine(ValueMap):
         return Rule(down=act)
 
     def give(self, site: Choice, value: Any) -> Message:
-        return site.replaced("value", value)
+        given = site.replaced("value", value)
+        return spread(given) if given.cond_indep_stack else given

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from poutine.errors import AlreadyObserved
+from poutine.expansion import spread
 from poutine.frozen import Frozen
 from poutine.messages import Choice, Message, Observe, Sample
 from poutine.plate_sizes import check_elements, check_index, check_plates
@@ -68,11 +69,13 @@ class ReplayPoutine(Poutine):
             guide = guides.get(site.name)
             if guide is None:
                 return site
+            given = site.replaced("value", guide.value)
             if indices and site.name in indices:
                 check_index(site, guide)
             elif site.cond_indep_stack:
                 check_plates(site, guide)
-            return site.replaced("value", guide.value)
+                return spread(given)
+            return given
 
         def fit(site: Choice) -> Message:
             guide = guides.get(site.name)

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import attrs
 
 from poutine.errors import AlreadyObserved
-from poutine.messages import Choice, Message, Observe, Param, Site
+from poutine.expansion import spread
+from poutine.messages import Choice, Message, Observe, Param, Sample, Site
 from poutine.value_map import ValueMap
 
 
@@ -22,6 +23,7 @@ class SubstitutePoutine(ValueMap):
     **Laws**: ``substitute({})`` is the identity; of two, the outer one wins; associative.
     **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.observed, R.partial, R.substitute, R.reply; C.scale,
     C.mask, C.trace, C.do, C.lift, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
+    In a vectorised plate, a value that all elements share is expanded to the shape of a draw, as the model expects it.
     Raises ``AlreadyObserved`` at a site that the model itself observes, ``UnusedNames`` as condition does.
     """
 
@@ -30,4 +32,5 @@ class SubstitutePoutine(ValueMap):
     def give(self, site: Site, value: Any) -> Message:
         if isinstance(site, Observe) and not site.conditioned:
             raise AlreadyObserved(site.name, f"it cannot be substituted with {value!r}: the model observes it; uncondition first")
-        return site.replaced("value", value)
+        given = site.replaced("value", value)
+        return spread(given) if isinstance(given, Sample) and given.cond_indep_stack else given

@@ -10,7 +10,7 @@ import attrs
 from poutine.driver.engine import answer
 from poutine.laws.ask import AskingRuntime
 from poutine.laws.watch import Watched
-from poutine.messages import Message
+from poutine.messages import Message, Site
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
 
@@ -41,6 +41,17 @@ class NotingPoutine(Poutine):
 
     def rules(self) -> Rules:
         return {Message: Rule(up=self.up, down=self.down)}
+
+
+def keeping(kept: list[Message]) -> Callable[[Message], Message]:
+    """Keeps sites as they pass; what is wrong with them is said afterwards, since an error now would be one of the run."""
+
+    def keep(message: Message) -> Message:
+        if isinstance(message, Site):
+            kept.append(message)
+        return message
+
+    return keep
 
 
 class KeepingRuntime(AskingRuntime):

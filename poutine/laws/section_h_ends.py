@@ -6,19 +6,22 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
+from hypothesis import strategies as st
 
 from poutine.errors import NonlocalExit, SiteError, UnusedNames
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.ask import AskingRuntime
 from poutine.laws.law import ANY, Case, law
 from poutine.laws.links import written
-from poutine.laws.probes import error_of
+from poutine.laws.probes import Failing, error_of
+from poutine.laws.watch import OfTheSystem, Several, Watched
 from poutine.messages import Message
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
 
 # By these a handler says that it is not for this program, or that the run is over.
 REFUSALS: Final = (SiteError, UnusedNames, NonlocalExit)
+_STEPS: Final = st.integers(0, 12)
 
 
 @law(
@@ -43,6 +46,19 @@ def ends(case: Case) -> None:
     of_the_program = any(error is left for left in inside.left) and not any(error is thrown for thrown in inside.thrown)
     refused = isinstance(error, REFUSALS) and not any(error is thrown for thrown in outside.thrown)
     case.expect(of_the_program or refused, f"the end of the run: {how}; model alone returns", source)
+
+
+@law("H26", "h runs p once, however it ends", ANY)
+def once(case: Case) -> None:
+    program, steps, seed = case.program(cleanup=False), case.draw(_STEPS), case.seed()
+    handler = case.handler(program)
+    for error in (None, Several(), OfTheSystem()):
+        watched = Watched(program if error is None else Failing(program, steps, error))
+        error_of(handler(watched), AskingRuntime(seed))
+        how = "" if error is None else f", where the model raises {error!r} at message {steps + 1}"
+        case.expect(
+            watched.started <= 1, f"the end of the run: the model was run {watched.started} times", f"{written(handler, 'model')}{how}"
+        )
 
 
 @attrs.frozen
@@ -78,4 +94,4 @@ class _NotingErrors(Poutine):
         return {Message: Rule(around=around)}
 
 
-SECTION_H_ENDS: Final = (ends,)
+SECTION_H_ENDS: Final = (ends, once)

@@ -11,13 +11,18 @@ from poutine.laws.section_b import SECTION_B
 from poutine.laws.section_c import SECTION_C
 from poutine.laws.section_d import SECTION_D
 from poutine.laws.section_h import SECTION_H
+from poutine.laws.section_h_context import SECTION_H_CONTEXT
 from poutine.laws.section_h_ends import SECTION_H_ENDS
+from poutine.laws.section_h_gradients import SECTION_H_GRADIENTS
+from poutine.laws.section_h_own import SECTION_H_OWN
 from poutine.laws.section_h_sites import SECTION_H_SITES
 from poutine.laws.section_i import SECTION_I
 from poutine.laws.section_k import SECTION_K
 from poutine.laws.section_r import SECTION_R
 
-OF_HANDLERS: Final = (*SECTION_H, *SECTION_H_SITES, *SECTION_H_ENDS)
+OF_HANDLERS: Final = (
+    *SECTION_H, *SECTION_H_GRADIENTS, *SECTION_H_SITES, *SECTION_H_CONTEXT, *SECTION_H_ENDS, *SECTION_H_OWN,
+)  # fmt: skip
 
 LAWS: Final[Mapping[str, Law]] = MappingProxyType(
     {law.name: law for law in (*OF_HANDLERS, *SECTION_I, *SECTION_B, *SECTION_C, *SECTION_R, *SECTION_D, *SECTION_K)}

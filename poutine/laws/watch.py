@@ -19,6 +19,14 @@ class Quit(BaseException):
     """One that is no ``Exception``, as ``GeneratorExit`` and ``asyncio.CancelledError`` are."""
 
 
+class Several(ZeroDivisionError, OverflowError, FloatingPointError, IndexError, KeyError, AssertionError, TypeError, NotImplementedError):
+    """An error of several kinds at once: who waits for one of them catches it."""
+
+
+class OfTheSystem(TimeoutError, ConnectionError, FileNotFoundError, InterruptedError, PermissionError):
+    """The same of those of the system, for which one might try again."""
+
+
 def kinds_of_errors() -> tuple[BaseException, ...]:
     """One of each kind that handlers might take for their own: unknown, common, of this library, and what ends a run or Python."""
     left = NonlocalExit(Deterministic("elsewhere", 0.0))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
+import attrs
 import pytest
 import torch
 from torch.distributions import Normal
@@ -15,6 +17,7 @@ from poutine import (
     Param,
     Sample,
     Sealed,
+    Site,
     TracePoutine,
     block,
     chain,
@@ -93,6 +96,18 @@ def test_hiding_and_exposing_the_same_is_an_error(options, problem):
 def test_a_name_is_no_list_of_names():
     with pytest.raises(TypeError, match=r"write \['ab'\]"):
         block(model, hide="ab")
+
+
+def test_a_type_that_no_site_has_is_an_error():
+    for option in ("hide_types", "expose_types"):
+        with pytest.raises(ValueError, match="'smaple' is the type of no site; the types are .*observe, .*sample"):
+            block(model, **{option: ["param", "smaple"]})
+
+    @attrs.frozen(slots=False, eq=False)
+    class Spoken(Site):
+        type: ClassVar[str] = "spoken"
+
+    assert block(model, hide_types=["spoken"]).hides(Spoken("x"))
 
 
 def test_the_values_are_the_same_hidden_or_not():

@@ -23,6 +23,7 @@ from poutine import (
     EnterMarkov,
     EnterPlate,
     NonlocalExit,
+    NotAProgram,
     Observe,
     Param,
     ParamError,
@@ -529,6 +530,13 @@ def test_a_trace_records_what_further_out_left_of_a_site():
 def test_an_alias_is_its_class_and_awaits_its_function():
     assert scale(model, 2.0) == scale(model, scale=2.0) == scale(scale=2.0)(model) == ScalePoutine(model, 2.0)
     assert isinstance(trace(model), TracePoutine)
+
+
+def test_a_link_that_wraps_something_already_is_refused():
+    """Else the function would be the argument of what the link wraps."""
+    for link in (scale(model, 2.0), trace(model), plate("p", 2)(model)):
+        with pytest.raises(NotAProgram, match=r"wraps model already; leave its first argument out"):
+            chain(model, link)
 
 
 def test_a_chain_reads_innermost_first():

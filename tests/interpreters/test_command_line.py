@@ -290,6 +290,7 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, tex
         (["nowhere.py", "--out", "nowhere/r.nc"], "cannot write nowhere/r.nc: there is no directory "),
         (["nowhere.py", "--out", "."], "cannot write .: it is a directory"),
         (["nowhere.py", "--plot", "nowhere/p.png"], "cannot write nowhere/p.png: there is no directory "),
+        (["nowhere.py", "--out", "r.csv"], "cannot write r.csv: expected a name that ends in one of .nc, "),
         (["nowhere.py", "--plot", "p.jpx"], "cannot draw p.jpx: expected a name that ends in one of ."),
         (["nowhere.py", "--plot", "p.pgf"], "cannot draw p.pgf: expected a name that ends in one of ."),
         (["m.py", "--num-samples", "0"], "argument --num-samples: expected a positive number, got 0; see poutine infer --help"),

@@ -322,6 +322,27 @@ def test_parameters_are_shared_and_have_gradients():
     assert all(each.grad is not None and each.grad != 0 for each in params.parameters())
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_parameter_that_is_shared_is_not_changed_in_place(again):
+    def model():
+        w = yield Param("w", torch.tensor(1.0))
+        x = yield Sample("x", Normal, 0.0, 1.0)
+        w += x
+        del w
+        if again:
+            yield Param("w", torch.tensor(1.0))
+
+    with pytest.raises(BatchError, match="site 'w': an instance has changed the parameter's value in place"):
+        together(model, 4)
+    with torch.inference_mode():
+        together(branching, 4)
+        together(reading, 4)
+
+
+def reading():
+    return (yield Param("w", torch.tensor(1.0)))
+
+
 def test_messages_of_the_users_own_pass_one_by_one():
     def model():
         x = yield Sample("x", Normal, 0.0, 1.0)

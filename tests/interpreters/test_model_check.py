@@ -23,6 +23,13 @@ def test_draws_are_double_as_the_data_is():
     assert run(checked(regression, {"X": X, "y": torch.ones(3, dtype=torch.float64)})).dtype == torch.float64
 
 
+def test_a_param_that_nothing_learns_is_told_of(caplog):
+    checked(regression, {"X": torch.ones(3, 2, dtype=torch.float64), "y": torch.ones(3, dtype=torch.float64)})
+    assert [record.getMessage() for record in caplog.records] == [
+        "noise: no Sample but a Param, kept at its initial value; wrap the model in lift to infer it"
+    ]
+
+
 def dropped(y):
     @plate("data", len(y))
     def body(index):

@@ -54,6 +54,11 @@ def test_a_name_may_be_any_callable(tmp_path: Path):
         ("def a():\n    yield\n", "b", "no model 'b'; its generator functions are a"),
         ("x = 1\n", None, "no model 'model'; it has no generator function: a model yields messages"),
         ("model = 1\n", None, "no model 'model'"),
+        (
+            "from poutine import Program, scale\ndef of(x):\n    yield\nmodel, scaled = Program(of, 1), scale(of, 2.0)(1)\n",
+            None,
+            "'model' is a program, which has its arguments already; name the function",
+        ),
     ],
 )
 def test_no_such_model(tmp_path: Path, text: str, name: str | None, complaint: str):

@@ -35,6 +35,8 @@ STATED = {
         "H20",
     ),
     "where a program comes to its end, so it does under a handler": ("H23",),
+    "a program is run once": ("H26",),
+    "a message of a user's own is answered, and heard": ("H24", "H25"),
     "what comes back is a value that may be, with what was done to it further out": ("H21", "H22"),
     # I. Identities, idempotence, fusion
     "scale(1), mask(True), condition({}), substitute({}), replay of nothing, … are identities": ("I.neutral",),

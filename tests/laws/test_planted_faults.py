@@ -8,7 +8,7 @@ import pytest
 
 from poutine import NonlocalExit
 from poutine.laws import LAWS, LawBroken, check_law, check_laws
-from tests.laws import careless, faults, hostile
+from tests.laws import careless, faults, hostile, lossy
 
 BUDGET = 40
 
@@ -125,6 +125,7 @@ FAULTS = [
     ("H20", hostile.UnconditionsWithoutKey),
     # what somebody is not careful about
     *(("H23", fault) for fault in careless.FAILING),
+    *lossy.FAULTS,
 ]
 
 
@@ -163,6 +164,19 @@ def test_a_handler_under_which_no_program_comes_to_its_end_is_shown_to_do_nothin
         LawBroken, match="first difference, at the end of the run: in none of the cases does it come to its end; here Plate"
     ):
         check_laws(careless.RefusesAll, ["H23"], seed=0)
+
+
+@pytest.mark.parametrize(("law", "fault"), lossy.ABOUT_QUERIES, ids=[f"{name_of(fault)}-{law}" for law, fault in lossy.ABOUT_QUERIES])
+def test_a_fault_with_a_message_of_its_own_is_caught(law: str, fault: Any):
+    with pytest.raises(LawBroken) as caught:
+        check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0, messages=lossy.QUERIES)
+    assert caught.value.law is LAWS[law]
+
+
+@pytest.mark.parametrize("law", ["H24", "H25"])
+@pytest.mark.parametrize("sound", [lossy.PassesOn, lossy.Draws])
+def test_who_answers_some_messages_and_passes_others_on_is_not_accused(law: str, sound: Any):
+    check_law(LAWS[law], sound, 20, seed=0, messages=lossy.QUERIES)
 
 
 @pytest.mark.parametrize("law", ["H2", "H3", "H6", "H7", "H12"])

@@ -1,0 +1,177 @@
+"""H, continued. The context of a site, which any handler leaves to it: plates, scale, mask, notes and key, both ways."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+import attrs
+import torch
+from hypothesis import strategies as st
+from torch.distributions import Distribution
+
+from poutine.equality import same
+from poutine.laws.law import ANY, Case, Law, law
+from poutine.laws.links import written
+from poutine.laws.outcome import outcome
+from poutine.laws.probes import NotingPoutine
+from poutine.messages import Choice, CondIndepStackFrame, Message, Param, Sample, Site
+
+
+@law(
+    "H20",
+    "what h asks for in place of a site is in the site's plates, has its notes, its scale times h's, its mask and h's and, under its name, its key",
+    ANY,
+    "scale and mask: of a choice or a param",
+)
+def context_is_kept(case: Case) -> None:
+    program, seed = case.program(), case.seed()
+    handler = case.handler(program)
+    source = written(handler, "model")
+    mine = torch.tensor([2.0, 8.0]).reshape(_ELEMENTS).requires_grad_()  # a learnt one, in a dimension that nothing else has
+    asked: list[Message] = []
+    left: list[tuple[Message, Message]] = []
+
+    def ask(message: Message) -> Message:
+        if isinstance(message, Site):
+            message = _around(message)
+        if isinstance(message, (Choice, Param)):
+            message = message.evolve(scale=message.scale * mine, mask=torch.as_tensor(message.mask) & _FIRST)
+        if isinstance(message, Choice):
+            message = message.evolve(key=(7, message.name, 1))  # as by a seed further in
+        asked.append(message)
+        return message
+
+    def come(message: Message) -> Message:
+        asked.pop()
+        return message
+
+    def leave(message: Message) -> Message:
+        left.extend([(asked[-1], message)] if asked and isinstance(message, Site) else [])
+        return message
+
+    outcome(NotingPoutine(handler(NotingPoutine(program, up=ask, down=come)), up=leave), seed=seed)
+    for site, message in left:
+        frames, infer = _context(site)
+        found, notes = _context(message)
+        kept = len(found) >= len(frames) and all(map(_is_plate, found[len(found) - len(frames) :], frames))
+        case.expect(kept, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source)
+        case.expect(infer.keys() <= notes.keys(), f"site {site.name!r}: its infer was {infer}, and is {notes}", source)
+        if isinstance(site, Choice) and isinstance(message, Choice) and site.name == message.name:
+            case.same(f"site {site.name!r}: what it is drawn by", message.key, site.key, source, f"key={site.key}")
+        if isinstance(site, (Choice, Param)) and isinstance(message, (Choice, type(site))):
+            _counts_as_much(case, source, site, message, mine)
+
+
+def _counts_as_much(case: Case, source: str, site: Choice | Param, message: Site, mine: torch.Tensor) -> None:
+    """The scale of ``message`` is a multiple of that of ``site``, and its mask is off where that is."""
+    scale, mask = torch.as_tensor(message.scale), torch.as_tensor(message.mask)
+    split = scale.expand(torch.broadcast_shapes(scale.shape, _ELEMENTS))  # type: ignore[no-untyped-call]  # torch's own
+    was = f"it was {_shown(site.scale)}, and is {_shown(scale)}"
+    times = bool((split.select(-4, 1) == 4 * split.select(-4, 0)).all())  # powers of two: exact
+    case.expect(times, f"site {site.name!r}: its scale is no multiple of what it was; {was}; write site.scale * factor", source)
+    learns = scale.requires_grad and torch.autograd.grad(scale.sum(), mine, retain_graph=True, allow_unused=True)[0] is not None
+    case.expect(learns or not bool(scale.any()), f"site {site.name!r}: its scale has lost its gradient; {was}", source)
+    off = not bool(mask.expand(torch.broadcast_shapes(mask.shape, _ELEMENTS)).select(-4, 1).any())  # type: ignore[no-untyped-call]  # torch's own
+    wrong = f"it is on where it was off; it was {_shown(site.mask)}, and is {_shown(mask)}; write site.mask & mask"
+    case.expect(off, f"site {site.name!r}: its mask: {wrong}", source)
+
+
+@law(
+    "H22",
+    "what comes back to a site further in is what came back from further out: type, plates, scale, mask, key, notes, distribution",
+    ANY,
+    "a site that leaves under its name, and as what it is or another choice",
+)
+def seen_from_inside(case: Case) -> None:
+    program, seed, observes = case.program(), case.seed(), case.draw(st.booleans())
+    handler = case.handler(program)
+    source = written(handler, "model")
+    waiting: list[Message] = []
+    replies: list[list[tuple[Message, Message]]] = []  # for each that waits: what left as it was, and what came back for that
+    leaving: list[Message] = []
+    pairs: list[tuple[Message, list[tuple[Message, Message]], Message]] = []
+
+    def ask(message: Message) -> Message:
+        waiting.append(message)
+        replies.append([])
+        return message
+
+    def leave(message: Message) -> Message:
+        leaving.append(message)
+        return message
+
+    def do(message: Message) -> Message:
+        left, asked = leaving.pop(), waiting[-1] if waiting else None
+        if not isinstance(message, Site):
+            return message
+        message = _done(message, observes)
+        if asked is not None and left.name == asked.name and _is_as_it_was(left, asked):
+            replies[-1].append((left, message))
+        return message
+
+    def come(message: Message) -> Message:
+        pairs.append((waiting.pop(), replies.pop(), message))
+        return message
+
+    outcome(NotingPoutine(handler(NotingPoutine(program, up=ask, down=come)), up=leave, down=do), seed=seed)
+    for asked, came, site in pairs:
+        faults = [_unseen(asked, left, outside, site) for left, outside in came]
+        if faults and all(faults):
+            (what, outside, inside), name = faults[0] or ("", None, None), asked.name
+            case.same(f"site {name!r}: its {what}; return what came back, not what was asked", inside, outside, source, "what came back")
+
+
+def _done(site: Site, observes: bool) -> Site:
+    """What a site may be when it comes back: in a plate, weighted, with a note, perhaps observed."""
+    site = _around(site).evolve(scale=site.scale * torch.tensor(3.0), mask=torch.as_tensor(site.mask) & _FIRST)
+    if isinstance(site, Choice):
+        site = site.evolve(key=(7, site.name, 1))
+        if isinstance(site.fn, Distribution):
+            site = site.evolve(fn=copy.copy(site.fn))
+    return site.observed(site.value) if observes and isinstance(site, Sample) and site.value is not None else site
+
+
+def _is_as_it_was(left: Message, asked: Message) -> bool:
+    return type(left) is type(asked) or (isinstance(left, Choice) and isinstance(asked, Choice))
+
+
+def _unseen(asked: Message, left: Message, outside: Message, inside: Message) -> tuple[str, Any, Any] | None:
+    """What of a site that came back from further out is not so further in, with both."""
+    if type(inside) is not type(outside):
+        return "type", type(outside).__name__, type(inside).__name__
+    for what in ("cond_indep_stack", "scale", "mask", "key", "conditioned"):
+        mine, yours = getattr(outside, what, None), getattr(inside, what, None)
+        if not same(mine, yours):
+            return what, mine, yours
+    notes = dict(getattr(inside, "infer", {}))
+    if "noted" not in notes:
+        return "infer", dict(getattr(outside, "infer", {})), notes
+    fn = getattr(asked, "fn", None)
+    if isinstance(fn, Distribution) and getattr(left, "fn", None) is fn and getattr(inside, "fn", None) is fn:
+        return "distribution", "another, from further out", "what was asked for"
+    return None
+
+
+def _around(site: Site) -> Site:
+    return site.evolve(cond_indep_stack=(_AROUND, *site.cond_indep_stack), infer={**site.infer, "noted": True})
+
+
+def _shown(weight: Any) -> Any:
+    return weight.flatten().tolist() if isinstance(weight, torch.Tensor) else weight
+
+
+def _is_plate(found: CondIndepStackFrame, frame: CondIndepStackFrame) -> bool:
+    """Whether it is the same plate, which may have got a prefix to its name."""
+    return found.name.endswith(frame.name) and attrs.evolve(found, name=frame.name) == frame
+
+
+def _context(message: Message) -> tuple[tuple[CondIndepStackFrame, ...], dict[str, Any]]:
+    return getattr(message, "cond_indep_stack", ()), dict(getattr(message, "infer", {}))
+
+
+_AROUND: Final = CondIndepStackFrame("around", 1, False)
+_ELEMENTS: Final = (2, 1, 1, 1)  # broadcasts with the batch shape of every site of a random program
+_FIRST: Final = torch.tensor([True, False]).reshape(_ELEMENTS)
+
+SECTION_H_CONTEXT: Final[tuple[Law, ...]] = (context_is_kept, seen_from_inside)
