@@ -16,11 +16,13 @@ from poutine import (
     Observe,
     PlateError,
     PlatePoutine,
+    Program,
     Runtime,
     Sample,
     answer,
     chain,
     condition,
+    do,
     indep,
     mask,
     plate,
@@ -215,6 +217,49 @@ def test_a_subsampled_plate_that_is_entered_twice_says_how_to_share_its_index():
 
 def one_of(name):
     return (yield Sample(name, D))
+
+
+@pytest.mark.parametrize("value", [torch.tensor(2.0), 2.0, torch.tensor([2.0])])
+@pytest.mark.parametrize("deferred", [False, True])
+def test_a_value_that_all_elements_share_has_the_shape_of_a_draw(value, deferred):
+    """So the model computes the same with it as with one for each element, and the trace shows what the model got."""
+
+    def one():
+        return (yield Sample("x", Normal, 0.0, 1.0) if deferred else Sample("x", D))
+
+    def total(fn):
+        values = yield from plate("p", 3)(lambda index: fn())()
+        return values.sum()
+
+    t = trace(total).get_trace(one)
+    t.set_value("x", value)
+    outside = (substitute(total, data={"x": value}), do(total, data={"x": value}), replay(total, t))
+    for program, fn in [*((each, one) for each in outside), (total, substitute(one, data={"x": value}))]:
+        traced = trace(program).get_trace(fn)
+        assert traced["_RETURN"].value == 6.0
+        assert traced["x"].value.shape == (3,)
+
+
+def test_a_value_of_each_row_is_not_that_of_each_column():
+    def rows():
+        @plate("columns", 3)
+        def column(j):
+            return (yield from plate("rows", 2)(lambda i: one_of("x"))())
+
+        return (yield from column())
+
+    given = torch.tensor([[1.0], [2.0]])
+    assert torch.equal(run(substitute(rows, data={"x": given})), given.expand(2, 3))
+    assert run(substitute(rows, data={"x": torch.ones(2, 3)})).shape == (2, 3)
+    with pytest.raises(PlateError, match="got shape .2,."):
+        run(substitute(rows, data={"x": torch.ones(2)}))
+    vectors = Program(plate("p", 3)(lambda index: one_vector()))
+    assert run(substitute(vectors.fn, data={"x": torch.arange(2.0)})).tolist() == [[0.0, 1.0]] * 3
+    assert run(substitute(lambda: one_vector(), data={"x": torch.zeros(2)})).shape == (2,)
+
+
+def one_vector():
+    return (yield Sample("x", MultivariateNormal(torch.zeros(2), torch.eye(2))))
 
 
 def test_the_index_of_a_plate_in_a_plate_is_a_column():
