@@ -12,14 +12,14 @@ AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
 def in_double(thing: Any) -> Any:
-    """``thing`` with its tensors of floating point in double precision: itself, or those in lists, tuples and dictionaries."""
+    """``thing`` with its tensors of floating point in double precision: itself, or those in lists, tuples, dictionaries and programs."""
     if isinstance(thing, torch.Tensor):
         return thing.double() if thing.is_floating_point() and thing.dtype != torch.float64 else thing
     if type(thing) in (list, tuple):
         return type(thing)(map(in_double, thing))
     if type(thing) is dict:
         return {key: in_double(part) for key, part in thing.items()}
-    return thing
+    return with_doubles(thing) if isinstance(thing, Program) else thing  # a poutine that is applied has the program as its argument
 
 
 def doubled(message: AnyMessage) -> AnyMessage:

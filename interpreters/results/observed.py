@@ -20,7 +20,11 @@ def observed_values(trace: Trace) -> dict[str, torch.Tensor]:
 
 
 def constant_values(program: Program[Any], sites: Container[str]) -> dict[str, torch.Tensor]:
-    """The tensors among the arguments of ``program`` by name, but for those that a site of the same name has."""
+    """The tensors among the arguments of ``program`` by name, but for those that a site of the same name has.
+
+    Those of a program under poutines are its own.
+    """
+    program = _innermost(program)
     fn: Any = program.fn
     while isinstance(fn, Poutine):
         fn = fn.fn
@@ -31,6 +35,13 @@ def constant_values(program: Program[Any], sites: Container[str]) -> dict[str, t
     return {
         name: value.detach() for name, value in given.items() if isinstance(value, torch.Tensor) and value.numel() and name not in sites
     }
+
+
+def _innermost(program: Program[Any]) -> Program[Any]:
+    """What a poutine was applied to, which is an argument of its coroutine."""
+    while isinstance(getattr(program.fn, "__self__", None), Poutine) and program.args and isinstance(program.args[0], Program):
+        program = program.args[0]
+    return program
 
 
 def plate_dims(trace: Trace, shapes: Mapping[str, torch.Size]) -> dict[str, tuple[str | None, ...]]:

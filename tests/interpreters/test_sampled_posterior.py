@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 
 from interpreters.density import density
 from interpreters.nuts import nuts
 from interpreters.results.extras import extra
 from interpreters.sampled_posterior import SampledPosterior
-from poutine import Deterministic, Observe, Program, Sample, plate, run
+from poutine import Deterministic, Observe, Program, Sample, chain, condition, plate, run, scale
 
 F64 = torch.float64
 Y = torch.tensor([1.0, 2.0, 4.0], dtype=F64)
@@ -92,6 +92,17 @@ def test_traces_are_drawn_without_the_global_state_of_pyplot(posterior, tmp_path
     figure = posterior.plot_trace(path, ["mu"])
     assert path.stat().st_size > 1000 and len(figure.axes) == 2
     assert extra("matplotlib.pyplot").get_fignums() == []
+
+
+def test_the_arguments_of_a_program_under_poutines_are_data_too():
+    def weighted(y, x):
+        b = yield Sample("b", Independent(Normal(torch.zeros(1), 1.0), 1))
+        yield Observe("y", Normal(x @ b, 1.0), y)
+
+    x = torch.ones(3, 1)  # single, as by default: x @ b wants double
+    d = density(chain(weighted, condition(data={}), scale(scale=0.5))(Y, x=x))
+    chains = run(Program(nuts, d, 1, 0, 4), seed=1)
+    assert torch.equal(SampledPosterior.of(d, chains).constant["x"], x.double())
 
 
 def test_leave_one_out_finds_what_it_needs():
