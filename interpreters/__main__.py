@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Misused as error:
         print(f"poutine: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("poutine: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(": ".join(["poutine: interrupted", *map(str, error.args)]), file=sys.stderr)
         return 130
     return code
 

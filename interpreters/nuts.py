@@ -17,10 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from interpreters.adaptation import WARMUP
 from interpreters.density import Density, density
 from interpreters.discrete import whole_posterior
 from interpreters.hamiltonian.chains import Chains
+from interpreters.hamiltonian.expected import require_whole
 from interpreters.hamiltonian.machine import Options
 from interpreters.hamiltonian.sampling import sampled
 from interpreters.hamiltonian.targets import Kernel, Target
@@ -49,10 +52,11 @@ def infer(
         print(posterior.summary())
 
     ``coords`` has labels for the members of plates, by name of plate. Discrete sites, which are summed out, are then drawn for each draw
-    (see ``discrete``). Raises ``NotContinuous``, ``NoStart``, and what the program raises.
+    (see ``discrete``). Raises ``NotContinuous``, ``NoStart``, ``ValueError`` for what cannot be asked for, and what the program raises.
     """
-    if num_chains < 1:
-        raise ValueError(f"expected at least one chain, got num_chains={num_chains}")
+    for name, number, least in (("num_chains", num_chains, 1), ("num_warmup", num_warmup, 0), ("num_draws", num_draws, 1)):
+        require_whole(name, number, least)
+    Options(**{name: value for name, value in options.items() if name in attrs.fields_dict(Options)})  # before anything is compiled
     target = density(as_program(program), params)
     fast = worthwhile(target, num_chains, num_warmup + num_draws)
     chains: Chains = run(Program(nuts, fast, num_chains, num_warmup, num_draws, **options), seed)

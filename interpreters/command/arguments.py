@@ -6,19 +6,23 @@ import argparse
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from interpreters.command.numbers import positive
+from interpreters.command.numbers import depth, positive, share
 
 METHODS: Final = ("importance", "nuts")
 NUM_SAMPLES: Final = 10_000
 CHAINS: Final = 4
 WARMUP: Final = 400  # that of nuts, whose import would keep the help waiting; a test compares the two
 DRAWS: Final = 1000
+TARGET_ACCEPT: Final = 0.8  # so are these
+MAX_DEPTH: Final = 10
+METRIC: Final = "auto"
+METRICS: Final = ("auto", "diagonal", "dense")
 
 EXIT_CODES: Final = """exit codes:
   0    the result was printed, and written where it should be
   2    bad input; one line on stderr tells what to put right
   3    with --strict: the result was printed, with a warning that it is not to be trusted
-  130  Ctrl-C, or SIGTERM; what was drawn until then was printed and written, if there was any
+  130  Ctrl-C, or SIGTERM; what nuts had drawn until then was printed and written, if there was any; importance keeps nothing
 """
 
 
@@ -42,7 +46,8 @@ def parser() -> argparse.ArgumentParser:
 
 def with_defaults(options: argparse.Namespace) -> argparse.Namespace:
     """The options of nuts, those included that were not given: until the method is known, that tells which were."""
-    defaults = {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS}
+    defaults: dict[str, Any] = {"chains": CHAINS, "warmup": WARMUP, "draws": DRAWS}
+    defaults |= {"target_accept": TARGET_ACCEPT, "max_depth": MAX_DEPTH, "metric": METRIC}
     return argparse.Namespace(**{**vars(options), **{name: getattr(options, name) or value for name, value in defaults.items()}})
 
 
@@ -73,9 +78,31 @@ def _add_infer(commands: Any) -> None:
     add("--chains", type=positive, metavar="N", help=f"nuts: independent chains (default: {CHAINS})")
     add("--warmup", type=positive, metavar="N", help=f"nuts: draws of each chain to adapt with (default: {WARMUP})")
     add("--draws", type=positive, metavar="N", help=f"nuts: draws of each chain to keep (default: {DRAWS})")
+    add(
+        "--target-accept",
+        type=share,
+        metavar="P",
+        help=f"nuts: the acceptance that steps are adapted to; closer to 1, they are shorter and divergences fewer (default: {TARGET_ACCEPT})",
+    )
+    add(
+        "--max-depth",
+        type=depth,
+        metavar="N",
+        help=f"nuts: a trajectory has less than 2 ** N steps (default: {MAX_DEPTH})",
+    )
+    add(
+        "--metric",
+        choices=METRICS,
+        help=f"nuts: the shape of the metric that is learned in warmup (default: {METRIC}, dense where there are few dimensions)",
+    )
     add("--checkpoint", type=Path, metavar="FOLDER", help="nuts: keep the chains there while they run, and go on from there")
     add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
-    add("--out", type=Path, metavar="RESULT.nc", help="write the draws as NetCDF, for arviz.from_netcdf, or as zarr if it ends in .zarr")
+    add(
+        "--out",
+        type=Path,
+        metavar="RESULT.nc",
+        help="write the draws as NetCDF, for arviz.from_netcdf, or as zarr, as it ends in .nc or .zarr",
+    )
     add("--plot", type=Path, metavar="PICTURE.png", help="write a picture of the marginals")
     add("--strict", action="store_true", help="exit with 3 if the result comes with a warning")
 

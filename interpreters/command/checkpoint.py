@@ -19,7 +19,7 @@ from interpreters.density import Density
 from interpreters.errors import InputError
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.draw_log import DrawLog
-from interpreters.hamiltonian.machine import DRAW
+from interpreters.hamiltonian.machine import DRAW, Options
 
 _STATE: Final = "state.pickle"
 _TESTS: Final = 3  # positions
@@ -52,11 +52,13 @@ class Checkpoint:
         """In ``folder``, which is made if it is not there; without one, in a temporary folder. Raises ``InputError``."""
         sites = {name: tuple(site.shape) for name, site in density.sites.items()}
         belongs_to = {"sites": sites, "seed": options.seed, "chains": options.chains, "warmup": options.warmup}
+        belongs_to |= {"target_accept": options.target_accept, "max_depth": options.max_depth, "metric": options.metric}
         belongs_to |= {"model and data, whose log densities here and there are": _log_densities(density)}
         with TemporaryDirectory(prefix="poutine-") as temporary:
             if folder is not None:
                 _make(folder)
-            yield cls(DrawLog(folder or Path(temporary), options.chains, density.dim), belongs_to, options.draws)
+            log = DrawLog(folder or Path(temporary), options.chains, density.dim, sampler_options(options))
+            yield cls(log, belongs_to, options.draws)
 
     def load(self) -> Saved | None:
         """What was saved last, or None if nothing was. Raises ``InputError``."""
@@ -111,6 +113,11 @@ class Checkpoint:
             self.log.cut(drawn)
         except ValueError as error:
             raise InputError(f"the checkpoint {self.log.folder} is not whole: {error}; delete it to start anew") from error
+
+
+def sampler_options(options: argparse.Namespace) -> Options:
+    """Those of the command line that are the sampler's."""
+    return Options(options.target_accept, options.max_depth, options.metric)
 
 
 def _log_densities(density: Density) -> list[float]:

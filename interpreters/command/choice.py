@@ -16,7 +16,10 @@ from interpreters.errors import InputError
 from poutine import PoutineError, Program
 
 _OPTIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {"importance": ("guide", "num_samples", "num_draws"), "nuts": ("chains", "warmup", "draws", "checkpoint")}
+    {
+        "importance": ("guide", "num_samples", "num_draws"),
+        "nuts": ("chains", "warmup", "draws", "target_accept", "max_depth", "metric", "checkpoint"),
+    }
 )
 _TRIED: Final = 8  # positions, at which the structure is compared
 

@@ -13,6 +13,7 @@ from typing import Final
 from interpreters.command.data_file import bind, load_data
 from interpreters.command.double import in_double
 from interpreters.command.entries import entry
+from interpreters.command.interruption import Interruption, interruptible
 from interpreters.command.model_check import checked
 from interpreters.command.model_file import ModelFile, blaming, one_line, split
 from interpreters.command.outcome import Outcome
@@ -30,7 +31,12 @@ _CHOOSE: Final = "interpreters.command.choice:choose"
 
 
 def infer(options: argparse.Namespace) -> int:
-    """``poutine infer``: loads, runs, and writes the results; the exit code. Raises ``InputError``."""
+    """``poutine infer``: loads, runs, and writes the results; the exit code. Raises ``InputError``, ``KeyboardInterrupt``."""
+    with interruptible() as interruption:
+        return _infer(options, interruption)
+
+
+def _infer(options: argparse.Namespace, interruption: Interruption) -> int:
     _check_outputs(options)
     path, name = split(options.model)
     file = ModelFile.load(path)
@@ -41,7 +47,7 @@ def infer(options: argparse.Namespace) -> int:
         method, reason = entry(_CHOOSE)(program, options)
         if reason is not None:
             print(f"poutine: importance sampling, not NUTS: {one_line(reason, 200)}", file=sys.stderr)
-        outcome: Outcome = entry(_METHODS[method])(program, guide, options)
+        outcome: Outcome = entry(_METHODS[method])(program, guide, options, interruption)
     summary = outcome.result.summary()
     say(str(summary))
     _write(outcome, options)

@@ -1,35 +1,66 @@
-"""Ctrl-C, and a scheduler's SIGTERM, that ask before they break off."""
+"""Ctrl-C, and a scheduler's SIGTERM, that ask before they break off what has something to keep."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+
+import attrs
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
+@attrs.define(eq=False)
+class Interruption:
+    """Whether there was a signal: ``interrupted()``. It is noted even where somebody swallows the ``KeyboardInterrupt`` that it raises.
+
+    Python raises it wherever the program is: in a callback of C, as numba's compiler has them, it is printed and forgotten.
+    """
+
+    _noted: bool = False
+    _is_deferred: bool = False
+
+    def __call__(self) -> bool:
+        return self._noted
+
+    def note(self, number: int, frame: object) -> None:
+        """The handler of signals."""
+        is_first, self._noted = not self._noted, True
+        if not (is_first and self._is_deferred):
+            raise KeyboardInterrupt
+
+    def look(self) -> None:
+        """Raises ``KeyboardInterrupt`` if there was a signal."""
+        if self._noted:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """While entered, the first signal is only noted. The second breaks off."""
+        self.look()
+        self._is_deferred = True
+        try:
+            yield
+        finally:
+            self._is_deferred = False
+
+
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """While entered, the first Ctrl-C or SIGTERM is only noted: the value, when called, tells whether there was one. The second breaks off.
+def interruptible() -> Iterator[Interruption]:
+    """While entered, a Ctrl-C or SIGTERM raises ``KeyboardInterrupt``, and is noted.
 
     In another thread than the main one, which gets no signals, nothing is changed.
     """
-    noted = threading.Event()
-
-    def note(number: int, frame: object) -> None:
-        if noted.is_set():
-            raise KeyboardInterrupt
-        noted.set()
-
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield noted.is_set
+        yield interruption
         return
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    before = {number: signal.signal(number, interruption.note) for number in _SIGNALS}
     try:
-        yield noted.is_set
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -10,7 +10,7 @@ import torch
 
 from interpreters.command.arguments import NUM_SAMPLES, with_defaults
 from interpreters.command.checkpoint import Checkpoint, Saved
-from interpreters.command.interruption import interruptible
+from interpreters.command.interruption import Interruption
 from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.compiled import compile_density
@@ -28,8 +28,10 @@ from interpreters.streaming import write_out
 from poutine import Program, run
 
 
-def importance_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
-    """Importance sampling, vectorised where the model allows it, and in lockstep where not."""
+def importance_method(
+    program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace, interruption: Interruption
+) -> Outcome:
+    """Importance sampling, vectorised where the model allows it, and in lockstep where not. A part of its samples is no result."""
     number = options.num_samples or NUM_SAMPLES
 
     def algorithm(plan: Plan) -> Posterior:
@@ -38,10 +40,15 @@ def importance_method(program: Program[Any], guide: Program[Any] | None, options
             result: Posterior = run(watched(program, number, guide, plan, options.num_draws), options.seed)
         return result
 
-    return Outcome(in_lockstep_if_not(algorithm, vectorization_of(program, guide, seed=options.seed)))
+    try:
+        result = in_lockstep_if_not(algorithm, vectorization_of(program, guide, seed=options.seed))
+        interruption.look()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("importance sampling has no result before its last sample, so nothing was kept") from None
+    return Outcome(result)
 
 
-def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace) -> Outcome:
+def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argparse.Namespace, interruption: Interruption) -> Outcome:
     """NUTS, compiled where that pays; finite discrete sites are summed out, and then drawn for each draw.
 
     Ctrl-C keeps what was drawn; with a checkpoint, the next call goes on from there. With a file to write to, or a checkpoint, draws go
@@ -56,10 +63,10 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
         )
     _check_gradient(target)
     if options.out is None and options.checkpoint is None:
-        chains, is_interrupted = _sampled(target, options, None)
+        chains, is_interrupted = _sampled(target, options, None, interruption)
         return Outcome(whole_posterior(target, chains, options.seed), is_interrupted)
     with Checkpoint.open(options.checkpoint, target, options) as checkpoint:
-        _, is_interrupted = _sampled(target, options, checkpoint)
+        _, is_interrupted = _sampled(target, options, checkpoint, interruption)
         if options.out is not None:
             return Outcome(write_out(target, checkpoint.log, options.out, seed=options.seed), is_interrupted, {options.out})
         return Outcome(whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed), is_interrupted)
@@ -78,26 +85,30 @@ def _check_gradient(target: Density) -> None:
         raise InputError(f"the log density has no gradient, which --method nuts needs: {type(error).__name__}: {error}") from error
 
 
-def _sampled(target: Density, options: argparse.Namespace, checkpoint: Checkpoint | None) -> tuple[Chains, bool]:
+def _sampled(
+    target: Density, options: argparse.Namespace, checkpoint: Checkpoint | None, interruption: Interruption
+) -> tuple[Chains, bool]:
     """The chains, and whether they were interrupted. Draws are kept in the log of the ``checkpoint``, if there is one."""
+    interruption.look()
     begun = checkpoint.load() if checkpoint else None
     if begun is None:
         fast = worthwhile(target, options.chains, options.warmup + options.draws)
         size = (options.chains, options.warmup, options.draws)
-        sampler: Program[Chains] = Program(nuts, fast, *size, keep=checkpoint is None)
+        chosen = {"target_accept": options.target_accept, "max_depth": options.max_depth, "metric": options.metric}
+        sampler: Program[Chains] = Program(nuts, fast, *size, keep=checkpoint is None, **chosen)
     else:
         fast = eager(target, options.chains)
         fast = compiled(target, fast) if begun.is_compiled else fast
         sampler = Program(resumed, fast, begun.chains, options.draws)
     is_compiled = fast.kernel is not None
     save = checkpoint.now_and_then() if checkpoint else None
-    with interruptible() as interrupted, progress_bars(options.chains, options.warmup + options.draws) as show:
+    with interruption.deferred(), progress_bars(options.chains, options.warmup + options.draws) as show:
 
         def progress(news: Progress) -> bool:
             show(news)
             if save:
                 save(Saved(news.so_far, is_compiled))
-            return not interrupted()
+            return not interruption()
 
         def chunk(news: Chunk) -> None:
             if checkpoint:
@@ -105,7 +116,7 @@ def _sampled(target: Density, options: argparse.Namespace, checkpoint: Checkpoin
 
         noticing = NoticePoutine(sampler.fn, progress=progress, chunk=chunk)
         chains: Chains = run(noticing(*sampler.args, **sampler.kwargs), options.seed)
-        is_interrupted = interrupted()
+        is_interrupted = interruption()
     if checkpoint:
         checkpoint.save(Saved(chains, is_compiled))
     _tell(chains.num_draws if checkpoint is None else min(checkpoint.log.lengths), is_interrupted, options)
@@ -117,6 +128,6 @@ def _tell(draws: int, is_interrupted: bool, options: argparse.Namespace) -> None
     if not is_interrupted:
         return
     on = f"; the same command goes on from {options.checkpoint}" if options.checkpoint else ""
-    print(f"poutine: interrupted: kept the {draws} draws of each chain that there were{on}", file=sys.stderr)
     if not draws:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(f"in warmup, so there are no draws to keep{on}")
+    print(f"poutine: interrupted: kept the {draws} draws of each chain that there were{on}", file=sys.stderr)

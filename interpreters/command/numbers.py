@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
+DEEPEST: Final = 20  # tree: a trajectory of a million steps
 _MOST: Final = 10**9  # of anything: more fits in no memory
 
 
@@ -14,4 +15,18 @@ def positive(text: str) -> int:
         raise argparse.ArgumentTypeError(f"expected a positive number, got {text}")
     if number > _MOST:
         raise argparse.ArgumentTypeError(f"expected at most {_MOST}, got {text}")
+    return number
+
+
+def depth(text: str) -> int:
+    number = positive(text)
+    if number > DEEPEST:
+        raise argparse.ArgumentTypeError(f"expected at most {DEEPEST}, got {text}")
+    return number
+
+
+def share(text: str) -> float:
+    number = float(text)
+    if not 0.0 < number < 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text}")
     return number

@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 import torch
 
+from interpreters.hamiltonian.expected import whole
 from interpreters.hamiltonian.machine import STATISTICS, Machine, Options
 
 
@@ -14,11 +15,11 @@ class Plan:
     """What a sampler was asked for. ``chunk`` is the number of draws that are handed over at a time."""
 
     seed: int
-    num_chains: int = attrs.field(validator=attrs.validators.ge(1))
-    num_warmup: int = attrs.field(validator=attrs.validators.ge(0))
-    num_draws: int = attrs.field(validator=attrs.validators.ge(0))
+    num_chains: int = attrs.field(validator=whole(1))
+    num_warmup: int = attrs.field(validator=whole(0))
+    num_draws: int = attrs.field(validator=whole(0))
     options: Options
-    chunk: int = attrs.field(validator=attrs.validators.ge(1))
+    chunk: int = attrs.field(validator=whole(1))
     keep: bool = True
 
     @property

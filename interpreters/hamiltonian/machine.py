@@ -14,12 +14,16 @@ import numpy.typing as npt
 import torch
 
 from interpreters.adaptation import MOST_DENSE, dense_schedule, diagonal_schedule
+from interpreters.hamiltonian.expected import between, one_of, whole
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 BatchedDensity = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """[chains, dim] positions to [chains] log densities and [chains, dim] gradients."""
+
+METRICS: Final = ("auto", "diagonal", "dense")
+DEEPEST: Final = 20  # tree: a trajectory of a million leapfrogs
 
 # The columns of ``Machine.averaging``
 LOG_STEP: Final = 0  # what is used
@@ -113,12 +117,12 @@ class Settings(NamedTuple):
 class Options:
     """What a user may set. The defaults are Stan's. The metric "auto" must be ``resolved`` before it is used."""
 
-    target_accept: float = attrs.field(default=0.8, validator=[attrs.validators.gt(0.0), attrs.validators.lt(1.0)])
-    max_depth: int = attrs.field(default=10, validator=[attrs.validators.ge(1), attrs.validators.le(20)])
-    metric: str = attrs.field(default="auto", validator=attrs.validators.in_(("auto", "diagonal", "dense")))
-    num_steps: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    length: float = attrs.field(default=0.0, validator=attrs.validators.ge(0.0))
-    step_size: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0.0)))
+    target_accept: float = attrs.field(default=0.8, validator=between(0.0, 1.0))
+    max_depth: int = attrs.field(default=10, validator=whole(1, DEEPEST))
+    metric: str = attrs.field(default="auto", validator=one_of(*METRICS))
+    num_steps: int = attrs.field(default=0, validator=whole(0))
+    length: float = attrs.field(default=0.0, validator=between(0.0, including=True))
+    step_size: float | None = attrs.field(default=None, validator=attrs.validators.optional(between(0.0)))
     max_energy_error: float = 1000.0
 
     def resolved(self, dim: int) -> Options:

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from interpreters.adaptation import WARMUP
 from interpreters.density import Density
 from interpreters.hamiltonian.chains import Chains, Plan
+from interpreters.hamiltonian.expected import require_whole
 from interpreters.hamiltonian.machine import DRAW, STATISTICS, Options
 from interpreters.hamiltonian.notices import Chunk, Progress
 from interpreters.hamiltonian.runs import BatchedRun, NativeRun, Run, begun, step_sizes
@@ -59,6 +60,7 @@ def sampled(
     """
     target = Target.of(target)
     options = options.resolved(target.dim)
+    _check_threads(threads)
     seed = int((yield Sample("seed", Seeds())))
     size = max(1, min(1000, _NUMBERS // max(1, target.dim))) if chunk is None else chunk
     plan = Plan(seed, num_chains, num_warmup, num_draws, options, size, keep)
@@ -75,6 +77,7 @@ def resumed(
     **Law**: stopped, saved and resumed is the same, bit for bit, as not stopped.
     """
     target = Target.of(target)
+    _check_threads(threads)
     if num_draws is not None:
         drawn = max(int(machine.counts[DRAW]) for machine in chains.machines) - chains.plan.num_warmup
         if drawn > num_draws:
@@ -97,6 +100,11 @@ def resumed(
                     break
                 parts = run.stop()
     return chains
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None:
+        require_whole("threads", threads, 1)
 
 
 def _run(target: Target, chains: Chains, threads: int | None, period: float) -> Run:

@@ -46,7 +46,7 @@ def _divergent(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:
     if count:
         yield (
             f"{count} transitions diverged: the sampler cannot follow the curvature there, and misses what lies behind. "
-            "Reparameterise (non-centred, say), or raise the target acceptance."
+            "Reparameterise (non-centred, say), or raise target_accept (--target-accept)."
         )
 
 
@@ -55,7 +55,7 @@ def _saturated(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:
     if count:
         yield (
             f"{count} trajectories were cut at the greatest tree depth, before they turned: right, but slow. "
-            "Reparameterise, use a dense metric, or raise max_depth."
+            "Reparameterise, use a dense metric (--metric dense), or raise max_depth (--max-depth)."
         )
 
 

@@ -186,7 +186,10 @@ def test_particles_in_lockstep_are_said_in_a_line(capsys: pytest.CaptureFixture[
     assert main(["infer", "m.py:branching", "--data", "d.json", "--num-samples", "150"]) == 0
     out, err = capsys.readouterr()
     assert err.startswith("poutine: warning: particles run in lockstep, which is slower: when particles run at once, `")
-    assert "(m.py:" in err and "raises RuntimeError: vmap: It looks like you're attempting to use a Tensor in some data-dependent control" in err
+    assert (
+        "(m.py:" in err
+        and "raises RuntimeError: vmap: It looks like you're attempting to use a Tensor in some data-dependent control" in err
+    )
     assert "1/1" in err and "slope" in out
 
 

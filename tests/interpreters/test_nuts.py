@@ -254,3 +254,16 @@ def test_what_makes_no_sense_is_refused():
             call(program, step_size=-1.0, num_warmup=1, num_draws=1)
         with pytest.raises(ValueError, match="num_chains"):
             call(program, num_chains=0)
+
+
+def test_infer_says_what_cannot_be_asked_for_before_anything_is_compiled():
+    program = Program(eight_schools, torch.ones(2), torch.ones(2))
+    for options, words in (
+        ({"num_draws": 0}, "expected num_draws to be a whole number of at least 1, got 0"),
+        ({"num_chains": True}, "expected num_chains to be a whole number of at least 1, got True"),
+        ({"num_warmup": -1}, "expected num_warmup to be a whole number of at least 0, got -1"),
+        ({"metric": "foo"}, "expected metric to be one of 'auto', 'diagonal', 'dense', got 'foo'"),
+        ({"threads": 0}, "expected threads to be a whole number of at least 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            infer(program, **{"num_warmup": 1, "num_draws": 1, **options})

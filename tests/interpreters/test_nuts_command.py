@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ import pytest
 
 from interpreters.__main__ import main
 from interpreters.adaptation import WARMUP
-from interpreters.command import methods
+from interpreters.command import arguments, methods, numbers
 from interpreters.command.interruption import interruptible
+from interpreters.hamiltonian.machine import DEEPEST, METRICS, Options
 from interpreters.hamiltonian.notices import Progress
 from interpreters.hamiltonian.worth import eager
 from interpreters.results.extras import extra
@@ -143,6 +144,13 @@ def test_a_posterior_its_file_and_the_way_on_from_a_checkpoint(folder: Path, cap
     capsys.readouterr()
     assert main(["infer", "m.py", *NUTS, "--seed", "1", "--checkpoint", "c"]) == 2
     assert "was made with seed 0, not 1; use the same options" in capsys.readouterr().err
+    for option, told in (
+        ("--target-accept=0.9", "target_accept 0.8, not 0.9"),
+        ("--max-depth=3", "10, not 3"),
+        ("--metric=dense", "auto, not"),
+    ):
+        assert main(["infer", "m.py", *NUTS, option, "--checkpoint", "c"]) == 2
+        assert told in capsys.readouterr().err
     assert main(["infer", "m.py", *NUTS, "--draws", "10", "--checkpoint", "c"]) == 2
     assert "the checkpoint c has 30 draws of a chain already: ask for as many" in capsys.readouterr().err
     (folder / "other.json").write_text(json.dumps({"y": [1.0, 2.0, 4.5]}))
@@ -259,6 +267,16 @@ def test_the_first_interrupt_keeps_what_was_drawn_and_says_so(
     assert f"2 chains of {number} draws" in out and "wrote r.nc" in out
 
 
+@pytest.mark.parametrize("extra_options", [[], ["--checkpoint", "c"]])
+def test_the_sampler_is_told_what_the_warnings_advise(folder: Path, capsys: pytest.CaptureFixture[str], extra_options: list[str]):
+    chosen = ["--target-accept", "0.99", "--max-depth", "1", "--metric", "diagonal", *extra_options]
+    assert main(["infer", "m.py", *NUTS, *chosen, "--draws", "30", "--out", "r.nc"]) == 0
+    assert "trajectories were cut at the greatest tree depth" in capsys.readouterr().out
+    statistics = extra("arviz").from_netcdf(folder / "r.nc").sample_stats
+    assert int(statistics["tree_depth"].max()) == 1 and bool(statistics["reached_max_treedepth"].all())
+    assert float(statistics["acceptance_rate"].mean()) > 0.9
+
+
 def test_strict_tells_scripts_of_warnings(folder: Path, capsys: pytest.CaptureFixture[str]):
     short = ["infer", "m.py", "--data", "d.json", "--chains", "2", "--warmup", "5", "--draws", "10"]
     assert main(short) == 0
@@ -283,6 +301,10 @@ def test_a_model_that_nuts_is_not_for_is_sampled_by_importance(folder: Path, cap
     (["m.py:discrete"], "all latent sites are discrete (k)"),
     (["m.py", "--checkpoint", "nowhere/c"], "there is no directory"),
     (["m.py", "--checkpoint", "d.json"], "it is no directory"),
+    (["m.py", "--target-accept", "1"], "argument --target-accept: expected a number between 0 and 1, got 1;"),
+    (["m.py", "--target-accept", "high"], "argument --target-accept: invalid share value: 'high'"),
+    (["m.py", "--max-depth", "21"], "argument --max-depth: expected at most 20, got 21"),
+    (["m.py", "--metric", "foo"], "argument --metric: invalid choice: 'foo' (choose from 'auto', 'diagonal', 'dense')"),
 ])  # fmt: skip
 def test_bad_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str):
     assert main(["infer", *options, *NUTS]) == 2
@@ -293,6 +315,8 @@ def test_bad_input_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize(("options", "problem"), [
     (["m.py", "--method", "importance", "--chains", "3", "--draws", "9"], "--chains, --draws: for --method nuts only"),
     (["m.py", "--num-samples", "9", "--checkpoint", "c"], "--checkpoint: for --method nuts only"),
+    (["m.py", "--method", "importance", "--target-accept", "0.9", "--max-depth", "3", "--metric", "dense"],
+     "--target-accept, --max-depth, --metric: for --method nuts only"),
     (["m.py:branching", "--warmup", "9"], "--warmup: for --method nuts only, which this model is not for (site 'extra' was not there"),
 ])  # fmt: skip
 def test_options_of_nuts_are_not_dropped(folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], problem: str):
@@ -357,12 +381,69 @@ def test_a_coin_and_whole_numbers(folder: Path, capsys: pytest.CaptureFixture[st
 def test_the_first_interrupt_is_noted_and_the_second_breaks_off(number: signal.Signals):
     before = signal.getsignal(number)
     with interruptible() as interrupted:
-        assert not interrupted()
-        signal.raise_signal(number)
-        assert interrupted()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted.deferred():
+            assert not interrupted()
             signal.raise_signal(number)
+            assert interrupted()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+def test_an_interrupt_that_somebody_swallows_is_not_forgotten():
+    """As it is in a callback of C, where numba's compiler has Python at work."""
+    with interruptible() as interrupted:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), interrupted.deferred():
+            raise AssertionError
+
+
+@pytest.mark.parametrize("where", ["worthwhile", "density"])
+def test_an_interrupt_is_not_lost_before_the_sampler_runs(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
+):
+    original = getattr(methods, where)
+
+    def interrupted(*args: Any) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return original(*args)
+
+    monkeypatch.setattr(methods, where, interrupted)
+    assert main(["infer", "m.py", *NUTS, "--draws", "40"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "poutine: interrupted"
+
+
+@pytest.mark.parametrize("extra_options", [[], ["--checkpoint", "c"]])
+def test_an_interrupt_in_warmup_says_that_nothing_is_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, extra_options: list[str]
+):
+    @contextmanager
+    def bars(num_chains: int, total: int):
+        yield lambda news: signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(methods, "progress_bars", bars)
+    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: eager(target, num_chains))
+    assert main(["infer", "m.py", *NUTS, "--draws", "40", "--out", "r.nc", *extra_options]) == 130
+    out, err = capsys.readouterr()
+    on = "; the same command goes on from c" if extra_options else ""
+    assert err.splitlines()[-1] == f"poutine: interrupted: in warmup, so there are no draws to keep{on}"
+    assert not out and not (folder / "r.nc").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_importance_sampling_says_that_nothing_is_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+):
+    @contextmanager
+    def bar(steps: int, unit: str):
+        yield lambda: signal.raise_signal(number)
+
+    monkeypatch.setattr(methods, "progress_bar", bar)
+    assert main(["infer", "m.py", "--data", "d.json", "--method", "importance", "--out", "r.nc"]) == 130
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "poutine: interrupted: importance sampling has no result before its last sample, so nothing was kept"
 
 
 def test_other_threads_get_no_signals():
@@ -396,3 +477,6 @@ def test_the_help_tells_the_defaults_of_nuts(capsys: pytest.CaptureFixture[str])
     told = " ".join(capsys.readouterr().out.split())
     for words in (f"to adapt with (default: {WARMUP})", "to keep (default: 1000)"):
         assert words in told
+    ours = {"target_accept": arguments.TARGET_ACCEPT, "max_depth": arguments.MAX_DEPTH, "metric": arguments.METRIC}
+    assert Options(**ours) == Options()
+    assert (arguments.METRICS, numbers.DEEPEST) == (METRICS, DEEPEST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -209,9 +210,20 @@ def test_the_first_step_size_is_right_to_a_factor_of_two():
 
 
 def test_options_are_checked():
-    for options in ({"target_accept": 1.0}, {"max_depth": 0}, {"metric": "full"}, {"num_chains": 0}):
-        with pytest.raises(ValueError):
+    for options, words in (
+        ({"target_accept": 1.0}, "target_accept to be a number above 0 and below 1, got 1.0"),
+        ({"max_depth": 0}, "max_depth to be a whole number from 1 to 20, got 0"),
+        ({"metric": "full"}, "metric to be one of 'auto', 'diagonal', 'dense', got 'full'"),
+        ({"num_chains": 0}, "num_chains to be a whole number of at least 1, got 0"),
+        ({"num_chains": True}, "num_chains to be a whole number of at least 1, got True"),
+        ({"num_draws": -1}, "num_draws to be a whole number of at least 0, got -1"),
+        ({"threads": 0}, "threads to be a whole number of at least 1, got 0"),
+        ({"chunk": 0}, "chunk to be a whole number of at least 1, got 0"),
+        ({"step_size": 0.0}, "step_size to be a number above 0 and below inf, got 0.0"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)) as caught:
             run(Program(nuts, CORRELATED, **options))
+        assert len(caught.value.args) == 1  # and nothing of attrs
 
 
 @pytest.mark.slow
