@@ -22,7 +22,6 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final
@@ -97,8 +96,7 @@ def compile_density(density: Density, *, tier: str | None = None, cache_dir: str
     name = name_of(density.program.fn)
     for attempt in tiers:
         try:
-            with _without_torchs_notices():
-                kernel = compiler.make(attempt)
+            kernel = compiler.make(attempt)
         except Exception as error:  # whatever a tracer or a compiler raises, there is a tier that does without
             reasons.append(f"not {attempt}: {_first_line(error)}")
             continue
@@ -206,15 +204,6 @@ class _Compiler:
         if isinstance(made, Exception):
             raise made
         return made
-
-
-@contextmanager
-def _without_torchs_notices() -> Iterator[None]:
-    """What torch says of its own deprecations, as its compiler is imported, is not for users; as errors, they would cost them the kernel."""
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, FutureWarning):
-            warnings.filterwarnings("ignore", r".*\btorch\b", category)
-        yield
 
 
 def _points(dim: int) -> Iterator[torch.Tensor]:

@@ -1,16 +1,19 @@
-"""A function of one vector as a graph: the operations of one run on numbers, in order.
+"""A function of tensors as a graph: the operations of one run on numbers, in order.
 
 A mode below autograd sees each operation once, and the tensors are what the program would hold anyway: that costs microseconds
 an operation, and a recursion over time has thousands. Tensors that the program met on the way are copied: they are constants
-of the graph. Which operations there are must not depend on the vector, and nothing may be drawn. What is written in place is found
+of the graph. Which operations there are must not depend on what varies, and nothing may be drawn. What is written in place is found
 again where it is read (``buffers``): the graph is functional.
+
+The mode is that of the thread that it runs on, and nothing else is changed: torch's ``make_fx`` patches modules and its table of
+decompositions for all threads, so that only one could compile at a time, and none could call a module meanwhile.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,26 +22,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from interpreters.kernels.buffers import Buffer, memory_of
 from interpreters.kernels.decompositions import decompositions_before_derivatives
-from interpreters.kernels.graphs import Captured, NotStraight, has_dynamic_shape, is_mutable, is_random, mapped, remove_dead_code
+from interpreters.kernels.graphs import Captured, NotStraight, Table, has_dynamic_shape, is_mutable, is_random, mapped, remove_dead_code
 
 
 def record(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> Captured:
     """The graph of ``function``, as it runs at ``example``; each node's ``meta["val"]`` is what it was there."""
-    recorder = _Recorder(example)
+    graph, constants = recorded(function, [example], 1, decompositions_before_derivatives())
+    _mark_failures(graph)
+    return Captured(graph, constants)
+
+
+def recorded(
+    function: Callable[..., Any], inputs: Sequence[torch.Tensor], varying: int, table: Table
+) -> tuple[Graph, tuple[torch.Tensor, ...]]:
+    """The graph of ``function(*inputs)``, decomposed by ``table``, and the constants that are its inputs, too, after those.
+
+    The first ``varying`` of the inputs are those that vary.
+    """
+    recorder = _Recorder(inputs, varying, table)
     with torch.no_grad(), recorder:
-        result = function(example)
-    recorder.graph.output(recorder.node_of(result))
+        result = function(*inputs)
+    recorder.graph.output(mapped(result, recorder.node_of))
     remove_dead_code(recorder.graph)
-    _mark_failures(recorder.graph)
-    return Captured(recorder.graph, tuple(node.meta["val"] for node in recorder.constants))
+    return recorder.graph, tuple(node.meta["val"] for node in recorder.constants)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Tensors are known by their ``id``, and so kept alive."""
 
-    def __init__(self, vector: torch.Tensor) -> None:
+    def __init__(self, inputs: Sequence[torch.Tensor], varying: int, table: Table) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
-        self.table = decompositions_before_derivatives()
+        self.table = table
         self.graph = Graph()
         self.nodes: dict[int, Node] = {}
         self.alive: list[torch.Tensor] = []
@@ -47,8 +61,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         self.seen: dict[int, list[tuple[torch.Tensor, Node]]] = {}  # those of the first ``looked_at`` that are alive, by their memory
         self.looked_at = 0
         self.buffers: dict[int, Buffer] = {}
-        self.vector = self._note(vector, self.graph.placeholder("vector"))
-        self.depending = {self.vector}
+        self.inputs = [self._note(tensor, self.graph.placeholder(f"input_{i}")) for i, tensor in enumerate(inputs)]
+        self.depending = set(self.inputs[:varying])
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -56,12 +70,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        early = self.table.get(func)
-        if early is not None:
-            with self:
-                found = early(*args, **(kwargs or {}))
-            if found is not NotImplemented:
-                return found
+        with self:
+            for simpler in (self.table.get(func), func.decompose):  # the latter of what torch itself knows as made of others
+                if simpler is not None and (found := simpler(*args, **(kwargs or {}))) is not NotImplemented:
+                    return found
         if is_random(func):
             raise NotStraight(f"{func} in the log density")
         if is_mutable(func):
@@ -143,7 +155,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's 
         return self.buffers[memory]
 
     def _constant(self, value: torch.Tensor) -> Node:
-        with self.graph.inserting_after(self.constants[-1] if self.constants else self.vector):
+        with self.graph.inserting_after((self.constants or self.inputs)[-1]):
             node = self.graph.placeholder(f"constant_{len(self.constants)}")
         self.constants.append(node)
         self._note(value, node)

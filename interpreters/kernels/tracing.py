@@ -1,8 +1,6 @@
 """From a function of tensors to a straight-line graph: functional, decomposed, without dead code, constants folded.
 
-1. Operations in place that survive a pass are on tensors that are no inputs of the graph. They become inputs, and there is a
-   second pass: a compiler that assumes functional graphs would be right at the first call and wrong at the second.
-2. What does not depend on the inputs that vary is computed now. Equal numbers become one number, so that a kernel need not load them.
+What does not depend on the inputs that vary is computed now. Equal numbers become one number, so that a kernel need not load them.
 """
 
 from __future__ import annotations
@@ -11,13 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch._guards import TracingContext, tracing
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.func import functionalize
-from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx import Graph, Node
 
-from interpreters.kernels.graphs import Captured, NotStraight, Table, has_dynamic_shape, is_mutable, is_random, remove_dead_code
+from interpreters.kernels.graphs import Captured, NotStraight, Table, has_dynamic_shape, is_mutable, is_random
+from interpreters.kernels.recording import recorded
 
 
 def lower(captured: Captured, example: torch.Tensor, table: Table) -> Captured:
@@ -27,13 +22,9 @@ def lower(captured: Captured, example: torch.Tensor, table: Table) -> Captured:
 
 def trace(function: Callable[..., Any], varying: Sequence[torch.Tensor], constants: Sequence[torch.Tensor], table: Table) -> Captured:
     """The graph of ``function(*varying, *constants)``, in which the constants are folded. Raises ``NotStraight``."""
+    graph, found = recorded(function, [*varying, *constants], len(varying), table)
     with torch.no_grad():
-        traced, found = _functional(function, [*varying, *constants], table)
-        if any(is_mutable(node.target) for node in traced.graph.nodes):
-            traced, more = _functional(traced, [*varying, *constants, *found], table)
-            found += more
-        remove_dead_code(traced.graph)
-        folded = _folded(traced.graph, len(varying), [*constants, *found])
+        folded = _folded(graph, len(varying), [*constants, *found])
     _require_straight(folded)
     return folded
 
@@ -52,31 +43,6 @@ def constant_values(
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
             values[node] = node.target(*args, **kwargs)
     return values
-
-
-def _functional(function: Callable[..., Any], inputs: Sequence[torch.Tensor], table: Table) -> tuple[GraphModule, list[torch.Tensor]]:
-    """One mode for the fakes that say what each node is: without a context, torch makes one for each, which takes as long as the trace."""
-    with tracing(TracingContext(FakeTensorMode())):
-        traced = make_fx(functionalize(function), decomposition_table=dict(table))(*inputs)
-    return traced, _lift(traced)
-
-
-def _lift(traced: GraphModule) -> list[torch.Tensor]:
-    """Turns the tensors that the graph refers to into inputs, one for each, and returns them."""
-    graph = traced.graph
-    lifted: dict[str, Node] = {}
-    *_, after = (node for node in graph.nodes if node.op == "placeholder")
-    for node in [node for node in graph.nodes if node.op == "get_attr"]:
-        if node.target not in lifted:
-            with graph.inserting_after(after):
-                lifted[node.target] = after = graph.placeholder(f"lifted_{len(lifted)}")
-        node.replace_all_uses_with(lifted[node.target])
-        graph.erase_node(node)
-    traced.recompile()
-    found = [getattr(traced, name) for name in lifted]
-    if strange := [thing for thing in found if not isinstance(thing, torch.Tensor)]:
-        raise NotStraight(f"it uses {strange[0]!r}")
-    return [tensor.detach().clone() for tensor in found]
 
 
 def _folded(old: Graph, varying: int, constants: Sequence[torch.Tensor]) -> Captured:

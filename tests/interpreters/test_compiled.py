@@ -344,6 +344,29 @@ def test_by_address_from_several_threads_at_once(directory: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tier", ["native", "callable"])
+def test_compiling_on_several_threads_at_once(tier: str, tmp_path: Path):
+    """And a module that is called meanwhile is called as ever."""
+    start, tiers, linear = threading.Barrier(4), list[str](), torch.nn.Linear(2, 2)
+    plain = linear(torch.ones(2))
+
+    def work(size: int) -> None:
+        d = density(Program(eight_schools, normals(8, seed=size)) if size == 8 else Program(logistic, normals(9, size), torch.ones(9)))
+        start.wait()
+        kernel = compile_density(d, tier=tier, cache_dir=tmp_path)
+        tiers.append(kernel.tier)
+        agrees(kernel, d)
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in (2, 3, 8)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    while any(thread.is_alive() for thread in threads):
+        assert torch.equal(linear(torch.ones(2)), plain)
+    assert tiers == [tier] * 3
+
+
+@pytest.mark.slow
 def test_what_is_asked_must_fit(directory: Path):
     kernel = compile_density(density(eight()), cache_dir=directory)
     with pytest.raises(ValueError, match=r"expected 10 numbers in double precision, got torch.float64 of shape \(9,\)"):
