@@ -2,42 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import types
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Final
 
 import attrs
 import numpy
 import torch
-from torch.distributions import Distribution
 
+from poutine.laws.settings import SETTINGS, kept
 from poutine.messages import Message
 
 PACKAGES: Final = ("poutine", "interpreters")
-SURROUNDINGS: Final = ("the global generators", "torch's default dtype", "torch's grad mode")
+SURROUNDINGS: Final = ("the global generators", "torch's grad mode", "the environment", "the hashes of strings", "torch's default dtype")
 
 
 def ambient() -> dict[str, Any]:
     """What may be read and changed from anywhere, by name; two looks are equal if nothing has changed."""
-    return {
-        "torch's global generator": torch.get_rng_state().numpy().tobytes(),
-        "numpy's global generator": repr(numpy.random.get_state(legacy=False)),
-        "random's global generator": random.getstate(),
-        "torch's default dtype": torch.get_default_dtype(),
-        "torch's default device": torch.get_default_device(),
-        "torch's grad mode": torch.is_grad_enabled(),
-        "torch's inference mode": torch.is_inference_mode_enabled(),
-        "torch's function modes": torch._C._len_torch_function_stack(),
-        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
-        "torch's validation of distributions": Distribution.__dict__["_validate_args"] if "_validate_args" in vars(Distribution) else None,
-        "the warnings filters": tuple(warnings.filters),
-        "the recursion limit": sys.getrecursionlimit(),
-    }
+    return {name: setting.look() for name, setting in SETTINGS.items()}
 
 
 @contextmanager
@@ -56,18 +43,57 @@ def other_generators(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def other_surroundings(*what: str) -> Iterator[None]:
-    """Some of ``SURROUNDINGS`` otherwise than usual for a while; all of them by default."""
-    dtype, grad = torch.get_default_dtype(), torch.is_grad_enabled()
+def other_surroundings(*what: str, module: str = "") -> Iterator[None]:
+    """Some of ``SURROUNDINGS`` otherwise than usual for a while; all of them by default. Hashes are those that ``module`` asks for."""
     wanted = what or SURROUNDINGS
-    with other_generators(123) if "the global generators" in wanted else nullcontext():
-        torch.set_default_dtype(torch.float64 if "torch's default dtype" in wanted else dtype)
-        torch.set_grad_enabled(grad != ("torch's grad mode" in wanted))
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(dtype)
-            torch.set_grad_enabled(grad)
+    with kept(), ExitStack() as stack:
+        if "the global generators" in wanted:
+            stack.enter_context(other_generators(123))
+        if "the environment" in wanted:
+            stack.enter_context(_other_environment())
+        if "the hashes of strings" in wanted:
+            stack.enter_context(_other_hashes(module))
+        if "torch's grad mode" in wanted:
+            torch.set_grad_enabled(not torch.is_grad_enabled())
+        if "torch's default dtype" in wanted:
+            torch.set_default_dtype(torch.float64)
+        yield
+
+
+class _Answering(dict[str, str]):
+    """An environment in which everything is set."""
+
+    def get(self, name: Any, default: Any = None) -> Any:
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> str:
+        return "1"
+
+
+@contextmanager
+def _other_environment() -> Iterator[None]:
+    before = os.environ
+    os.environ = _Answering(before)  # type: ignore[assignment]  # noqa: B003  # no other process is started in it
+    try:
+        yield
+    finally:
+        os.environ = before  # noqa: B003
+
+
+@contextmanager
+def _other_hashes(module: str) -> Iterator[None]:
+    """As in another process, where ``hash`` of a string is another: for the functions of ``module``, if it is not one of the library."""
+    names = vars(sys.modules[module]) if module in sys.modules and module.split(".")[0] not in (*PACKAGES, "builtins") else {}
+    before = names.get("hash", names)
+    names["hash"] = lambda thing: hash(f"{thing} elsewhere") if isinstance(thing, str) else hash(thing)
+    try:
+        yield
+    finally:
+        del names["hash"]
+        names.update({"hash": before} if before is not names else {})
 
 
 def module_state(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from poutine.laws.claims import claims_of
 from poutine.laws.law import Case, Law
 from poutine.laws.links import Wrap
 from poutine.laws.report import LawBroken
+from poutine.laws.settings import kept
 from poutine.laws.subject import Subject
 from poutine.laws.table import LAWS
 from poutine.messages import Message
@@ -91,7 +92,7 @@ def check_law(
 
     @settings(
         max_examples=examples,
-        phases=tuple(phase for phase in Phase if shrink or phase in (Phase.explicit, Phase.generate)),
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),  # no explanations: they take minutes, and nobody sees them
         deadline=None,
         database=None,
         derandomize=False,
@@ -103,7 +104,8 @@ def check_law(
     def holds(data: st.DataObject) -> None:
         case = Case(law, data.draw, known, sent, is_first=next(numbers) == 0)
         try:
-            law.check(case)
+            with kept():
+                law.check(case)
         except (LawBroken, HypothesisException):
             raise
         except Exception as error:
@@ -113,7 +115,8 @@ def check_law(
 
     again = f"check_laws(..., laws=[{law.name!r}], max_examples={examples}, seed={seed})"
     try:
-        holds()
+        with kept(patched=True):
+            holds()
         _check_telling(said)
     except LawBroken as broken:
         _report(broken, again)

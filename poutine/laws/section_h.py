@@ -14,24 +14,14 @@ from hypothesis import strategies as st
 from torch.distributions import Normal
 
 from poutine.equality import same
-from poutine.laws.ambient import (
-    SURROUNDINGS,
-    ambient,
-    changed,
-    module_state,
-    other_generators,
-    other_surroundings,
-    state_of,
-    state_of_class,
-)
+from poutine.laws.ambient import changed, state_of
 from poutine.laws.ask import Ask, AskingRuntime
 from poutine.laws.law import ANY, Case, Law, Side, law, side
 from poutine.laws.links import Link, Wrap, written
-from poutine.laws.outcome import Difference, Outcome, difference, outcome
+from poutine.laws.outcome import Difference, outcome
 from poutine.laws.probes import AskingPoutine, BoomingRuntime, Failing, KeepingRuntime, error_of
 from poutine.laws.stepping import Stepper, interleaved
 from poutine.laws.traces import Names, trace_of
-from poutine.laws.transcript import Transcript
 from poutine.laws.watch import Watched, kinds_of_errors
 from poutine.messages import Deterministic, Message, Observe, Param, Sample, Sealed
 from poutine.poutine import Poutine
@@ -212,52 +202,6 @@ def disjoint(case: Case) -> None:
     case.agree(side(program, left, right), side(program, right, left))
 
 
-@law("H11", "nothing ambient is changed, or has an influence", ANY)
-def nothing_ambient(case: Case) -> None:
-    # Names that no other law has: what is remembered by name, from run to run, is yet to be remembered.
-    program, seed = case.program(prefix="ambient_"), case.seed()
-    wrap = case.handler(program)
-    handler, source = wrap(program), written(wrap, "model")
-    before_any_run = state_of_class(type(handler))
-    transcript = Transcript.of(program, seed)
-    expected = outcome(wrap(transcript), seed=seed)  # also imports and builds what is imported and built at the first use
-    with other_generators(9):  # in a state to which nobody would set them
-        _no_change(case, handler, seed, source)
-    found = changed(before_any_run, state_of_class(type(handler)))
-    case.expect(found is None, f"the end of the run: it has changed {found}", source)
-    _no_influence(case, wrap, transcript, expected, seed)
-
-
-def _no_change(case: Case, handler: Any, seed: int, source: str) -> None:
-    before, around = _surroundings(handler, case.is_first), ambient()
-    stepper, number = Stepper(handler, seed), 0
-    while stepper.step():
-        number += 1
-        if (found := changed(around, ambient())) is not None:
-            stepper.close()
-            case.broken(f"message {number}: the run changes {found}", source)
-    found = changed(before, _surroundings(handler, case.is_first))
-    case.expect(found is None, f"the end of the run: it has changed {found}", source)
-
-
-def _surroundings(handler: Any, everything: bool) -> dict[str, Any]:
-    """All around a handler: with what hangs on its class, if it is not of this library; and once, since it takes long, on all modules."""
-    return {**ambient(), **state_of_class(type(handler)), **(module_state() if everything else {})}
-
-
-def _no_influence(case: Case, wrap: Wrap, transcript: Transcript, expected: Outcome, seed: int) -> None:
-    """The transcript holds tensors and distributions that are made: nothing but the handler could be influenced."""
-    with other_surroundings():
-        together = outcome(wrap(transcript), seed=seed)
-    if difference(expected, together) is None:
-        return
-    for what in SURROUNDINGS:  # which of them was it?
-        with other_surroundings(what):
-            found = outcome(wrap(transcript), seed=seed)
-        case.equal(expected, found, written(wrap, "model"), f"the same, with {what} otherwise")
-    case.equal(expected, together, written(wrap, "model"), f"the same, with {', '.join(SURROUNDINGS)} otherwise")  # pragma: no cover
-
-
 @law("H12", "running again gives the same", ANY)
 def repeatability(case: Case) -> None:
     program, seed = case.program(), case.seed()
@@ -348,5 +292,5 @@ def _without(link: Link, names: frozenset[str]) -> Link:
 
 SECTION_H: Final[tuple[Law, ...]] = (
     identity, associativity, unit, sequencing, unknown_messages, closing, errors, reentrance, wrapping, disjoint,
-    nothing_ambient, repeatability, interleaving, sealed_messages,
+    repeatability, interleaving, sealed_messages,
 )  # fmt: skip

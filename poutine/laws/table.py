@@ -11,6 +11,7 @@ from poutine.laws.section_b import SECTION_B
 from poutine.laws.section_c import SECTION_C
 from poutine.laws.section_d import SECTION_D
 from poutine.laws.section_h import SECTION_H
+from poutine.laws.section_h_ambient import SECTION_H_AMBIENT
 from poutine.laws.section_h_context import SECTION_H_CONTEXT
 from poutine.laws.section_h_ends import SECTION_H_ENDS
 from poutine.laws.section_h_gradients import SECTION_H_GRADIENTS
@@ -21,7 +22,7 @@ from poutine.laws.section_k import SECTION_K
 from poutine.laws.section_r import SECTION_R
 
 OF_HANDLERS: Final = (
-    *SECTION_H, *SECTION_H_GRADIENTS, *SECTION_H_SITES, *SECTION_H_CONTEXT, *SECTION_H_ENDS, *SECTION_H_OWN,
+    *SECTION_H, *SECTION_H_AMBIENT, *SECTION_H_GRADIENTS, *SECTION_H_SITES, *SECTION_H_CONTEXT, *SECTION_H_ENDS, *SECTION_H_OWN,
 )  # fmt: skip
 
 LAWS: Final[Mapping[str, Law]] = MappingProxyType(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import decimal
+import gc
+import logging
+import os
+import random
+import warnings
+from collections.abc import Callable
 from typing import Any
 
-from torch.distributions import Normal
+import numpy
+import torch
+from torch.distributions import Distribution, Normal
 
-from poutine import Coroutine, Handling, Message, PlateError, Poutine, Program, Rule, Rules, Sample, Site
+from poutine import Choice, Coroutine, Handling, Message, PlateError, Poutine, Program, Rule, Rules, Sample, Site
 
 # They fail
 
@@ -91,3 +100,80 @@ class RefusesAll(Poutine):
 
 
 FAILING = (Misspells, Miswrites, ForgetsToReturn, ReturnsWhatWasAsked, DividesByZero, FailsAtTheEnd, Narrows, RunsTwice)
+
+
+# They leave something behind
+
+
+def setting(name: str, change: Callable[[], Any]) -> type[Poutine]:
+    """A handler that changes something for all, always to the same."""
+
+    class Sets(Poutine):
+        def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+            change()
+            return (yield from super().coroutine(program))
+
+    Sets.__name__ = Sets.__qualname__ = f"Sets_{name}"
+    return Sets
+
+
+def _set_environment() -> None:
+    os.environ["POUTINE_CARELESS"] = "1"
+
+
+def _set_attribute() -> None:
+    Normal.careless = True  # type: ignore[attr-defined]  # so it is
+
+
+def _set_method() -> None:
+    Normal.__repr__ = Distribution.__repr__  # type: ignore[method-assign]  # so it is
+
+
+LEAVING = (
+    setting("dtype", lambda: torch.set_default_dtype(torch.float64)),
+    setting("grad_mode", lambda: torch.set_grad_enabled(False)),
+    setting("filters", lambda: warnings.simplefilter("ignore", RuntimeWarning)),
+    setting("validation", lambda: Distribution.set_default_validate_args(False)),
+    setting("deterministic", lambda: torch.use_deterministic_algorithms(True)),
+    setting("torch_seed", lambda: torch.manual_seed(0)),
+    setting("random_seed", lambda: random.seed(0)),
+    setting("numpy_errors", lambda: numpy.seterr(all="raise")),
+    setting("threads", lambda: torch.set_num_threads(3)),
+    setting("print_options", lambda: torch.set_printoptions(precision=7)),
+    setting("numpy_print_options", lambda: numpy.set_printoptions(precision=7)),
+    setting("garbage", gc.disable),
+    setting("levels", lambda: logging.getLogger("careless").setLevel(logging.DEBUG)),
+    setting("decimal", lambda: setattr(decimal.getcontext(), "prec", 5)),
+    setting("environment", _set_environment),
+    setting("attribute", _set_attribute),
+    setting("method", _set_method),
+)
+
+
+# They depend on what is around them
+
+
+class ReadsEnvironment(Poutine):
+    """Does more where somebody has set a variable."""
+
+    def rules(self) -> Rules:
+        factor = 2.0 if os.environ.get("POUTINE_CARELESS") else 1.0
+        return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * factor))}
+
+
+class ActsByHash(Poutine):
+    """Tosses a coin with the hash of the name, which is another in each process."""
+
+    def rules(self) -> Rules:
+        return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * (1 + hash(site.name) % 64)))}
+
+
+class ActsByDtype(Poutine):
+    """Does more where numbers are double."""
+
+    def rules(self) -> Rules:
+        factor = 2.0 if torch.get_default_dtype() is torch.float64 else 1.0
+        return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * factor))}
+
+
+DEPENDENT = (ReadsEnvironment, ActsByHash, ActsByDtype)

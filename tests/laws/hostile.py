@@ -446,4 +446,21 @@ class Stops(Poutine):
         return {Sample: Rule(up=leave)}
 
 
-SOUND = (Numbers, Tempers, Mirrors, Decentres, Counts, Stops)
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Mean(Poutine):
+    """Answers each sample with the mean of n draws: of integers, in the default dtype."""
+
+    n: int = 3
+
+    def rules(self) -> Rules:
+        def mean(request: Sample) -> Coroutine[Any]:
+            draws = []
+            for i in range(self.n):
+                site = yield request.evolve(name=f"{request.name}_{i}")
+                draws.append(site.value)
+            return request.evolve(value=sum(draws) / self.n)
+
+        return {Sample: Rule(around=mean)}
+
+
+SOUND = (Mean, Numbers, Tempers, Mirrors, Decentres, Counts, Stops)

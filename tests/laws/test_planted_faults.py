@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from poutine import NonlocalExit
-from poutine.laws import LAWS, LawBroken, check_law, check_laws
+from poutine.laws import LAWS, LawBroken, ambient, check_law, check_laws
+from poutine.laws.ambient import changed
+from poutine.laws.settings import patches
 from tests.laws import careless, faults, hostile, lossy
 
 BUDGET = 40
@@ -63,7 +65,6 @@ FAULTS = [
     ("H11", faults.SeedsTorch),
     ("H11", faults.WithoutGradients),
     ("H11", faults.ReadsGradMode),
-    ("H11", faults.ReadsDtype),
     ("H11", faults.WritesGlobal),
     ("H11", faults.CountsOnClass),
     ("H11", faults.PatchesLibrary),
@@ -125,6 +126,7 @@ FAULTS = [
     ("H20", hostile.UnconditionsWithoutKey),
     # what somebody is not careful about
     *(("H23", fault) for fault in careless.FAILING),
+    *(("H11", fault) for fault in (*careless.LEAVING, *careless.DEPENDENT)),
     *lossy.FAULTS,
 ]
 
@@ -151,7 +153,14 @@ def test_fault_is_caught(law: str, fault: Any):
     assert caught.value.law is LAWS[law]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("fault", careless.LEAVING)
+def test_what_a_handler_leaves_behind_is_put_back(fault: Any):
+    before = {**ambient(), **patches()}
+    with pytest.raises(LawBroken, match="law H11 does not hold"):
+        check_law(LAWS["H11"], fault, 1, shrink=False, seed=0)
+    assert changed(before, {**ambient(), **patches()}) is None
+
+
 @pytest.mark.parametrize("fault", careless.FAILING[:3])
 def test_what_fails_is_said_to_fail_first_of_all(fault: Any):
     with pytest.raises(LawBroken, match="law H23 does not hold: where p comes to its end, so does h∘p\n") as caught:
@@ -209,4 +218,4 @@ def test_what_is_sound_is_not_accused(sound: Any):
 
 
 def test_there_are_many_faults():
-    assert len({name_of(fault) for _, fault in FAULTS}) >= 100
+    assert len({name_of(fault) for _, fault in FAULTS}) >= 120

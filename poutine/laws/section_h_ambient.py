@@ -1,0 +1,121 @@
+"""H11: what is around a program, and all programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import torch
+from torch.distributions import Distribution
+
+from poutine.laws.ambient import SURROUNDINGS, ambient, changed, module_state, other_generators, other_surroundings, state_of_class
+from poutine.laws.law import ANY, Case, law
+from poutine.laws.links import Wrap, written
+from poutine.laws.outcome import Outcome, difference, outcome
+from poutine.laws.settings import kept, patches
+from poutine.laws.stepping import Stepper
+from poutine.laws.transcript import Transcript
+from poutine.messages import Message
+from poutine.tensors import tensors_in
+
+DTYPE: Final = "torch's default dtype"
+
+
+@law(
+    "H11",
+    "nothing ambient is changed, or has an influence",
+    ANY,
+    "the default dtype has one on the dtype of what h computes, and so on its rounding",
+)
+def nothing_ambient(case: Case) -> None:
+    # Names that no other law has: what is remembered by name, from run to run, is yet to be remembered.
+    program, seed = case.program(prefix="ambient_"), case.seed()
+    wrap = case.handler(program)
+    handler, source = wrap(program), written(wrap, "model")
+    transcript = Transcript.of(program, seed)
+    before_any_run, around = {**state_of_class(type(handler)), **patches()}, ambient()
+    with kept(patched=True):
+        expected = outcome(wrap(transcript), seed=seed)  # also imports and builds what is imported and built at the first use
+        _check_unchanged(case, around, ambient(), source)
+        with other_generators(9):  # in a state to which nobody would set them
+            _no_change(case, handler, seed, source)
+        _check_unchanged(case, before_any_run, {**state_of_class(type(handler)), **patches()}, source)
+    _no_influence(case, wrap, transcript, expected, seed, type(handler).__module__)
+
+
+def _no_change(case: Case, handler: Any, seed: int, source: str) -> None:
+    before, around = _surroundings(handler, case.is_first), ambient()
+    stepper, number = Stepper(handler, seed), 0
+    while stepper.step():
+        number += 1
+        if (found := changed(around, ambient())) is not None:
+            stepper.close()
+            case.broken(f"message {number}: the run changes {found}", source)
+    _check_unchanged(case, before, _surroundings(handler, case.is_first), source)
+
+
+def _check_unchanged(case: Case, before: Mapping[str, Any], after: Mapping[str, Any], source: str) -> None:
+    found = changed(before, after)
+    case.expect(found is None, f"the end of the run: it has changed {found}", source)
+
+
+def _surroundings(handler: Any, everything: bool) -> dict[str, Any]:
+    """All around a handler: with what hangs on its class, if it is not of this library; and once, since it takes long, on all modules."""
+    return {**ambient(), **state_of_class(type(handler)), **(module_state() if everything else {})}
+
+
+def _no_influence(case: Case, wrap: Wrap, transcript: Transcript, expected: Outcome, seed: int, module: str) -> None:
+    """The transcript holds tensors and distributions that are made: nothing but the handler could be influenced."""
+
+    def run(*what: str) -> Outcome:
+        with other_surroundings(*what, module=module):
+            found = outcome(wrap(transcript), seed=seed)
+        return _rounded_like(expected, found) if DTYPE in (what or SURROUNDINGS) else found
+
+    together = run()
+    if difference(expected, together) is None:
+        return
+    for what in SURROUNDINGS:  # which of them was it?
+        case.equal(expected, run(what), written(wrap, "model"), f"the same, with {what} otherwise")
+    case.equal(expected, together, written(wrap, "model"), f"the same, with {', '.join(SURROUNDINGS)} otherwise")  # pragma: no cover
+
+
+def _rounded_like(expected: Outcome, found: Outcome) -> Outcome:
+    """``found``, with the numbers of ``expected`` where they are the same but for their dtype and what it rounds away."""
+    sites = (
+        tuple(_site_like(mine, yours) for mine, yours in zip(expected.sites, found.sites, strict=False))
+        + found.sites[len(expected.sites) :]
+    )
+    return attrs.evolve(found, sites=sites, value=_like(expected.value, found.value))
+
+
+def _site_like(mine: Message, yours: Message) -> Message:
+    if type(mine) is not type(yours):
+        return yours
+    return yours.evolve(**{name: _like(getattr(mine, name), value) for name, value in vars(yours).items() if not name.startswith("_")})
+
+
+def _like(mine: Any, yours: Any) -> Any:
+    if isinstance(mine, (torch.Tensor, float)) and isinstance(yours, (torch.Tensor, float)):
+        return mine if _is_close(torch.as_tensor(mine), torch.as_tensor(yours)) else yours
+    if type(mine) is not type(yours):
+        return yours
+    if isinstance(mine, (list, tuple)) and len(mine) == len(yours):
+        return type(mine)(map(_like, mine, yours)) if type(mine) in (list, tuple) else yours
+    if isinstance(mine, dict) and mine.keys() == yours.keys():
+        return {name: _like(mine[name], yours[name]) for name in mine}
+    if isinstance(mine, Distribution):
+        pairs = [*zip(tensors_in(mine), tensors_in(yours), strict=False)]
+        return mine if all(_is_close(a, b) for a, b in pairs) else yours
+    return yours
+
+
+def _is_close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Up to some roundings in the coarser of both."""
+    if a.shape != b.shape or not (a.is_floating_point() and b.is_floating_point()):
+        return False
+    return torch.allclose(a.double(), b.double(), rtol=64 * torch.finfo(torch.float32).eps, atol=1e-6, equal_nan=True)
+
+
+SECTION_H_AMBIENT: Final = (nothing_ambient,)
