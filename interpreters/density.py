@@ -26,8 +26,8 @@ import torch
 from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
 from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained, require_order, require_same
-from interpreters.factor_graph.checking import check
-from interpreters.factor_graph.collecting import Collector, FactorGraph, collected
+from interpreters.factor_graph.checking import WAYS, check
+from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUnlike, collected
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.precision import with_doubles
@@ -42,6 +42,7 @@ class Density:
     sites:   the continuous ones, which it is a function of.
     summed:  the names of the discrete ones, in a plain run. ``rank`` is the number of batch dimensions that the program has.
     bounded: the names of sites whose values may be outside of the range of their distributions, which depends on the latent ones.
+    in_turn: the names of vectorised markov loops whose steps are not alike, so that they are taken in turn.
     """
 
     program: Program[Any]
@@ -50,6 +51,7 @@ class Density:
     summed: tuple[str, ...] = ()
     rank: int = 0
     bounded: frozenset[str] = frozenset()
+    in_turn: frozenset[str] = frozenset()
 
     @property
     def dim(self) -> int:
@@ -153,7 +155,7 @@ class Density:
         return Constrained(self.sites, values, self._collector(), self.bounded, refuses)
 
     def _collector(self) -> Collector | None:
-        return Collector(self.rank, asks=False) if self.summed else None
+        return Collector(self.rank, asks=False, in_turn=self.in_turn) if self.summed else None
 
     def _run(self, evaluation: Evaluation) -> None:
         with SkipValidation():
@@ -178,7 +180,7 @@ def _gradient(value: torch.Tensor, position: torch.Tensor, create_graph: bool = 
 def density(program: Program[Any], params: ParamStore | None = None) -> Density:
     """Finds the latent sites of ``program`` and returns its log density as a function of the continuous ones.
 
-    Where discrete ones are summed out, each site's log density is compared, once, with that of a run at single values.
+    Where discrete ones are summed out, each site's log density is compared, once, with that of a few runs at single values.
     Raises ``NotContinuous`` at a site that has infinitely many values, is subsampled or has no distribution, ``NotVectorizable`` where
     discrete sites cannot be summed out, and what the program raises.
     """
@@ -186,12 +188,12 @@ def density(program: Program[Any], params: ParamStore | None = None) -> Density:
     program = with_doubles(as_program(program))
     discovery = _discovered(program, store)
     summed, bounded = tuple(discovery.summed), frozenset(discovery.may_be_outside)
-    found = Density(program, discovery.sites, store, summed, discovery.rank, bounded)
+    found = Density(program, discovery.sites, store, summed, discovery.rank, bounded, frozenset(discovery.watch.in_turn))
     return _compared(found, discovery) if found.summed else found
 
 
-def _discovered(program: Program[Any], params: ParamStore) -> Discovery:
-    discovery = Discovery()
+def _discovered(program: Program[Any], params: ParamStore, way: int = 2) -> Discovery:
+    discovery = Discovery(way)
     try:
         with torch.enable_grad():
             answer(program, discovery.answers(params))
@@ -206,11 +208,15 @@ def _discovered(program: Program[Any], params: ParamStore) -> Discovery:
 
 def _compared(found: Density, discovery: Discovery) -> Density:
     """``found``, whose program has been run for all values of its discrete sites, with as many dimensions as that took."""
-    collector = Collector(found.rank)
+    collector = Collector(found.rank, in_turn=found.in_turn, drawn=discovery.drawn)
     evaluation = Unconstrained(found.sites, torch.zeros(found.dim, dtype=torch.float64), collector, found.bounded)
     try:
         graph = collected(found.program, evaluation.answers(found.params), collector)
     except TooFewDimensions as plates:
         return _compared(attrs.evolve(found, rank=plates.needed), discovery)
-    check(graph, discovery.values, discovery.densities)
+    except StepsUnlike as unlike:
+        return _compared(attrs.evolve(found, in_turn=found.in_turn | unlike.loops), discovery)
+    for way in WAYS:
+        plain = _discovered(found.program, found.params, way)
+        check(graph, plain.values, plain.densities, plain.summed)
     return found

@@ -22,15 +22,18 @@ from typing import Any, Final
 import attrs
 import torch
 
-from interpreters.factor_graph.checking import check
-from interpreters.factor_graph.collecting import Collector, FactorGraph, collected, unvalidated
+from interpreters.errors import DegenerateWeights
+from interpreters.factor_graph.checking import WAYS, check
+from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUnlike, collected, unvalidated
 from interpreters.factor_graph.contraction import log_sum, maximum
 from interpreters.factor_graph.decoding import best, decoded, drawn
 from interpreters.factor_graph.eliminating import SUMS, Algebra, eliminated, log_evidence
 from interpreters.factor_graph.factors import Factor, Indices, Plate, Step, Variable, by_step, loops, ordered, step_names, value_of
+from interpreters.factor_graph.hiding import is_label
 from interpreters.factor_graph.layout import TooFewDimensions
+from interpreters.factor_graph.plain import Plain
 from interpreters.factor_graph.scans import fast_product, product
-from poutine import Coroutine, ParamStore, Program, TracePoutine, as_program, run
+from poutine import Coroutine, ParamStore, Program, as_program, run
 
 _FAST_SUMS: Final = Algebra(log_sum, fast_product)
 _MAXIMA: Final = Algebra(maximum, lambda matrices: product(matrices, maximum))
@@ -39,6 +42,8 @@ _MAXIMA: Final = Algebra(maximum, lambda matrices: product(matrices, maximum))
 @attrs.frozen(eq=False)
 class Elimination:
     """The exact posterior of a program's discrete sites. Make it with ``eliminate(program)``.
+
+    What is asked of it raises ``DegenerateWeights`` if the log evidence is -inf or nan: there is no posterior then.
 
     Sites are called what they are in a plain run, also those of vectorised loops: "x_3". Together, as "x_1:500", these have the
     dimension of the steps.
@@ -53,6 +58,7 @@ class Elimination:
 
         Of shape [*sizes of plates, *numbers of values]. Several sites must be in the same plates. ``differentiable`` ones take longer.
         """
+        self._check_possible()
         variables, step = self._together(names)
         plates = ordered(variables[0].plates)
         sizes = [*(plate.size for plate in plates), *(variable.size for variable in variables)]
@@ -83,35 +89,45 @@ class Elimination:
         return product.sum(list(range(-count, 0)))
 
     def most_probable(self) -> dict[str, torch.Tensor]:
-        """The values that are most probable together (one of the best, if several are), by name of site."""
+        """The values that are most probable together (one of the best, if several are), by name of site; with hidden ones, of all."""
+        self._check_possible()
         _, steps = eliminated(self.graph.factors, self.graph.chains, _MAXIMA)
         indices: Indices = run(Program(decoded, steps, best, maximum))
         return {name: values[0] for name, values in self._named(indices).items()}
 
     def sample(self, num_draws: int = 1) -> Coroutine[dict[str, torch.Tensor]]:
         """Draws from the posterior, by name of site, each [num_draws, *shape]: a program, ``run(Program(posterior.sample, 100))``."""
+        self._check_possible()
         _, steps = eliminated(self.graph.factors, self.graph.chains, SUMS)
         indices = yield from decoded(steps, drawn, log_sum, num_draws)
         return self._named(indices)
 
+    def _check_possible(self) -> None:
+        if not bool(self.log_evidence.isfinite()):
+            raise DegenerateWeights(
+                f"there is no posterior: the log evidence is {self.log_evidence.item()}; check the observations, factors and data"
+            )
+
+    @property
+    def _visible(self) -> list[Variable]:
+        return [variable for variable in self.graph.variables if not is_label(variable.name)]
+
     def _together(self, names: tuple[str, ...]) -> tuple[list[Variable], Step]:
         """The variables of sites, and the step at which all of them are meant."""
         known: dict[str, tuple[Variable, Step]] = {}
-        for variable in self.graph.variables:
+        for variable in self._visible:
             known[variable.name] = variable, ()
             known |= {name: (variable, step) for step, name in step_names(variable.name, variable.plates).items()}
         missing = [name for name in names if name not in known]
         if missing or not names:
-            raise KeyError(
-                f"no site {', '.join(missing) or '(none)'} among those summed out: {', '.join(v.name for v in self.graph.variables)}"
-            )
+            raise KeyError(f"no site {', '.join(missing) or '(none)'} among those summed out: {', '.join(v.name for v in self._visible)}")
         if len({(known[name][0].plates, known[name][1]) for name in names}) > 1:
             raise ValueError(f"sites {', '.join(names)} are not in the same plates, or steps; ask for each by itself")
         return [known[name][0] for name in names], known[names[0]][1]
 
     def _named(self, indices: Indices) -> dict[str, torch.Tensor]:
         named: dict[str, torch.Tensor] = {}
-        for variable in self.graph.variables:
+        for variable in self._visible:
             sizes = [plate.size for plate in ordered(variable.plates)]
             draws = max((len(index) for index in indices.values()), default=1)
             index = indices.get(variable, torch.zeros(draws, *sizes, dtype=torch.int64))  # a single value is in no factor
@@ -131,9 +147,12 @@ def eliminate(
         posterior.marginal("x")                            # [values]
         run(Program(posterior.sample, 100), seed=0)        # {"x": [100], ...}
 
-    max_plate_nesting:  how many batch dimensions the program has by itself. Without it, the program is run plainly once more, to find
-                        out, and at the values of that run the log density of each site is compared. A loop that trains a model
-                        needs that once.
+    max_plate_nesting:  how many batch dimensions the program has by itself. Without it, the program is run plainly some times more, to
+                        find out, and at the values of those runs the log density of each site is compared; so are the steps of
+                        vectorised loops with one another. A loop that trains a model needs that once.
+
+    Choices that ``block`` hides are summed out, too, with the probability that they are drawn with, and are not in the results; what is
+    hidden and observed does not count.
 
     **Law**: agrees with ``enumeration.exact``, and so does what it draws.
     Raises ``NotFinite`` at a site that is undecided and continuous, or whose support is infinite; ``NotVectorizable`` where the program
@@ -141,20 +160,14 @@ def eliminate(
     """
     whole = as_program(program)
     if max_plate_nesting is None:
-        values, densities, rank = _plain(whole, params)
-        graph = _collected(whole, params, Collector(rank))
-        check(graph, values, densities)
+        plain = Plain(whole, params)
+        graph = _collected(whole, params, Collector(plain.rank, in_turn=plain.watch.in_turn, drawn=plain.drawn))
+        for way in (None, *WAYS):
+            plain = plain if way is None else Plain(whole, params, way)
+            check(graph, plain.values, plain.densities, plain.drawn)
     else:
         graph = _collected(whole, params, Collector(max_plate_nesting, unvalidated))
     return Elimination(graph, log_evidence(graph, _FAST_SUMS))
-
-
-def _plain(program: Program[Any], params: ParamStore | None) -> tuple[dict[str, Any], dict[str, torch.Tensor], int]:
-    """The values and log densities of a plain run by name of site, and how many batch dimensions there are in it."""
-    trace = run(TracePoutine(program.fn).traced(*program.args, **program.kwargs), params=params)
-    densities = trace.compute_batch_log_pdf()
-    values = {name: trace[name].value for name in densities}
-    return values, densities, max((density.dim() for density in densities.values()), default=0)
 
 
 def _collected(program: Program[Any], params: ParamStore | None, collector: Collector) -> FactorGraph:
@@ -162,6 +175,8 @@ def _collected(program: Program[Any], params: ParamStore | None, collector: Coll
         return collected(program, collector.answers(params), collector)
     except TooFewDimensions as plates:
         return _collected(program, params, collector.wider(plates.needed))
+    except StepsUnlike as unlike:
+        return _collected(program, params, collector.in_turn(unlike.loops))
 
 
 def _at_step(probability: torch.Tensor, plates: list[Plate], step: Step) -> torch.Tensor:

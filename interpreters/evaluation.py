@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import islice
 from math import prod
 from typing import Any, Final
@@ -15,6 +15,7 @@ from interpreters.errors import NotContinuous, StructureChanged
 from interpreters.factor_graph.collecting import Collector
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.supports import is_finite, some_value
+from interpreters.factor_graph.watching import Watch
 from interpreters.precision import doubled, in_double
 from interpreters.ranges import bounded_log_density, bounds, contains, is_bounded, onto_range
 from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
@@ -149,9 +150,12 @@ class Discovery(Evaluation):
     may_be_outside:     the names of those that are scored as ``bounded`` in later runs.
     values, densities:  of all sites, by name; each discrete site has some value or other, different ones along a batch.
     summed, rank:       the names of those, and how many batch dimensions the program has.
+    watch:              knows the vectorised loops whose steps are not alike.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, way: int = 2) -> None:
+        """way:  in which discrete sites have the value that ``some_value`` gives them."""
+        self._way, self.watch = way, Watch()
         self.may_be_outside: set[str] = set()
         super().__init__(bounded=self.may_be_outside)
         self.sites: dict[str, Coordinates] = {}
@@ -160,13 +164,33 @@ class Discovery(Evaluation):
         self.summed: list[str] = []
         self._next = 0
 
+    def answers(self, params: ParamStore) -> Runtime:
+        answers = super().answers(params)
+        for kind in (Sample, Observe):
+            answers[kind] = self._watched(answers[kind])
+        answers[EnterMarkov] = self.watch.enter
+        return answers
+
+    def _watched(self, act: Callable[[Any], Message]) -> Callable[[Any], Message]:
+        def watched(site: Any) -> Message:
+            found: Any = act(site)
+            self.watch.sent(found, not site.is_decided)
+            return found  # type: ignore[no-any-return]  # a Choice
+
+        return watched
+
+    @property
+    def drawn(self) -> set[str]:
+        """The names of all sites that are not decided."""
+        return {*self.sites, *self.summed}
+
     @property
     def rank(self) -> int:
         return max([value.dim() for value in (*self.densities.values(), *self.named.values())], default=0)
 
     def discrete(self, site: Sample) -> Message:
         self.summed.append(site.name)
-        return self._score(site.evolve(value=some_value(site)))
+        return self._score(site.evolve(value=some_value(site, self._way)))
 
     def _add(self, site: Choice) -> torch.Tensor:
         density = super()._add(site)

@@ -80,7 +80,7 @@ def evidence(program: Program[Any] | Callable[..., Any], params: ParamStore | No
 
     def function(given: Any, scan: Scan) -> torch.Tensor:
         args, kwargs = tree_unflatten([_at(i, leaf, places, given) for i, leaf in enumerate(leaves)], structure)
-        collector = Collector(known.graph.rank, unvalidated, asks=False)
+        collector = Collector(known.graph.rank, unvalidated, asks=False, in_turn=known.graph.in_turn)
         with SkipValidation():
             graph = collected(Program(whole.fn, *args, **kwargs), collector.answers(params), collector)
             return log_evidence(graph, Algebra(log_sum, scan))

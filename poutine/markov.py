@@ -35,7 +35,9 @@ def markov(name: str, size: int, *, vectorized: bool = False) -> Callable[[Calla
     vectorized:  the same chain; but where a runtime takes all states of a discrete one together (``interpreters.elimination``), it
                  runs the first step, and then all others at once: there ``t`` is ``torch.arange(1, size)``, along a new
                  batch dimension, as in a plate, and sites are called "x_1:500". So the steps may not differ but by ``t``, and a
-                 state is made of discrete sites of its own step. ``run`` goes step by step all the same.
+                 state is made of discrete sites of its own step. ``run`` goes step by step all the same, and so does such a runtime
+                 where steps are not alike: a handler names a site of one of them or hides one, or a plate inside has the dimension
+                 that the steps would take, the first from the right that no plate around the loop uses (give it another ``dim``).
 
     Sites have their step's number behind their names; a ``Param`` is one for all steps. The chain's value is the last state.
     **Law**: the log density is the same, whether ``vectorized`` or not.
@@ -72,7 +74,7 @@ class MarkovPoutine(Poutine):
         """The steps of ``entry``, as a function of the remaining arguments."""
         count = entry.stop - entry.start
         index = entry.start if count == 1 else torch.arange(entry.start, entry.stop)
-        body = _NumberedPoutine(self.fn, f"_{entry.start}" if count == 1 else f"_{entry.start}:{entry.stop}")
+        body = _NumberedPoutine(self.fn, f"_{entry.start}" if count == 1 else f"_{entry.start}:{entry.stop}", entry.watch)
         marked = body if count == 1 else IndepPoutine(body, self.name, True, size=count, loop=entry.loop)
         return lambda *args, **kwargs: marked(index, entry.state, *args, **kwargs)
 
@@ -82,9 +84,10 @@ class _NumberedPoutine(Poutine):
     """Puts ``suffix`` behind the names of samples, observations and computed values."""
 
     suffix: str
+    watch: Callable[[Message], None] | None = None
 
     def rules(self) -> Rules:
-        suffix = self.suffix
+        suffix, watch = self.suffix, self.watch
 
         def enter(site: Any) -> Message:
             return site.replaced("name", site.name + suffix)  # type: ignore[no-any-return]  # a Choice or Deterministic
@@ -92,5 +95,10 @@ class _NumberedPoutine(Poutine):
         def leave(site: Message) -> Message:
             return site.replaced("name", site.name.removesuffix(suffix))
 
-        rule = Rule(up=enter, undo=leave)
+        def watched(site: Message) -> Message:
+            if watch is not None:
+                watch(site)
+            return leave(site)
+
+        rule = Rule(up=enter, undo=leave) if watch is None else Rule(up=enter, down=watched)
         return {Choice: rule, Deterministic: rule}

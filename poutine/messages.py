@@ -481,12 +481,14 @@ class MarkovEntry:
     """The answer to ``EnterMarkov``: the steps to run now, from ``start`` to before ``stop``, and the state that they start from.
 
     More than one step at once is for a runtime that takes all states together; ``loop`` then marks the frame of its sites.
+    ``watch`` is for one that must know what handlers around the loop do: it is shown each site of the steps as they get it.
     """
 
     start: int
     stop: int
     state: Any
     loop: object = None
+    watch: Callable[[Message], None] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)

@@ -1,59 +1,90 @@
-"""Whether a program means, run once for all values, what it means run plainly: site by site, at the values of one plain run.
+"""Whether a program means, run once for all values, what it means run plainly: site by site, at the values of some plain runs.
 
-A program that does not broadcast (``x.sum()``, ``xs[i]`` of what a plate returned) is silently wrong otherwise.
+A program that does not broadcast (``x.sum()``, ``xs[i]`` of what a plate returned) is silently wrong otherwise. It may be right at some
+values, as ``x.max()`` is where one of the x is the largest value. So it is compared at the first values, at the last, at some in
+between, and at those of a run that draws them, element by element.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Final
 
 import torch
 
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.collecting import FactorGraph
-from interpreters.factor_graph.factors import Indices, Variable, from_steps, ordered, step_names
+from interpreters.factor_graph.factors import Factor, Indices, Variable, from_steps, loops, ordered, step_names
 from interpreters.factor_graph.loops import Chain
 
+WAYS: Final = (0, 1, 2, 3)  # of ``some_value``, in which the values are chosen
 
-def check(graph: FactorGraph, values: Mapping[str, torch.Tensor], densities: Mapping[str, torch.Tensor]) -> None:
-    """Raises ``NotVectorizable`` unless the graph has ``densities``, by site of a plain run, where its variables have ``values``."""
+
+def check(graph: FactorGraph, values: Mapping[str, torch.Tensor], densities: Mapping[str, torch.Tensor], drawn: Collection[str]) -> None:
+    """Raises ``NotVectorizable`` unless the graph has ``densities``, by site of a plain run, where its variables have ``values``.
+
+    drawn:  the names of the sites that are not decided in the plain run.
+    """
+    _check_names(graph, densities, drawn)
     indices = _indices(graph, values)
     ours: dict[str, torch.Tensor] = dict(graph.terms)
-    theirs = {name: densities.get(name, torch.zeros(())).sum() for name in ours}
-    names = dict.fromkeys(theirs)
     for name, factor in zip(graph.names, graph.factors, strict=True):
-        plain = step_names(name, factor.plates).values()
-        names |= dict.fromkeys(plain)
-        ours[name] = ours.get(name, torch.zeros(())) + factor.at(indices, ()).sum()
-        theirs[name] = sum((densities[each].sum() for each in plain if each in densities), start=torch.zeros(()))
-    if names.keys() != densities.keys():
-        odd = sorted(names.keys() ^ densities.keys())
-        raise NotVectorizable(f"for all values at once the program has other sites than in a plain run: {', '.join(odd)}; {_WAY_OUT}")
+        for each, part in _by_step(name, factor, indices).items():
+            if each in ours:
+                ours[each] = ours[each].sum() + part.sum()
+            else:
+                ours[each] = part
     for name, density in ours.items():
-        if not _close(density.detach(), theirs[name].detach()):
+        _compare(name, density.detach(), densities[name].detach())
+
+
+def _check_names(graph: FactorGraph, densities: Mapping[str, torch.Tensor], drawn: Collection[str]) -> None:
+    names = {*graph.terms}
+    for name, factor in zip(graph.names, graph.factors, strict=True):
+        names.update(step_names(name, factor.plates).values())
+    sampled = {each for variable in graph.variables for each in step_names(variable.name, variable.plates).values()}
+    for here, there in ((names, set(densities)), (sampled, set(drawn))):
+        if here != there:
+            odd = sorted(name.removesuffix(" (hidden)") for name in here ^ there)
             raise NotVectorizable(
-                f"site {name!r}: its log density at values of a plain run is {density.item():.6g} when all values are taken at once, and "
-                f"{theirs[name].item():.6g} there; does the program broadcast over dimensions to the left? {_WAY_OUT}"
+                f"for all values at once the program has other sites than in a plain run, or others that are undecided: {', '.join(odd)}; "
+                f"are there names of steps of a vectorised markov loop? {_WAY_OUT}"
             )
 
 
-_WAY_OUT = "interpreters.enumeration.exact runs it once for each value"
+_WAY_OUT: Final = "interpreters.enumeration.exact runs it once for each value"
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+def _by_step(name: str, factor: Factor, indices: Indices) -> dict[str, torch.Tensor]:
+    """The log density of a factor by the names of a plain run, each [*sizes of its plates that are no loops, ordered]."""
+    plates = ordered(factor.plates)
+    whole, found = factor.at(indices, ())[0], {}
+    for at, each in step_names(name, factor.plates).items():
+        elements = dict(zip(loops(factor.plates), at, strict=True))
+        found[each] = whole[tuple(elements.get(plate, slice(None)) for plate in plates)]
+    return found
+
+
+def _compare(name: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    """Element by element, where both have as many; what belongs to no plate is summed here already."""
+    a, b = ours.squeeze(), theirs.squeeze()
+    alike = a.shape == b.shape and bool(_close(a, b).all())
+    if not alike and not (a.shape != b.shape and bool(_close(ours.sum(), theirs.sum()))):
+        raise NotVectorizable(
+            f"site {name!r}: its log density at values of a plain run is {ours.sum().item():.6g} when all values are taken at once, and "
+            f"{theirs.sum().item():.6g} there, or is laid out otherwise; does the program broadcast over dimensions to the left? {_WAY_OUT}"
+        )
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Equal but for the rounding of two orders of summation: half of the digits. What is impossible is a huge number in a factor."""
     eps = torch.finfo(a.dtype).eps if a.is_floating_point() else 0.0
-    impossible = bool(b == -torch.inf) and bool(a < -1e30)
-    return impossible or torch.allclose(a.double(), b.double(), rtol=eps**0.5, atol=eps**0.5, equal_nan=True)
+    impossible = (b == -torch.inf) & (a < -1e30)
+    return impossible | torch.isclose(a.double(), b.double(), rtol=eps**0.5, atol=eps**0.5, equal_nan=True)
 
 
 def _indices(graph: FactorGraph, values: Mapping[str, torch.Tensor]) -> Indices:
-    indices: Indices = {}
-    for variable in graph.variables:
-        missing = [name for name in step_names(variable.name, variable.plates).values() if name not in values]
-        if missing:
-            raise NotVectorizable(f"site {missing[0]!r} is not in a plain run: which sites there are depends on their values; {_WAY_OUT}")
-        indices[variable] = _index(variable, values)
+    indices: Indices = {variable: _index(variable, values) for variable in graph.variables}
     for chain in graph.chains:
         _follow(chain, indices)
     return indices

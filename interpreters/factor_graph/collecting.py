@@ -10,7 +10,8 @@ import torch
 from torch.distributions import Distribution
 
 from interpreters.errors import NotVectorizable
-from interpreters.factor_graph.factors import Factor, Plate, Variable
+from interpreters.factor_graph.factors import Factor, Plate, Variable, step_names
+from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
 from interpreters.factor_graph.loops import Chain, Loops
 from interpreters.factor_graph.supports import enumerated_density, support
@@ -40,6 +41,7 @@ class FactorGraph:
     names:  of the site that each factor is of.
     terms:  what else the constant is made of, by name of site.
     rank:   how many batch dimensions the program has by itself.
+    in_turn:  the names of vectorised loops whose steps were taken in turn.
     """
 
     constant: torch.Tensor
@@ -49,6 +51,15 @@ class FactorGraph:
     chains: tuple[Chain, ...]
     terms: dict[str, torch.Tensor]
     rank: int
+    in_turn: frozenset[str] = frozenset()
+
+
+class StepsUnlike(Exception):
+    """Vectorised loops, by their names, whose steps must be taken in turn."""
+
+    def __init__(self, loops: Collection[str]) -> None:
+        super().__init__(loops)
+        self.loops = frozenset(loops)
 
 
 def _as_it_is(site: Any) -> Any:
@@ -66,22 +77,36 @@ def unvalidated(site: Any) -> Any:
 class Collector:
     """Collects the factors of one run.
 
-    rank:   how many batch dimensions the program has by itself.
-    build:  what is done to a site whose distribution is not built yet.
-    asks:   whether states of loops are compared; a tracer cannot.
+    rank:     how many batch dimensions the program has by itself.
+    build:    what is done to a site whose distribution is not built yet.
+    asks:     whether states of loops are compared; a tracer cannot.
+    in_turn:  the names of vectorised loops whose steps are taken in turn.
+    drawn:    the names of those sites that are undecided in a plain run, if that is known.
     """
 
-    def __init__(self, rank: int, build: Callable[[Any], Any] = _as_it_is, asks: bool = True) -> None:
-        self._build = build
+    def __init__(
+        self,
+        rank: int,
+        build: Callable[[Any], Any] = _as_it_is,
+        asks: bool = True,
+        in_turn: Collection[str] = (),
+        drawn: Collection[str] | None = None,
+    ) -> None:
+        self._build, self._asks, self._in_turn, self._drawn = build, asks, frozenset(in_turn), drawn
         self._layout = Layout(rank)
-        self._loops = Loops(self._layout, asks)
+        self._loops = Loops(self._layout, asks, self._in_turn)
+        self._labels = Labels()
         self._factors: list[tuple[str, Factor]] = []
         self._variables: dict[str, Variable] = {}
         self._terms: dict[str, torch.Tensor] = {}
 
     def wider(self, rank: int) -> Collector:
         """Another one, which has collected nothing, for a program of so many batch dimensions."""
-        return Collector(rank, self._build)
+        return Collector(rank, self._build, self._asks, self._in_turn, self._drawn)
+
+    def in_turn(self, loops: Collection[str]) -> Collector:
+        """Another one, which takes the steps of these loops in turn, too."""
+        return Collector(self._layout.rank, self._build, self._asks, self._in_turn.union(loops), self._drawn)
 
     def answers(self, params: ParamStore | None) -> Runtime:
         """What answers the messages of a run whose samples are all to be summed out."""
@@ -91,6 +116,7 @@ class Collector:
         answers[Deterministic] = _as_it_is
         answers[EnterMarkov] = self.enter
         answers[EnterPlate] = self._roomy(answers[EnterPlate])
+        answers.hidden = {Sample: self._hidden_sample, Observe: _as_it_is}
         return answers
 
     @property
@@ -102,7 +128,7 @@ class Collector:
         constant = sum(self._terms.values(), start=torch.zeros(()))
         names, factors = tuple(name for name, _ in self._factors), tuple(factor for _, factor in self._factors)
         variables = tuple(self._variables.values())
-        return FactorGraph(constant, factors, names, variables, tuple(self._loops.chains), self._terms, self._layout.rank)
+        return FactorGraph(constant, factors, names, variables, tuple(self._loops.chains), self._terms, self._layout.rank, self._in_turn)
 
     def enumerate(self, site: Sample) -> Message:
         """All values of an undecided site, along a dimension of its own. Raises ``NotFinite``, ``NotVectorizable``."""
@@ -113,6 +139,7 @@ class Collector:
                 f"site {site.name!r} draws the index of a subsampled plate; give the plate its subsample, or condition it"
             )
         plates, site = self._plates(site), self._build(site)
+        self._check_steps(site, plates)
         variable, event_dim = _variable(site, plates, self._layout.rank)
         _check_scale(site, variable)
         self._variables[site.name] = variable
@@ -171,6 +198,20 @@ class Collector:
         self.add(site)
         return site
 
+    def _hidden_sample(self, site: Sample) -> Message:
+        """What is hidden counts if it is drawn, and then with its probability alone."""
+        if site.is_decided:
+            return site
+        if loops := [plate.name for plate in self._plates(site) if plate.loop is not None]:
+            raise StepsUnlike(loops)
+        return site.evolve(value=self.enumerate(self._labels.of(site)).value)
+
+    def _check_steps(self, site: Sample, plates: frozenset[Plate]) -> None:
+        """Whether a plain run decides a site in some of the steps that are taken at once. Raises ``StepsUnlike``."""
+        loops = [plate.name for plate in plates if plate.loop is not None]
+        if loops and self._drawn is not None and not set(step_names(site.name, plates).values()) <= set(self._drawn):
+            raise StepsUnlike(loops)
+
     def _observe(self, site: Observe) -> Message:
         self.add(site)
         return site
@@ -187,14 +228,15 @@ class Collector:
         needed = max((-frame.dim for frame in site.cond_indep_stack if frame.vectorized and frame.dim is not None), default=0)
         if needed > self._layout.rank:
             raise TooFewDimensions(needed)
+        self._loops.inside(site.cond_indep_stack)
         return plates_of(site.cond_indep_stack)
 
 
 def collected(program: Program[Any], answers: Runtime, collector: Collector) -> FactorGraph:
-    """What ``collector`` collects of ``program``, run by its ``answers``. Raises ``NotVectorizable``, ``TooFewDimensions``."""
+    """What ``collector`` collects of ``program``, run by its ``answers``. Raises ``NotVectorizable``, ``TooFewDimensions``, ``StepsUnlike``."""
     try:
         answer(program, answers)
-    except (PoutineError, TooFewDimensions):
+    except (PoutineError, TooFewDimensions, StepsUnlike):
         raise
     except Exception as error:
         if not collector.variables:

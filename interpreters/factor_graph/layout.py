@@ -138,12 +138,17 @@ def plates_of(frames: Iterable[CondIndepStackFrame]) -> frozenset[Plate]:
 
 def floored(density: torch.Tensor) -> torch.Tensor:
     """What is impossible as a huge negative number instead of -inf, which no gradient passes."""
-    return density.clamp(min=-(torch.finfo(density.dtype).max ** 0.9))
+    return density.clamp(min=_lowest(density.dtype, 0.9))
 
 
 def possible(total: torch.Tensor) -> torch.Tensor:
     """-inf again, where a sum is of nothing but the impossible."""
-    return torch.where(total < -(torch.finfo(total.dtype).max ** 0.89), -torch.inf, total)
+    return torch.where(total < _lowest(total.dtype, 0.89), -torch.inf, total)
+
+
+def _lowest(dtype: torch.dtype, power: float) -> float:
+    """The same in single and double precision: a total in double precision may be of factors in single."""
+    return -float(min(torch.finfo(dtype).max, torch.finfo(torch.float32).max) ** power)
 
 
 def _check_inside(name: str, outside: frozenset[Plate], variables: list[Variable]) -> None:

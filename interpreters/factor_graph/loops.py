@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.factors import Plate, Variable
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, plates_of
-from poutine import EnterMarkov, MarkovEntry
+from poutine import CondIndepStackFrame, EnterMarkov, MarkovEntry
 
 
 @attrs.frozen(eq=False)
@@ -41,17 +41,28 @@ class _Steps:
 
 @attrs.define(eq=False)
 class _Open:
-    """A loop that is running. ``seen`` are the variables that it has made and can still see."""
+    """A loop that is running.
 
+    in_turn:  whether its steps are taken one after the other.
+    around:   how many plates are around it. ``dims`` are the dimensions of those inside it.
+    seen:     the variables that it has made and can still see.
+    """
+
+    in_turn: bool
+    around: int
+    dims: set[int] = attrs.field(factory=set)
     seen: list[Variable] = attrs.field(factory=list)
     steps: _Steps | None = None
 
 
 class Loops:
-    """The loops that are running, innermost last, and the ``chains`` of those that have run."""
+    """The loops that are running, innermost last, and the ``chains`` of those that have run.
 
-    def __init__(self, layout: Layout, asks: bool) -> None:
-        self._layout, self._asks = layout, asks
+    in_turn:  the names of those whose steps are not taken at once, although they are vectorised.
+    """
+
+    def __init__(self, layout: Layout, asks: bool, in_turn: Collection[str]) -> None:
+        self._layout, self._asks, self._in_turn = layout, asks, in_turn
         self._open: list[_Open] = []
         self.chains: list[Chain] = []
 
@@ -60,16 +71,22 @@ class Loops:
         if self._open:
             self._open[-1].seen.append(variable)
 
+    def inside(self, frames: Sequence[CondIndepStackFrame]) -> None:
+        """A site is in these plates."""
+        for loop in self._open:
+            loop.dims.update(dims_of(frames[loop.around :]))
+
     def enter(self, entry: EnterMarkov) -> MarkovEntry:
         """What a loop is to do next. Raises ``NotVectorizable`` where steps cannot be taken at once."""
         if entry.start == 0:
-            self._open.append(_Open())
+            self._open.append(_Open(not may_be_at_once(entry) or entry.name in self._in_turn, len(entry.cond_indep_stack)))
             return MarkovEntry(0, 1, entry.state)
         loop, state = self._open[-1], entry.state
         if loop.steps is not None:
             state = self._closed(entry, loop, loop.steps)
-        elif entry.vectorized and entry.size > 2:
+        elif not loop.in_turn and free_dim(entry) not in loop.dims:
             return self._opened(entry, loop)
+        loop.in_turn = True
         self._forget(loop, self._seen(state))
         if entry.start == entry.size:
             self._open.pop()
@@ -79,6 +96,12 @@ class Loops:
 
     def _opened(self, entry: EnterMarkov, loop: _Open) -> MarkovEntry:
         """The state before each of the steps: the variables of the first step's state once more, for all of the steps."""
+        for outer in self._open[:-1]:  # in its other steps this loop would have another dimension
+            if outer.steps is not None:
+                raise NotVectorizable(
+                    f"markov loop {entry.name!r} is not in the first step of the vectorised one around it; use vectorized=False"
+                )
+            outer.in_turn = True
         first = self._own(loop, self._seen(entry.state))
         around = plates_of(entry.cond_indep_stack)
         plate = Plate(entry.name, self._free_dim(entry), entry.size - 1, object())
@@ -147,12 +170,25 @@ class Loops:
         loop.seen[:] = [variable for variable in loop.seen if variable in among]
 
     def _free_dim(self, entry: EnterMarkov) -> int:
-        """The dimension that ``indep`` will take for the steps."""
-        taken = {frame.dim for frame in entry.cond_indep_stack}
-        dim = next(dim for dim in range(-1, -len(taken) - 2, -1) if dim not in taken)
+        dim = free_dim(entry)
         if -dim > self._layout.rank:
             raise TooFewDimensions(-dim)
         return dim
+
+
+def may_be_at_once(entry: EnterMarkov) -> bool:
+    """Whether it is asked for, and there are steps after the first one that make a difference."""
+    return entry.vectorized and entry.size > 2
+
+
+def free_dim(entry: EnterMarkov) -> int:
+    """The dimension that ``indep`` will take for the steps."""
+    taken = {frame.dim for frame in entry.cond_indep_stack}
+    return next(dim for dim in range(-1, -len(taken) - 2, -1) if dim not in taken)
+
+
+def dims_of(frames: Iterable[CondIndepStackFrame]) -> Iterator[int]:
+    return (frame.dim for frame in frames if frame.vectorized and frame.dim is not None)
 
 
 def _copy(variable: Variable, plates: frozenset[Plate], what: str) -> Variable:

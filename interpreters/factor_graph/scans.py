@@ -19,7 +19,7 @@ from interpreters.factor_graph.contraction import Reduce, log_sum
 
 Array = np.ndarray[Any, Any]
 
-_IMPOSSIBLE: Final = -1e-60  # times the largest number: below, a log density is that of what is impossible (``layout.floored``)
+_IMPOSSIBLE: Final = -1e30  # below, a log density is that of what is impossible (``layout.floored``)
 
 
 def levels(matrices: torch.Tensor, reduce: Reduce = log_sum) -> list[torch.Tensor]:
@@ -83,7 +83,7 @@ def _numbers(matrices: Array) -> tuple[list[Array], list[Array], Array] | None:
     largest = matrices.max((-1, -2), keepdims=True)
     logs = matrices - largest
     least = float(limits.tiny) ** 0.49  # the product of two such numbers is a number
-    if not _reaches(logs, math.log(least), _IMPOSSIBLE * float(limits.max), 0.0):
+    if not _reaches(logs, math.log(least), _IMPOSSIBLE, 0.0):
         return None
     numbers, divisors = [torch.from_numpy(logs).exp_().numpy()], []  # numpy's exp takes five times as long
     while (n := len(numbers[-1])) > 1:

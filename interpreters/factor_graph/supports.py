@@ -9,7 +9,6 @@ import torch
 from torch.distributions import Categorical
 
 from interpreters.finite import check_finite, combined, log_density, number_of_values, values_of
-from interpreters.ranges import contains
 from poutine import Sample
 from poutine.randomness import stream_seed
 
@@ -19,16 +18,25 @@ def is_finite(site: Sample) -> bool:
     return number_of_values(site.dist) is not None
 
 
-def some_value(site: Sample) -> torch.Tensor:
-    """A value of a finite site, always the same for its name; another one in each element of a batch. Raises ``NotFinite``."""
+def some_value(site: Sample, way: int) -> torch.Tensor:
+    """A value of a finite site that is possible: in way 0 the first, in way 1 the last, in others any, always the same for its name.
+
+    In each element of a batch another one. Raises ``NotFinite``.
+    """
     dist: Any = site.dist
     check_finite(site, 1, _OTHERWISE, _TOO_MANY)
     values = values_of(dist)
-    generator = torch.Generator().manual_seed(stream_seed((0, site.name, 1)))
-    index = torch.randint(len(values), dist.batch_shape, generator=generator)
-    chosen = values[index]
-    inside = contains(dist, chosen)
-    return torch.where(inside.reshape(inside.shape + (1,) * len(dist.event_shape)), chosen, values[0])
+    number, batch = len(values), dist.batch_shape
+    with torch.no_grad():
+        every = values.reshape(number, *[1] * len(batch), *dist.event_shape)
+        wide = every.expand(number, *batch, *dist.event_shape)
+        densities = log_density(site.evolve(value=wide, scale=1.0, mask=True))
+    if way < 2:
+        preferred = torch.arange(number).flip(0) if way == 0 else torch.arange(number)
+        preferred = preferred.reshape(number, *[1] * len(batch)).expand(number, *batch).float()
+    else:
+        preferred = torch.rand(number, *batch, generator=torch.Generator().manual_seed(stream_seed((way, site.name, 1))))
+    return values[preferred.masked_fill(densities == -torch.inf, -1.0).argmax(0)]
 
 
 def support(site: Sample, plate_dims: frozenset[int], rank: int) -> torch.Tensor:

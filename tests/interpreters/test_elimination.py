@@ -11,9 +11,10 @@ import torch.distributions as td
 from hypothesis import HealthCheck, assume, given, settings
 from torch.overrides import TorchFunctionMode
 
+from interpreters.density import density
 from interpreters.elimination import Elimination, eliminate
 from interpreters.enumeration import exact
-from interpreters.errors import NotFinite, NotVectorizable
+from interpreters.errors import DegenerateWeights, NotFinite, NotVectorizable
 from poutine import (
     Deterministic,
     Observe,
@@ -411,6 +412,16 @@ def test_steps_that_numbers_cannot_multiply_and_steps_that_cannot_happen():
         assert torch.allclose(a, b, rtol=1e-8)
 
 
+def test_in_single_precision_too():
+    """What is a thousand nats less probable than another value is none that cannot happen, and what cannot happen is none at all."""
+    logits, loc, y = (tensor.detach().float() for tensor in setting(4, 20))
+    up = torch.ones(4, 4).triu().log()
+    for transition, location in ((logits - 2000 * torch.eye(4), 40 * loc), (up, loc), (up, 60 * loc)):
+        ours = eliminate(Program(hmm, transition, location, y, True), max_plate_nesting=1).log_evidence
+        theirs = forward(transition.double(), location.double(), y.double())
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
 def test_marginals_are_differentiable():
     arguments = setting(3, 5)
 
@@ -475,6 +486,8 @@ def test_one_run():
     assert len(started) == 1
     assert eliminate(counted, max_plate_nesting=0).log_evidence.isfinite()  # the plate has a dimension more: once again
     assert len(started) == 3
+    eliminate(counted)
+    assert len(started) == 3 + 1 + 1 + 4, "a plain run, that for all values, and plain ones to compare with"
 
 
 def test_a_hundred_sites_of_a_sequential_plate_use_dimensions_again():
@@ -488,6 +501,89 @@ def test_a_hundred_sites_of_a_sequential_plate_use_dimensions_again():
 
     one = sum(float(p * normal(z).log_prob(Y[0, 0]).exp()) for z, p in enumerate((1 - P2[0], P2[0])))
     assert eliminate(many).log_evidence.item() == pytest.approx(100 * math.log(one), rel=1e-12)
+
+
+def test_finite_choices_that_torch_does_not_list():
+    for dist in (
+        td.Independent(td.Bernoulli(P3), 1),
+        td.Multinomial(2, P3),
+        td.MixtureSameFamily(td.Categorical(P2), td.Categorical(T2)),
+        td.Binomial(torch.tensor([2.0, 3.0], dtype=F64), P2),
+    ):
+        program = Program(seen_in_a_plate, dist)
+        theirs, ours = exact(program), eliminate(program)
+        assert ours.log_evidence.item() == pytest.approx(theirs.log_evidence.item(), rel=1e-12)
+        mean = theirs.expectation(lambda t: t["x"].value.to(F64))
+        probability, values = ours.marginal("x"), ours.values("x").to(F64)
+        assert torch.allclose(torch.tensordot(probability, values, 1).reshape(mean.shape), mean, rtol=1e-12)
+
+
+def seen_in_a_plate(dist):
+    @plate("rows", *dist.batch_shape)
+    def rows(i):
+        yield from seen(dist)
+
+    yield from (rows() if dist.batch_shape else seen(dist))
+
+
+def seen(dist):
+    x = yield Sample("x", dist)
+    yield Observe("y", normal(x.sum(-1) if dist.event_shape else x), Y[0, 0])
+
+
+def test_no_posterior_is_told():
+    def impossible():
+        k = yield Sample("k", td.Bernoulli(P2[0]))
+        yield factor("f", torch.where(k >= 0, -math.inf, 0.0))
+
+    posterior = eliminate(impossible)
+    assert posterior.log_evidence == -math.inf
+    for ask in (
+        lambda: posterior.marginal("k"),
+        posterior.most_probable,
+        lambda: run(Program(posterior.sample, 5)),
+        lambda: posterior.expectation(abs, "k"),
+    ):
+        with pytest.raises(DegenerateWeights, match="no posterior: the log evidence is -inf"):
+            ask()
+
+
+REDUCED = {
+    "sum": lambda z: z.sum(),
+    "max": lambda z: z.max(),
+    "min": lambda z: z.min(),
+    "mean": lambda z: z.mean(),
+    "product": lambda z: z.prod(),
+    "any": lambda z: (z.sum() > 0) * 1.0,
+    "all": lambda z: 5.0 * bool((z > 0).all()),
+    "first": lambda z: z[0],
+    "turned": lambda z: z.flip(0)[0],
+}
+
+
+@pytest.mark.parametrize("probability", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("size", [1, 2, 30])
+@pytest.mark.parametrize("how", REDUCED)
+def test_what_does_not_broadcast_is_refused_whatever_is_drawn(how, size, probability):
+    """Each is right at some values: the largest of z is 1 wherever one of them is."""
+
+    def model():
+        @plate("rows", size)
+        def rows(i):
+            return (yield Sample("z", td.Bernoulli(torch.tensor(probability, dtype=F64))))
+
+        z = yield from rows()
+        yield Observe("y", normal(REDUCED[how](torch.atleast_1d(z))), Y[0, 0])
+
+    with pytest.raises(NotVectorizable, match="site 'y'"):
+        eliminate(model)
+
+    def with_continuous():
+        yield from model()
+        yield Sample("mu", normal(0.0))
+
+    with pytest.raises(NotVectorizable, match="site 'y'"):
+        density(with_continuous)
 
 
 # What is refused

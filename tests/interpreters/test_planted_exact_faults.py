@@ -14,9 +14,17 @@ from interpreters import elimination, enumeration
 from interpreters.batches import batch, closed_forms, plain, stacking
 from interpreters.batches.batch import Scores
 from interpreters.batches.batching import Batching
-from interpreters.factor_graph import eliminating, recording, scans
+from interpreters.factor_graph import eliminating, hiding, recording, scans, watching
 from poutine import Fleet
-from tests.interpreters import test_closed_forms, test_discrete, test_elimination, test_enumeration, test_evidence, test_lockstep
+from tests.interpreters import (
+    test_closed_forms,
+    test_discrete,
+    test_elimination,
+    test_enumeration,
+    test_evidence,
+    test_lockstep,
+    test_unlike_steps,
+)
 from tests.interpreters.test_planted_runtime_faults import put_to
 
 fork, values_of = enumeration._Walk._fork, enumeration._finite
@@ -116,6 +124,14 @@ FAULTS: list[tuple[Any, str, Any, Callable[..., Any], dict[str, Any]]] = [
     (enumeration._Frontier, "leaves", forgets_long_paths, test_enumeration.test_a_budget_bounds_work_that_comes_to_no_end,
      {"strategy": "depth"}),
     (eliminating, "_multiplied", sums_a_plate, test_elimination.test_brute_force_and_a_plate_is_its_elements, {}),
+    (watching.Watch, "_returned", lambda watch, site: None, test_unlike_steps.test_it_is_what_is_enumerated,
+     {"program": test_unlike_steps.PROGRAMS["DoPoutine, 0, True"]}),
+    (watching.Watch, "sent", lambda watch, site, is_drawn, is_hidden=False: None, test_unlike_steps.test_it_is_what_is_enumerated,
+     {"program": test_unlike_steps.PROGRAMS["DoPoutine, 1, True"]}),
+    (elimination, "WAYS", (), test_elimination.test_what_does_not_broadcast_is_refused_whatever_is_drawn,
+     {"how": "max", "size": 30, "probability": 0.5}),
+    (hiding.Labels, "of", lambda labels, site: site, test_unlike_steps.test_it_is_what_is_enumerated,
+     {"program": test_unlike_steps.PROGRAMS["hidden and scaled"]}),
     (scans, "_pairs", swaps_neighbours, test_elimination.test_a_hidden_markov_model_and_its_gradient,
      {"states": 5, "steps": 70, "vectorized": True}),
     (elimination, "drawn", draws_without_the_future, test_discrete.test_neighbours_of_a_chain_are_drawn_together, {}),

@@ -1,0 +1,27 @@
+"""What elimination calls the choices that ``block`` hides: their names may be those of other sites."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from poutine import Sample
+
+_MARK: Final = " (hidden)"
+
+
+class Labels:
+    """Names of hidden choices by name and number of visit, so that they are the same in each run."""
+
+    def __init__(self) -> None:
+        self._visits: Counter[str] = Counter()
+
+    def of(self, site: Sample) -> Sample:
+        """A hidden choice as one that counts with the probability that it is drawn with, whatever its scale or mask."""
+        self._visits[site.name] += 1
+        visit = self._visits[site.name]
+        return site.evolve(name=f"{site.name}{_MARK}" + (f" {visit}" if visit > 1 else ""), scale=1.0, mask=True)
+
+
+def is_label(name: str) -> bool:
+    return _MARK in name
