@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from copy import deepcopy
+from typing import Any, Final, NoReturn, Self
 
 import attrs
 
 from poutine.equality import equal
 from poutine.errors import NotAProgram
 from poutine.program import Coroutine, Handling, Program, Rules, name_of
-from poutine.tensors import deep_copy
+from poutine.tensors import copied, fields_of, filled_in
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -60,24 +61,67 @@ class Poutine:
         """What this poutine does at each type of message, in one run."""
         return {}
 
-    __deepcopy__ = deep_copy
     __eq__ = equal
     __hash__ = None  # type: ignore[assignment]  # options may hold tensors, which are compared by content
 
+    # Chains may be thousands of poutines long, so what concerns all of one is a loop.
+
     def __repr__(self) -> str:
-        heads: list[str] = []
-        tails: list[str] = []
-        fn: Callable[..., Any] = self  # a loop: chains may be thousands of poutines long
-        while isinstance(fn, Poutine) and type(fn).__repr__ is Poutine.__repr__:
-            heads.append(f"{type(fn).__name__}(")
-            tails.append(f"{''.join(fn._options())})")
+        links, inside = self._chain("__repr__")
+        heads = [f"{type(link).__name__}(" for link in links]
+        tails = [f"{''.join(link._options())})" for link in reversed(links)]
+        return "".join([*heads, name_of(inside), *tails])
+
+    def __copy__(self) -> Self:
+        return filled_in(object.__new__(type(self)), fields_of(self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        links, inside = self._chain("__deepcopy__")
+        known = next((i for i, link in enumerate(links) if id(link) in memo), len(links))
+        made = memo[id(links[known])] if known < len(links) else deepcopy(inside, memo)
+        for link in reversed(links[:known]):
+            made = memo[id(link)] = _wrapping(made, type(link), copied(_without_fn(link), memo))
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not _is_plain(self, *_PICKLING):
+            return super().__reduce_ex__(protocol)
+        links, inside = self._chain(*_PICKLING)
+        return _chained, (inside, [(type(link), _without_fn(link)) for link in reversed(links)])
+
+    def _chain(self, *methods: str) -> tuple[list[Poutine], Callable[..., Any]]:
+        """This and the poutines inside of it, outermost first, that have no such ``methods`` of their own; and what they wrap."""
+        links, fn = [self], self.fn
+        while isinstance(fn, Poutine) and _is_plain(fn, *methods):
+            links.append(fn)
             fn = fn.fn
-        return "".join([*heads, name_of(fn), *reversed(tails)])
+        return links, fn
 
     def _options(self) -> Iterator[str]:
         for f in attrs.fields(type(self)):
             if f.repr and f.name != "fn" and getattr(self, f.name) is not f.default:
                 yield f", {f.name}={getattr(self, f.name)!r}"
+
+
+_PICKLING: Final = ("__reduce_ex__", "__reduce__", "__getstate__", "__setstate__")
+
+
+def _is_plain(poutine: Poutine, *methods: str) -> bool:
+    return all(getattr(type(poutine), name, None) is getattr(Poutine, name, None) for name in methods)
+
+
+def _without_fn(poutine: Poutine) -> dict[str, Any]:
+    return {name: value for name, value in fields_of(poutine).items() if name != "fn"}
+
+
+def _wrapping(fn: Callable[..., Any], cls: type[Poutine], options: dict[str, Any]) -> Poutine:
+    return filled_in(object.__new__(cls), {"fn": fn, **options})
+
+
+def _chained(fn: Callable[..., Any], links: list[tuple[type[Poutine], dict[str, Any]]]) -> Callable[..., Any]:
+    for cls, options in links:
+        fn = _wrapping(fn, cls, options)
+    return fn
 
 
 def check_wrapped(poutine: type[Poutine], fn: Any) -> None:

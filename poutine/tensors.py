@@ -41,8 +41,18 @@ def deep_copy(self: T, memo: dict[int, Any]) -> T:
     """``__deepcopy__`` of frozen classes: a copy whose tensors are its own (``copied``)."""
     new = object.__new__(type(self))
     memo[id(self)] = new
-    slots = {name: getattr(self, name) for cls in type(self).__mro__ for name in _slots(cls) if hasattr(self, name)}
-    for name, value in copied({**self.__dict__, **slots}, memo).items():
+    return filled_in(new, copied(fields_of(self), memo))
+
+
+def fields_of(thing: Any) -> dict[str, Any]:
+    """Of an object of a frozen class, in its dictionary or in the slots of a subclass."""
+    slots = {name: getattr(thing, name) for cls in type(thing).__mro__ for name in _slots(cls) if hasattr(thing, name)}
+    return {**thing.__dict__, **slots}
+
+
+def filled_in(new: T, fields: dict[str, Any]) -> T:
+    """``new``, an object of a frozen class that has no fields yet, with these."""
+    for name, value in fields.items():
         object.__setattr__(new, name, value)
     return new
 

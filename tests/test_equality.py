@@ -15,7 +15,21 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from poutine import Awaiting, ConditionPoutine, Observe, Poutine, Program, Sample, ScalePoutine, condition, infer_config, same, scale, trace
+from poutine import (
+    Awaiting,
+    ConditionPoutine,
+    Observe,
+    Poutine,
+    Program,
+    Sample,
+    ScalePoutine,
+    condition,
+    infer_config,
+    mask,
+    same,
+    scale,
+    trace,
+)
 
 
 def model(*args: Any, **kwargs: Any):
@@ -211,6 +225,54 @@ def test_a_poutine_of_ones_own_may_have_slots():
     copied = copy.deepcopy(made)
     assert copied == made == pickle.loads(pickle.dumps(made))
     assert copied.number is not w and copied.number.is_leaf
+
+
+def longest(links):
+    fn = model
+    for i in range(links):
+        fn = (scale(fn, scale=2.0), mask(fn, mask=torch.tensor(True)), condition(fn, data={"x": torch.tensor(float(i))}))[i % 3]
+    return fn
+
+
+def test_chains_of_thousands_of_poutines_are_pickled_copied_compared_and_shown():
+    chained = longest(1500)
+    for made in (pickle.loads(pickle.dumps(chained)), copy.deepcopy(chained), copy.copy(chained)):
+        assert made == chained != longest(1499)
+        assert made.data == chained.data
+    assert pickle.loads(pickle.dumps(chained(1))) == chained(1) == copy.deepcopy(chained(1))
+    assert repr(chained).count("ScalePoutine") == 500
+    assert copy.copy(chained).fn is chained.fn
+
+
+def test_what_two_chains_share_is_shared_by_their_deep_copies():
+    inner = scale(mask(model, mask=torch.tensor(True)), scale=2.0)
+    one, two = copy.deepcopy((scale(inner, scale=3.0), mask(inner, mask=False)))
+    assert one.fn is two.fn is not inner
+    assert one.fn.fn.mask is not inner.fn.mask
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class OfItsOwn(ScalePoutine):
+    """Says itself how it is shown, copied and pickled."""
+
+    def __repr__(self) -> str:
+        return f"own({super().__repr__()})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "scale": 5.0}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return OfItsOwn(model, 7.0)
+
+
+def test_a_poutine_may_say_itself_how_it_is_shown_copied_and_pickled():
+    chained = mask(OfItsOwn(scale(model, scale=2.0), 3.0), mask=False)
+    assert repr(chained.fn) == "own(OfItsOwn(ScalePoutine(model, scale=2.0), scale=3.0))"
+    assert repr(chained) == f"MaskPoutine({chained.fn!r}, mask=False)"
+    for made in (pickle.loads(pickle.dumps(chained)), pickle.loads(pickle.dumps(chained.fn))):
+        own = made if isinstance(made, OfItsOwn) else made.fn
+        assert (own.scale, own.fn) == (5.0, chained.fn.fn)
+    assert copy.deepcopy(chained).fn.scale == copy.deepcopy(chained.fn).scale == 7.0
 
 
 # What does not change
