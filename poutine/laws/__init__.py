@@ -25,7 +25,7 @@ from poutine.laws.report import Finding, LawBroken
 from poutine.laws.stepping import Stepper, interleaved
 from poutine.laws.subject import Subject
 from poutine.laws.table import LAWS
-from poutine.laws.traces import sampled, traces, values
+from poutine.laws.traces import sampled, traces, values, without
 
 __all__ = [
     "LAWS",
@@ -63,4 +63,5 @@ __all__ = [
     "state_of",
     "traces",
     "values",
+    "without",
 ]

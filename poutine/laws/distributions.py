@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from poutine.laws.expressions import Const, Dist, Expression
 from poutine.laws.families import FAMILIES, Family
+from poutine.laws.printing import printed
 
 
 def distributions(finite: bool | None = None) -> st.SearchStrategy[Distribution]:
@@ -18,8 +19,10 @@ def distributions(finite: bool | None = None) -> st.SearchStrategy[Distribution]
     and random batch and event shapes.
 
     finite:  only those whose support can be enumerated, or only the others.
+
+    A failing test shows them as they are written, ``Independent(Normal(0.0, 1.0).expand([2]), 1)``.
     """
-    return terms(finite).map(_built)
+    return printed(terms(finite), _built, lambda term, dist: str(term))
 
 
 def terms(finite: bool | None = None) -> st.SearchStrategy[Dist]:

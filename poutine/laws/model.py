@@ -15,7 +15,7 @@ from torch.distributions import *
 from torch.distributions import constraints
 
 from poutine import *
-from poutine.laws import Ask, sampled
+from poutine.laws import Ask, outcome, sampled, without
 """
 
 

@@ -7,11 +7,13 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
+import torch
 
 from poutine.driver.engine import answer
 from poutine.equality import same
 from poutine.handlers.trace import TracePoutine
 from poutine.laws.ask import Ask, AskingRuntime
+from poutine.laws.sources import source_of
 from poutine.messages import Message
 from poutine.trace_graph import Trace
 
@@ -58,7 +60,17 @@ class Difference:
     right: Any
 
     def __str__(self) -> str:
-        return f"{self.where}{': ' * bool(self.what)}{self.what}\n    left:  {self.left}\n    right: {self.right}"
+        left, right = f"{self.left}", f"{self.right}"
+        if left == right:  # the difference is in what is not shown
+            left, right = _in_full(self.left), _in_full(self.right)
+        return f"{self.where}{': ' * bool(self.what)}{self.what}\n    left:  {left}\n    right: {right}"
+
+
+def _in_full(value: Any) -> str:
+    """With all digits, and of what type or dtype it is."""
+    if not isinstance(value, torch.Tensor):
+        return f"{source_of(value)} ({type(value).__qualname__})"
+    return f"{source_of(value)} ({value.dtype}, of shape {tuple(value.shape)}{', with a gradient' * value.requires_grad})"
 
 
 def outcome(fn: Callable[..., Any], *args: Any, seed: int = 0, **kwargs: Any) -> Outcome:

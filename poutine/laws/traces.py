@@ -11,6 +11,8 @@ import attrs
 from hypothesis import strategies as st
 
 from poutine.laws.outcome import outcome
+from poutine.laws.printing import name_of, printed
+from poutine.laws.sources import source_of
 from poutine.messages import Observe, Param, Sample, Site
 from poutine.plates import Subsample
 from poutine.trace_graph import Trace
@@ -22,9 +24,13 @@ ELSEWHERE: Final = "nowhere"  # a name that no random program has
 
 
 def traces(program: Callable[..., Any], partial: bool = False) -> st.SearchStrategy[Trace]:
-    """Traces of ``program``, under random seeds; with ``partial``, some of the sites are missing."""
-    whole = SEEDS.map(lambda seed: trace_of(program, seed))
-    return whole.flatmap(_without_some) if partial else whole
+    """Traces of ``program``, under random seeds; with ``partial``, some of the sites are missing.
+
+    A failing test shows them as what makes them again, ``outcome(model, seed=1).trace`` or ``without(outcome(model, seed=1).trace, "x_1")``.
+    """
+    if partial:
+        return SEEDS.flatmap(lambda seed: _without_some(program, seed))
+    return printed(SEEDS, lambda seed: trace_of(program, seed), lambda seed, trace: _source(program, seed))
 
 
 def mostly(strategy: st.SearchStrategy[T], otherwise: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
@@ -33,13 +39,17 @@ def mostly(strategy: st.SearchStrategy[T], otherwise: st.SearchStrategy[T]) -> s
 
 
 def values(program: Callable[..., Any], elsewhere: bool = False) -> st.SearchStrategy[dict[str, Any]]:
-    """Values in the support of some of the sample sites of ``program``, by name; with ``elsewhere``, perhaps of a site that it does not have."""
+    """Values in the support of some of the sample sites of ``program``, by name; with ``elsewhere``, perhaps of a site that it does not have.
+
+    A failing test shows them in full, ``{'x_1': torch.tensor(0.07242145)}``.
+    """
 
     def chosen(trace: Trace) -> st.SearchStrategy[dict[str, Any]]:
         known = Names.of(trace).samples
         names = [*known, *([ELSEWHERE] if elsewhere else [])]
         some = st.lists(st.sampled_from(names), unique=True, min_size=1, max_size=4) if names else st.just([])
-        return mostly(some, st.just([])).map(lambda chosen: {name: known.get(name, 0.0) for name in chosen})
+        named = mostly(some, st.just([]))
+        return printed(named, lambda chosen: {name: known.get(name, 0.0) for name in chosen}, lambda chosen, given: source_of(given))
 
     return traces(program).flatmap(chosen)
 
@@ -79,12 +89,26 @@ def trace_of(program: Callable[..., Any], seed: int = 0) -> Trace:
     return outcome(program, seed=seed).trace or Trace()
 
 
-def _without_some(trace: Trace) -> st.SearchStrategy[Trace]:
-    def without(names: list[str]) -> Trace:
-        part = trace.copy()
-        for name in names:
-            part.remove_node(name)
-        return part
+def without(trace: Trace, *names: str) -> Trace:
+    """A copy of ``trace`` without the sites of these names."""
+    part = trace.copy()
+    for name in names:
+        part.remove_node(name)
+    return part
 
+
+def _without_some(program: Callable[..., Any], seed: int) -> st.SearchStrategy[Trace]:
+    trace = trace_of(program, seed)
     known = Names.of(trace).all
-    return st.lists(st.sampled_from(known), unique=True, max_size=3).map(without) if known else st.just(trace)
+    some = st.lists(st.sampled_from(known), unique=True, max_size=3) if known else st.just([])
+
+    def source(names: list[str], part: Trace) -> str:
+        whole = _source(program, seed)
+        return f"without({', '.join([whole, *map(repr, names)])})" if names else whole
+
+    return printed(some, lambda names: without(trace, *names), source)
+
+
+def _source(program: Callable[..., Any], seed: int) -> str:
+    """What makes the trace of a run, which may have come to no trace at all."""
+    return "Trace()" if outcome(program, seed=seed).trace is None else f"outcome({name_of(program)}, seed={seed}).trace"
