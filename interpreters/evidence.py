@@ -10,9 +10,11 @@ is compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
 import attrs
+import numpy as np
 import torch
 from torch.fx import GraphModule
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
@@ -25,7 +27,10 @@ from interpreters.factor_graph.eliminating import Algebra, log_evidence
 from interpreters.factor_graph.recording import Scan, recorded
 from interpreters.validation import SkipValidation
 from poutine import ParamStore, Program, as_program
+from poutine.equality import same
 from poutine.program import name_of
+
+_DATA: Final = (str, bytes, int, float, complex, Enum, np.ndarray, np.generic)
 
 
 @attrs.frozen(eq=False)
@@ -40,9 +45,10 @@ class Evidence:
     _module: GraphModule = attrs.field(repr=False)
     _structure: TreeSpec = attrs.field(repr=False)
     _shapes: tuple[torch.Size, ...] = attrs.field(repr=False)
+    _fixed: tuple[Any, ...] = attrs.field(repr=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Raises ``StructureChanged`` at arguments of another structure, or shapes, than those that were recorded."""
+        """Raises ``StructureChanged`` at arguments of another structure, or shapes, than were recorded, and at others that are no tensors."""
         given = (args, kwargs) if args or kwargs else (self.program.args, dict(self.program.kwargs))
         leaves, structure = tree_flatten(given)
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
@@ -52,6 +58,13 @@ class Evidence:
                 f"expected arguments as they were recorded, with tensors of shapes {_shown(self._shapes)}, got {_shown(shapes)}; "
                 "record anew with evidence(program)"
             )
+        others = [leaf for leaf in leaves if not isinstance(leaf, torch.Tensor)]
+        for known, now in zip(self._fixed, others, strict=True):
+            if not _is_same(known, now):
+                raise StructureChanged(
+                    f"expected the argument {known!r} as it was recorded, got {now!r}; what is no tensor stays as it is recorded: make it a "
+                    "tensor, or record anew with evidence(program)"
+                )
         return self._module(*tensors)  # type: ignore[no-any-return]  # a tensor
 
 
@@ -66,8 +79,8 @@ def evidence(program: Program[Any] | Callable[..., Any], params: ParamStore | No
             (-loss()).backward()
             optimizer.step()
 
-    What is no tensor among the arguments, and which sites there are, stays as it is recorded. So the program may not look at values
-    (``if w > 0:``). Arguments of distributions are validated while it is recorded only.
+    What is no tensor among the arguments, and which sites there are, stays as it is recorded; a call with another number or module is
+    refused. The program may not look at values (``if w > 0:``). Arguments of distributions are validated while it is recorded only.
 
     **Law**: ``evidence(program)() = eliminate(program).log_evidence``.
     Raises what ``eliminate`` raises, and ``NotVectorizable`` where the program looks at a value.
@@ -93,7 +106,13 @@ def evidence(program: Program[Any] | Callable[..., Any], params: ParamStore | No
             f"{name_of(whole.fn)} cannot be recorded: it raises {type(cause).__name__}: {cause}; a program must not look at values of tensors "
             "(if w > 0:, float(w)); eliminate runs it each time"
         ) from error
-    return Evidence(whole, module, structure, tuple(tensor.shape for tensor in tensors))
+    others = tuple(leaf for leaf in leaves if not isinstance(leaf, torch.Tensor))
+    return Evidence(whole, module, structure, tuple(tensor.shape for tensor in tensors), others)
+
+
+def _is_same(recorded: Any, now: Any) -> bool:
+    """The same object, or plain data of the same content: what else is equal (a module) may hold tensors of its own."""
+    return recorded is now or (isinstance(now, _DATA) and same(recorded, now))
 
 
 def _at(i: int, leaf: Any, places: list[int], given: Any) -> Any:

@@ -10,11 +10,14 @@ import torch
 from torch.distributions import constraints
 from torch.overrides import TorchFunctionMode
 
+from poutine.handlers import scale
+
+_VALIDATING: Final = frozenset({constraints.__name__, scale.__name__})  # who asks of all numbers of a tensor whether they are valid
 _BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", __name__})  # the question and its asker
 
 
 class SkipValidation(TorchFunctionMode):
-    """While entered, in this thread, torch's distributions find their arguments valid.
+    """While entered, in this thread, torch's distributions find their arguments valid, and so does ``scale``.
 
     What they ask is ``torch._is_all_true``, and, of a matrix, whether it is symmetric (which vmap warns of): here answered with yes. A density is
     evaluated where a sampler tries, which may be out of bounds; and a tracer, or vmap, cannot answer a question whose answer
@@ -24,7 +27,7 @@ class SkipValidation(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is torch._is_all_true or (func is torch.Tensor.__bool__ and asker() == constraints.__name__):
+        if func is torch._is_all_true or (func is torch.Tensor.__bool__ and asker() in _VALIDATING):
             return True
         if func is torch.isclose and asker() == constraints.__name__:
             return torch.ones_like(args[0], dtype=torch.bool)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Categorical, Normal, constraints
@@ -9,7 +12,7 @@ from torch.distributions import Bernoulli, Categorical, Normal, constraints
 from interpreters.elimination import eliminate
 from interpreters.errors import NotFinite, NotVectorizable, StructureChanged
 from interpreters.evidence import evidence
-from poutine import Observe, Param, ParamStore, Program, Sample, factor, markov, plate
+from poutine import Observe, Param, ParamStore, Program, Sample, factor, markov, plate, scale
 
 F64 = torch.float64
 
@@ -136,6 +139,43 @@ def test_other_shapes_are_refused():
         recorded(*numbers(0, (3,), (3,), (6,)))
     with pytest.raises(StructureChanged, match="record anew"):
         recorded(*numbers(0, (3,), (3,)))
+
+
+def test_what_is_no_tensor_stays_as_it_is_recorded():
+    def model(y, width, net=None, names=("a",)):
+        z = yield Sample("z", Bernoulli(torch.tensor(0.3, dtype=F64)))
+        yield Observe("y", Normal(z if net is None else net(z.reshape(-1, 1)).reshape(z.shape), width), y)
+
+    def names(name="a", number=np.nan):
+        return [name, np.array([1.0, number])]
+
+    y, net = torch.tensor(1.0, dtype=F64), torch.nn.Linear(1, 1).double()
+    recorded = evidence(Program(model, y, 2.0, net, names=names()))
+    again = recorded(y + 1, 2.0, net, names=names())
+    assert again.item() == pytest.approx(eliminate(Program(model, y + 1, 2.0, net)).log_evidence.item(), rel=1e-12)
+    for args, named, problem in (
+        ((y, 5.0, net), names(), "expected the argument 2.0 as it was recorded, got 5.0; .* make it a tensor, or record anew"),
+        ((y, 2, net), names(), "argument 2.0 .* got 2;"),
+        ((y, 2.0, copy.deepcopy(net)), names(), "argument Linear"),
+        ((y, 2.0, net), names("b"), "argument 'a' .* got 'b'"),
+        ((y, 2.0, net), names(number=2.0), "argument array"),
+    ):
+        with pytest.raises(StructureChanged, match=problem):
+            recorded(*args, names=named)
+
+
+def test_a_scale_that_is_a_tensor():
+    def seen(y, z):
+        yield Observe("y", Normal(z, 1.0), y)
+
+    def model(y, weight):
+        z = yield Sample("z", Bernoulli(torch.tensor(0.3, dtype=F64)))
+        yield from scale(seen, scale=weight)(y, z)
+
+    y, weights = torch.tensor(1.0, dtype=F64), torch.tensor([0.5, 2.0], dtype=F64)
+    recorded = evidence(Program(model, y, weights[0]))
+    for weight in weights:
+        assert recorded(y, weight).item() == pytest.approx(eliminate(Program(model, y, weight)).log_evidence.item(), rel=1e-12)
 
 
 def test_a_program_that_looks_at_a_value():
