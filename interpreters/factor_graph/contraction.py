@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from math import prod
+from typing import Any, Final
 
 import attrs
 import opt_einsum
 import torch
 
+from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.factors import Axis, Factor, Plate, Variable, ordered
+
+_MOST: Final = 2**25  # combinations of values at once, in each element of the plates
 
 Reduce = Callable[[torch.Tensor, list[int]], torch.Tensor]  # over dimensions: a log of a sum of exponentials, or a maximum
 
@@ -37,10 +41,15 @@ class Contraction:
 
 
 def contracted(factors: Sequence[Factor], kept: Collection[Variable], reduce: Reduce, steps: list[Any]) -> Factor:
-    """One factor for several, without all variables that are not ``kept``. Notes what it does in ``steps``."""
+    """One factor for several, without all variables that are not ``kept``. Notes what it does in ``steps``.
+
+    Raises ``NotVectorizable`` where variables depend on one another so much that even the best order is too long.
+    """
     operands = list(factors)
     uses = Counter(axis for factor in operands for axis in factor.axes)
-    for group in _path(operands, kept):
+    path = _path(operands, kept)
+    _check_path(operands, path, kept)
+    for group in path:
         chosen = [operands.pop(i) for i in sorted(group, reverse=True)]
         uses.subtract(axis for factor in chosen for axis in factor.axes)
         done = {axis for factor in chosen for axis in factor.variables if not uses[axis] and axis not in kept}
@@ -71,6 +80,31 @@ def _path(factors: Sequence[Factor], kept: Collection[Variable]) -> list[tuple[i
     output = frozenset(i for axis, i in number.items() if isinstance(axis, Plate) or axis in kept)
     path: list[tuple[int, ...]] = opt_einsum.paths.auto(inputs, output, sizes)
     return path
+
+
+def _check_path(factors: Sequence[Factor], path: Iterable[tuple[int, ...]], kept: Collection[Variable]) -> None:
+    """Raises ``NotVectorizable`` before the first of the sums, if one of them is of too many terms."""
+    operands = [set(factor.variables) for factor in factors]
+    uses = Counter(variable for operand in operands for variable in operand)
+    for group in path:
+        chosen = [operands.pop(i) for i in sorted(group, reverse=True)]
+        joined = set[Variable]().union(*chosen)
+        check_joined(joined)
+        uses.subtract(variable for operand in chosen for variable in operand)
+        operands.append({variable for variable in joined if uses[variable] or variable in kept})
+        uses.update(operands[-1])
+
+
+def check_joined(variables: Collection[Variable]) -> None:
+    """Raises ``NotVectorizable`` if there are too many combinations of the values of ``variables``."""
+    number = prod(variable.size for variable in variables)
+    if number > _MOST:
+        names = sorted(variable.name for variable in variables)
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        raise NotVectorizable(
+            f"sites {shown} depend on one another: the best order of summation that was found takes sums over {number:.3g} combinations of their "
+            f"values at once, and more than {_MOST:.3g} are too many; condition some of them, or use a method that samples"
+        )
 
 
 def _union(factors: Iterable[Factor]) -> list[Axis]:

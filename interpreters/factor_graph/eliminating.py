@@ -18,7 +18,7 @@ import torch
 
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.collecting import FactorGraph
-from interpreters.factor_graph.contraction import Reduce, contracted, log_sum
+from interpreters.factor_graph.contraction import Reduce, check_joined, contracted, log_sum
 from interpreters.factor_graph.factors import Axis, Factor, Plate, Variable, ordered
 from interpreters.factor_graph.layout import possible
 from interpreters.factor_graph.loops import Chain
@@ -108,6 +108,7 @@ def _scanned(factor: Factor, chain: Chain, scan: Scan, steps: list[Any]) -> Fact
     states = tuple(i for i, pair in enumerate(zip(chain.before, chain.after, strict=True)) if own & set(pair))
     before, after = [chain.before[i] for i in states], [chain.after[i] for i in states]
     others = tuple(axis for axis in factor.axes if axis not in {chain.plate, *before, *after})
+    check_joined({*before, *after, *(axis for axis in others if isinstance(axis, Variable))})
     whole = factor.expanded([axis for axis in (*before, *after) if axis not in own]).over([chain.plate, *others, *before, *after])
     sizes, count = [axis.size for axis in others], prod(variable.size for variable in before)
     matrices = whole.reshape(chain.plate.size, *sizes, count, count)

@@ -662,7 +662,30 @@ def too_many():
         yield Sample(f"z{i}", td.Bernoulli(P2[0]))
 
 
+def all_joined():
+    z = []
+    for i in range(40):
+        z.append((yield Sample(f"z{i}", td.Bernoulli(P2[0]))))
+    for i in range(40):
+        for j in range(i):
+            yield factor(f"f{i},{j}", z[i] * z[j] * 0.1)
+
+
+def wide_states():
+    @markov("time", 4, vectorized=True)
+    def step(t, state):
+        made = []
+        for i in range(14):
+            made.append((yield Sample(f"x{i}", td.Bernoulli(P2[0] if state is None else 0.1 + 0.5 * state[i]))))
+            yield factor(f"f{i}", 0.1 * made[i] * made[i - 1])
+        return tuple(made)
+
+    yield from step()
+
+
 @pytest.mark.parametrize(("model", "error", "problem"), [
+    (all_joined, NotVectorizable, r"sites z\d+, .* and .* more depend on one another: .* combinations.*are too many; condition"),
+    (wide_states, NotVectorizable, r"sites .* and .* more depend on one another: .* are too many"),
     (sites(Sample("x", td.Normal(0.0, 1.0))), NotFinite, "site 'x'.*is continuous"),
     (sites(Sample("x", td.Poisson(1.0))), NotFinite, "site 'x'.*infinitely many values"),
     (sites(Sample("x", td.Bernoulli(torch.full((40,), 0.5)))), NotFinite, "site 'x'.*values, more than 100000; put it into a plate"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributions import Exponential
 
-from interpreters import elimination, enumeration
+from interpreters import elimination, enumeration, evidence
 from interpreters.batches import batch, closed_forms, plain, stacking
 from interpreters.batches.batch import Scores
 from interpreters.batches.batching import Batching
@@ -139,6 +139,7 @@ FAULTS: list[tuple[Any, str, Any, Callable[..., Any], dict[str, Any]]] = [
      {"model": test_evidence.mixture, "shapes": ((3,), (3,), (5,))}),
     (recording, "_first_of_range", lambda module, index: 0, test_evidence.test_at_other_values_it_is_what_elimination_gives,
      {"model": test_evidence.hidden_markov_model, "shapes": ((3, 3), (3,), (7,))}),
+    (evidence, "_is_same", lambda recorded, now: True, test_evidence.test_what_is_no_tensor_stays_as_it_is_recorded, {}),
     (stacking.Stacked, "rows", hands_out_in_reverse, test_lockstep.test_each_value_and_density_goes_to_the_instance_that_it_belongs_to,
      {"numbers": True, "least": 1}),
     (batch.Scores, "add", counts_for_the_first, test_lockstep.test_each_value_and_density_goes_to_the_instance_that_it_belongs_to,
