@@ -11,8 +11,8 @@
    nan or -inf, and no error.
 6. So is an observation, if the range of its distribution does not depend on latent values; if it does, the log density is -inf where the
    observation is outside (``ranges``).
-7. Latent values are in double precision. So the arguments of the program, its parameters and observations are converted to it; of other
-   tensors, such as those in a closure, torch may complain.
+7. Latent values are in double precision. So the arguments of the program, its parameters and observations are converted to it, and
+   those that are arrays of numpy to tensors; of other tensors, such as those in a closure, torch may complain.
 """
 
 from __future__ import annotations
@@ -69,12 +69,17 @@ class Density:
         return torch.func.vmap(self)(positions)
 
     def log_prob(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The log density at constrained values by name, without Jacobian: -inf for what cannot be drawn.
+        """The log density at constrained values by name, without Jacobian: -inf for what cannot be drawn, whatever would be computed from it.
 
         **Law**: at the values of a trace, its ``log_pdf``.
         """
         evaluation = self._constrained(values)
-        self._run(evaluation)
+        try:
+            self._run(evaluation)
+        except (ArithmeticError, RuntimeError, ValueError):
+            if not bool(evaluation.impossible):
+                raise
+            return torch.full((), -torch.inf, dtype=torch.float64)
         unknown = values.keys() - self.sites.keys() - evaluation.named.keys()
         if unknown:
             raise KeyError(f"the program has no {', '.join(sorted(unknown))}; the latent sites are {', '.join(self.sites)}")

@@ -194,6 +194,8 @@ class Discovery(Evaluation):
 
     def _add(self, site: Choice) -> torch.Tensor:
         density = super()._add(site)
+        if site.name in self.sites and not bool(density.isfinite().all()):
+            _require_finite(site)
         self.values[site.name], self.densities[site.name] = _detached(site.value), density.detach()
         return density
 
@@ -212,6 +214,7 @@ class Discovery(Evaluation):
         self._next += found.size
         value: torch.Tensor = bijection(torch.zeros(unconstrained, dtype=torch.float64).requires_grad_().clone())
         if not bool(value.isfinite().all()) and not any(map(_has_gradient, bounds(site.dist))):
+            _require_finite(site)
             support: Any = site.dist
             raise NotContinuous(
                 site.name,
@@ -242,7 +245,8 @@ class Unconstrained(Evaluation):
 class Constrained(Evaluation):
     """Reads each latent site from values by name, which may be anything; notes their unconstrained ``positions``.
 
-    refuses:  whether a value outside of its range is an error; it has no position.
+    refuses:     whether a value outside of its range is an error; it has no position.
+    impossible:  whether there was a value that cannot be: what comes after it is nobody's concern, and may be nan.
     """
 
     def __init__(
@@ -260,6 +264,7 @@ class Constrained(Evaluation):
             raise KeyError(f"no value for {', '.join(sorted(missing))}; the latent sites are {', '.join(sites)}")
         self.sites, self.given = sites, given
         self.positions: dict[str, torch.Tensor] = {}
+        self.impossible = torch.tensor(False)
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
         expected = self._known(self.sites, site, bijection).shape
@@ -270,6 +275,16 @@ class Constrained(Evaluation):
             raise ValueError(f"site {site.name!r}: expected a value that can be drawn, got one outside of the range of {site.dist!r}")
         self.positions[site.name] = bijection.inv(value)
         return value
+
+    @property
+    def log_density(self) -> torch.Tensor:
+        return torch.where(self.impossible, -torch.inf, super().log_density)
+
+    def _add(self, site: Choice) -> torch.Tensor:
+        density = super()._add(site)
+        if not self._depends(density):
+            self.impossible = self.impossible | (density == -torch.inf).any()
+        return density
 
     def _may_be_outside(self, site: Choice) -> bool:
         return (site.name in self.sites and is_bounded(site.dist)) or super()._may_be_outside(site)
@@ -314,6 +329,15 @@ def _has_gradient(value: Any) -> bool:
 
 def _detached(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+def _require_finite(site: Choice) -> None:
+    """Raises ``NotContinuous`` if its range is infinite where torch has a density for finite ones only: ``Uniform(0, inf)``."""
+    if any(bool(bound.isinf().any()) and not _has_gradient(bound) for bound in bounds(site.dist)):
+        raise NotContinuous(
+            site.name,
+            f"{site.dist!r} has an infinite range, and so no density; a flat prior is ImproperUniform(constraints.positive), or of another support",
+        )
 
 
 def _check_shape(site: Sample, value: torch.Tensor, known: Coordinates) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
 
+import numpy as np
 import torch
 
 from poutine import Message, Program
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
+# By numpy's letter for the kind. Torch has no type for most unsigned integers, long doubles and other orders of bytes.
+_TYPES: Final = MappingProxyType({"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64, "c": np.complex128})
+
 
 def in_double(thing: Any) -> Any:
-    """``thing`` with its tensors of floating point in double precision: itself, or those in lists, tuples, dictionaries and programs."""
+    """``thing`` with its tensors of floating point in double precision: itself, or those in lists, tuples, dictionaries and programs.
+
+    Arrays of numpy become tensors: torch has no product of one with what has a gradient.
+    """
+    if isinstance(thing, np.ndarray) and thing.dtype.kind in _TYPES:
+        thing = torch.from_numpy(np.array(thing, dtype=_TYPES[thing.dtype.kind]))
     if isinstance(thing, torch.Tensor):
         return thing.double() if thing.is_floating_point() and thing.dtype != torch.float64 else thing
     if type(thing) in (list, tuple):

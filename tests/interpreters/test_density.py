@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.distributions as td
@@ -293,6 +294,18 @@ def test_data_in_single_precision_is_made_double():
     with pytest.raises(RuntimeError, match="dtype") as caught:
         density(closed)
     assert "give the program its data as arguments" in str(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("kind", ["f4", ">f8", "i4", "u2"])
+def test_arrays_of_numpy_become_tensors(kind: str):
+    def regression(x, y):
+        b = yield Sample("b", td.Normal(torch.zeros(2, dtype=F64), 1.0))
+        yield Observe("y", td.Normal((b * x["x"]).sum(-1), 1.0), y)
+
+    x, y = np.arange(6).reshape(3, 2)[::-1].astype(kind), np.array([0.5, 1.0, 2.0], dtype="f4")
+    u = torch.tensor([0.3, -0.2], dtype=F64)
+    exact = density(Program(regression, {"x": torch.tensor([[4.0, 5.0], [2.0, 3.0], [0.0, 1.0]], dtype=F64)}, torch.tensor(y)))
+    assert torch.equal(density(Program(regression, {"x": x}, y))(u), exact(u))
 
 
 def test_nothing_is_drawn_and_out_of_bounds_is_no_error():

@@ -11,7 +11,7 @@ from torch.distributions.transforms import AffineTransform, ExpTransform
 
 from interpreters.compiled import compile_density
 from interpreters.density import density
-from interpreters.errors import StructureChanged
+from interpreters.errors import NotContinuous, StructureChanged
 from poutine import DistributionError, ImproperUniform, Observe, Program, Sample, mask
 
 F64 = torch.float64
@@ -69,6 +69,39 @@ def test_an_observation_outside_of_a_range_that_depends_on_latents_has_no_densit
         assert bool(named.isfinite()) is bool(value.isfinite()) is inside
         assert named == -math.inf or inside
         assert gradient.isfinite().all()
+
+
+def test_a_value_that_cannot_be_drawn_has_no_density_whatever_is_computed_from_it():
+    def scaled():
+        s = yield Sample("s", td.HalfNormal(number(1.0)))
+        yield Observe("y", td.Normal(number(0.0), s), Y)
+
+    def factored():
+        s = yield Sample("s", td.HalfNormal(number(1.0)))
+        yield Observe("y", td.MultivariateNormal(torch.zeros(4, dtype=F64), s * torch.eye(4, dtype=F64)), Y)
+
+    def mixed():
+        s = yield Sample("s", td.HalfNormal(number(1.0)))
+        z = yield Sample("z", td.Bernoulli(number(0.5)))
+        yield Observe("y", td.Normal(z, s), Y)
+
+    for model in (scaled, factored, mixed):
+        d = density(model)
+        assert d.log_prob({"s": number(-1.0)}) == -math.inf
+        assert d.log_prob({"s": number(1.0)}).isfinite()
+
+    def broken():
+        s = yield Sample("s", td.HalfNormal(number(1.0)))
+        yield Observe("y", td.MultivariateNormal(torch.zeros(4, dtype=F64), (1.5 - s) * torch.eye(4, dtype=F64)), Y)
+
+    with pytest.raises(torch.linalg.LinAlgError):  # a value that can be
+        density(broken).log_prob({"s": number(2.0)})
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, math.inf), (-math.inf, math.inf)])
+def test_a_uniform_distribution_over_an_infinite_range_is_refused(low, high):
+    with pytest.raises(NotContinuous, match=r"site 'x'.*Uniform.* infinite range.*ImproperUniform\(constraints.positive\)"):
+        density(lambda: (yield Sample("x", td.Uniform(number(low), number(high)))))
 
 
 @pytest.mark.parametrize("model", [pareto, exponential])
