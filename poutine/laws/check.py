@@ -53,8 +53,12 @@ def check_laws(
                    is ``derandomize``. A report gives it.
 
     Raises ``LawBroken``, whose text names the law, both sides, the smallest program that was found and the first difference; before
-    anything runs, ``ValueError`` for a law that cannot be put to ``handler``, ``TypeError`` if that needs options.
+    anything runs, ``ValueError`` for a law that cannot be put to ``handler`` and ``TypeError`` if that needs options.
     """
+    if isinstance(laws, str):
+        raise TypeError(f"expected names of laws, got {laws!r}; write [{laws!r}]")
+    if max_examples is not None and max_examples < 1:
+        raise ValueError(f"expected at least one example for each law as max_examples, got {max_examples!r}")
     subject = Subject.of(handler)
     wanted = laws_of(handler) if laws is None else tuple(map(_known, laws))
     unfit = [law for law in wanted if not law.speaks_of(subject.kind)]

@@ -60,9 +60,11 @@ def claims_of(handler: Any) -> Claims:
 def _statements(label: str, text: str, who: str) -> list[str]:
     """What stands after each ``label``, up to its full stop."""
     found = []
-    for match in re.finditer(rf"^\**{label}\**:(.*?)(\.[ \t]*$|\n[ \t]*\n|\Z)", text, re.MULTILINE | re.DOTALL):
-        found.append(" ".join(match[1].split()))
-        if not match[2].startswith("."):
+    for match in re.finditer(rf"^(\*\*)?{label}(:\*\*|\*\*:|\*\*|:)(.*?)(\.[ \t]*$|\n[ \t]*\n|\Z)", text, re.MULTILINE | re.DOTALL):
+        if ":" not in match[2]:
+            raise ValueError(f"{who}: {label} {match[3].strip()!r} states nothing; write `**{label}**: ...`, with a colon")
+        found.append(" ".join(match[3].split()))
+        if not match[4].startswith("."):
             raise ValueError(f"{who}: {label}: {found[-1]!r} has no end; put a full stop after it, at the end of a line")
     return found
 
@@ -101,7 +103,7 @@ def _described(handler: Any) -> Any:
         return handler.poutine
     if isinstance(handler, Poutine):
         return type(handler)
-    if isinstance(handler, type) or re.search(r"^\s*\**(Obeys|Breaks)\**:", _doc(handler), re.MULTILINE):
+    if isinstance(handler, type) or re.search(r"^\s*(\*\*)?(Obeys|Breaks)(:|\*\*)", _doc(handler), re.MULTILINE):
         return handler
     return Subject.of(handler).poutine or handler
 

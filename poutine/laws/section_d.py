@@ -50,13 +50,25 @@ def memo(case: Case) -> None:
     case.expect(same(trace.compute_batch_log_pdf(), fresh), f"it says {trace.compute_batch_log_pdf()} instead of {fresh}")
 
 
-@law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site", ("scale",))
+@law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site, with the gradient of a learnt a; params are scaled, too", ("scale",))
 def scaled(case: Case) -> None:
     program, seed = case.program(), case.seed()
     whole, handler = case.chain(program), case.handler(program)
     handled, a = side(whole, handler), case.options(handler)["scale"]
-    expected = {name: a * density for name, density in _densities(whole.fn, seed).items()}
+    bare = _densities(whole.fn, seed)
+    expected = {name: a * density for name, density in bare.items()}
     case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
+    for mine, yours in zip(outcome(handled.fn, seed=seed).sites, outcome(whole.fn, seed=seed).sites, strict=False):
+        if isinstance(mine, (Choice, Param)) and isinstance(yours, type(mine)):
+            scales = torch.as_tensor(mine.scale), torch.as_tensor(yours.scale * a)
+            case.same(f"site {yours.name!r}: scale", *scales, handled.source, f"{a} times that of {whole.source}")
+    learnt = torch.tensor([2.0, 0.5]).reshape(2, 1, 1, 1).requires_grad_()  # of elements, in a dimension that nothing else has
+    handled = side(whole, case.link("scale", scale=learnt))
+    for name, density in _densities(handled.fn, seed).items():
+        times = same(density.detach(), learnt.detach() * bare[name].detach())
+        case.expect(times, f"site {name!r}: its density is {density}, and was {bare[name]}", handled.source)
+        learns = density.requires_grad and torch.autograd.grad(density.sum(), learnt, allow_unused=True)[0] is not None
+        case.expect(learns, f"site {name!r}: its density has no gradient of the scale", f"{handled.source}, where the scale is learnt")
 
 
 @law("D.mask", "lp(mask(m)∘p) = where(m, lp(p), 0), site by site", ("mask",), "p may be in a plate, with a mask of its elements")

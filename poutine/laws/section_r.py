@@ -18,7 +18,8 @@ from poutine.laws.families import REALS
 from poutine.laws.handlers import AtSite, link, needed
 from poutine.laws.law import ANY, Case, Law, all_but, law, side
 from poutine.laws.outcome import Outcome, outcome
-from poutine.laws.traces import Names, mostly, traces, values
+from poutine.laws.section_h_gradients import gradient_fault
+from poutine.laws.traces import Names, mostly, sampled, traces, values
 from poutine.laws.transcript import Transcript
 from poutine.messages import UNDECIDED, Observe, Param, Sample
 from poutine.params import ParamStore
@@ -79,6 +80,26 @@ def draws_stay(case: Case) -> None:
         moved = [mine.name for mine, yours in zip(found.sites, recorded.sites, strict=False) if not same(mine.value, yours.value)]
         source = side(whole, handler).source
         case.expect(not moved and same(found.value, recorded.value), f"sites {moved} moved, or the returned value did", source)
+
+
+@law(
+    "R.given",
+    "what p is sent for a site that h(d) names is what d gives, with its gradient",
+    ("condition", "substitute", "do", "replay"),
+)
+def given(case: Case) -> None:
+    program, seed, kind = case.program(first=("sample",)), case.seed(), case.subject.kind
+    assert kind is not None
+    data = {name: _learnt(value) for name, value in case.draw(values(program)).items()}
+    options = {"guide_trace": sampled(data)} if kind == "replay" else {"data": data, "strict": False}
+    handler = case.link(kind, **options)
+    found: Trace = outcome(handler(TracePoutine(program).traced), seed=seed).value or Trace()
+    source = side(program, handler).source
+    for name in data.keys() & found.nodes.keys():
+        what, value = f"site {name!r}: what p is sent", found[name].value
+        case.same(what, torch.as_tensor(value).detach(), torch.as_tensor(data[name]).detach(), source, f"data[{name!r}]")
+        fault = gradient_fault(value, [data[name]] if _is_real(data[name]) else [])
+        case.expect(fault is None, f"{what} {fault}", f"{source}, where the data are learnt")
 
 
 @law("R.keys", "a draw is that of (seed, name, visit), and nothing else moves it", where="samples of the default runtime")
@@ -244,7 +265,16 @@ def _parts(trace: Trace) -> st.SearchStrategy[Trace]:
     return mostly(st.lists(st.sampled_from(names), unique=True, min_size=1), st.just([])).map(only) if names else st.just(trace)
 
 
+def _learnt(value: Any) -> Any:
+    """A leaf of the same numbers."""
+    return value.detach().clone().requires_grad_() if _is_real(value) else value
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
 SECTION_R: Final[tuple[Law, ...]] = (
-    replayed, replies_are_as_they_left, partially_replayed, draws_stay, keyed, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
+    replayed, replies_are_as_they_left, partially_replayed, draws_stay, given, keyed, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
     pickled, params_round_trip, observed_and_back, constrained,
 )  # fmt: skip

@@ -15,7 +15,22 @@ import numpy
 import torch
 from torch.distributions import Distribution, Normal
 
-from poutine import Choice, Coroutine, Handling, Message, PlateError, Poutine, Program, Rule, Rules, Sample, Site
+from poutine import (
+    Choice,
+    ConditionPoutine,
+    Coroutine,
+    Handling,
+    Message,
+    Param,
+    PlateError,
+    Poutine,
+    Program,
+    Rule,
+    Rules,
+    Sample,
+    ScalePoutine,
+    Site,
+)
 
 # They fail
 
@@ -177,3 +192,41 @@ class ActsByDtype(Poutine):
 
 
 DEPENDENT = (ReadsEnvironment, ActsByHash, ActsByDtype)
+
+
+# They are a handler of the library but for one thing
+
+
+class ScalesChoices(ScalePoutine):
+    """Leaves params as they are, which may be lifted further out."""
+
+    def rules(self) -> Rules:
+        return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * self.scale))}
+
+
+class ScalesByMean(ScalePoutine):
+    """Takes a scale of elements for one."""
+
+    def rules(self) -> Rules:
+        factor = float(torch.as_tensor(self.scale).mean())
+        rule = Rule(up=lambda site: site.evolve(scale=site.scale * factor))
+        return {Choice: rule, Param: rule}
+
+
+class DetachesItsScale(ScalePoutine):
+    """Its scale cannot be learnt."""
+
+    def rules(self) -> Rules:
+        factor = self.scale.detach() if isinstance(self.scale, torch.Tensor) else self.scale
+        rule = Rule(up=lambda site: site.evolve(scale=site.scale * factor))
+        return {Choice: rule, Param: rule}
+
+
+class DetachesItsData(ConditionPoutine):
+    """Its data cannot be learnt."""
+
+    def give(self, site: Choice, value: Any) -> Message:
+        return super().give(site, value.detach() if isinstance(value, torch.Tensor) else value)
+
+
+ALMOST = (("D.scale", ScalesChoices), ("D.scale", ScalesByMean), ("D.scale", DetachesItsScale), ("R.given", DetachesItsData))

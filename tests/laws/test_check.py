@@ -122,6 +122,8 @@ def test_a_handler_may_state_that_it_breaks_a_law_of_any_handler():
         ("**Obeys**: Z.nothing.", "states 'Z.nothing', which is no law; near to it are"),
         ("**Obeys**: H4 and I.idempotent.", "states 'H4 and I.idempotent', which is no law"),
         ("Obeys: H4", "'H4' has no end; put a full stop after it"),
+        ("**Obeys** H4.", r"Obeys 'H4' states nothing; write `\*\*Obeys\*\*: ...`, with a colon"),
+        ("**Breaks** H7, because.", "Breaks 'H7, because' states nothing"),
         ("**Obeys**: H5.", "states H5, which any handler must obey: leave it out"),
         ("**Breaks**: H7.", "'H7' gives no reason; write"),
         ("**Breaks**: I.scale, because it adds.", "states that it breaks I.scale, which no handler need obey"),
@@ -136,9 +138,30 @@ def test_a_statement_that_is_none_is_an_error(statement: str, error: str):
         check_laws(unlawful)
 
 
+def test_the_colon_may_be_bold_too():
+    def wrap(fn: Callable[..., Any]) -> Poutine:
+        """It wraps.
+
+        **Obeys:** H4, C.scale.
+        """
+        return Doubled(fn)
+
+    assert claims_of(wrap) == Claims((LAWS["H4"], LAWS["C.scale"]))
+
+
+def test_what_is_no_list_of_laws_and_no_number_of_examples_is_said_to_be_none():
+    with pytest.raises(TypeError, match=r"expected names of laws, got 'H4'; write \['H4'\]"):
+        check_laws(Doubled, laws="H4")
+    with pytest.raises(ValueError, match="expected at least one example for each law as max_examples, got 0"):
+        check_laws(Doubled, max_examples=0)
+
+
 def test_prose_about_laws_states_nothing():
     def wrap(fn: Callable[..., Any]) -> Poutine:
-        """It has to do with H4, and whoever (I.scale) obeys: H10."""
+        """It has to do with H4, and whoever (I.scale) obeys: H10.
+
+        Obeys nobody.
+        """
         return Poutine(Poutine(fn))
 
     assert claims_of(wrap) == Claims()

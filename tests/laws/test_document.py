@@ -65,6 +65,7 @@ STATED = {
     "trace(replay(p, t)) ≈ t; with a partial trace, the other sites keep their draws": ("R.replay", "R.partial"),
     "what comes back is what went out": ("R.reply",),
     "draws are keyed by (seed, name, visit): conditioning or removing a site moves no other": ("R.draws", "R.keys"),
+    "what a value map gives arrives as it is, with its gradient": ("R.given",),
     "condition(p, latents of t): lp is lp(t), everything observed": ("R.condition",),
     "uncondition∘condition(p, d) ≈ p": ("R.uncondition", "R.predict"),
     "log density as a function, at the values of t, is lp(t)": ("R.substitute",),

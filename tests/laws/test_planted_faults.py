@@ -127,6 +127,7 @@ FAULTS = [
     # what somebody is not careful about
     *(("H23", fault) for fault in careless.FAILING),
     *(("H11", fault) for fault in (*careless.LEAVING, *careless.DEPENDENT)),
+    *careless.ALMOST,
     *lossy.FAULTS,
 ]
 
