@@ -41,17 +41,26 @@ def widened(name: str, dist: Any, inside: Inside) -> Distribution:
         return TransformedDistribution(widened(name, base, inside), transforms, dist._validate_args)
     found = recipe_of(Sample(name, dist))
     if found is None:
-        raise NotVectorizable(f"site {name!r}: it is not known how {dist!r}, whose parameters differ from run to run, is made of them")
+        raise _unknown(name, dist)
     recipe, arguments = found
-    rank = len(dist.batch_shape) + recipe.reinterpreted
-    return recipe.make([_argument(each, event_dim, rank, inside) for each, event_dim in zip(arguments, recipe.event_dims, strict=True)])
+    columns = []
+    for argument, event_dim in zip(arguments, recipe.event_dims, strict=True):
+        if isinstance(argument, torch.Tensor) and event_dim is not None:
+            columns.append(_aligned(inside, argument, len(dist.batch_shape) + event_dim))
+        elif isinstance(argument, torch.Tensor) and inside.whole(argument)[0][1]:
+            raise _unknown(name, dist)
+        else:
+            columns.append(argument)
+    return recipe.make(columns)
 
 
-def _argument(argument: Any, event_dim: int | None, rank: int, inside: Inside) -> Any:
-    """For all runs, if it is a tensor, with ``rank`` batch dimensions right of theirs."""
-    if event_dim is None or not isinstance(argument, torch.Tensor):
-        return argument
-    return aligned(inside.rows(argument), rank - (argument.dim() - event_dim))
+def _aligned(inside: Inside, argument: torch.Tensor, rank: int) -> torch.Tensor:
+    """All of it, with ``rank`` dimensions right of that of the runs."""
+    return aligned(inside.rows(argument), rank - argument.dim())
+
+
+def _unknown(name: str, thing: Any) -> NotVectorizable:
+    return NotVectorizable(f"site {name!r}: it is not known how {thing!r}, which differs from run to run, is made")
 
 
 def _expanded(name: str, dist: Distribution, size: int) -> Distribution:
@@ -70,7 +79,7 @@ def _transform(name: str, transform: Any, inside: Inside, rank: int) -> Any:
     if not tensors or not any(differs for _, differs in inside.whole(*tensors)):
         return transform
     if type(transform) is not AffineTransform:
-        raise NotVectorizable(f"site {name!r}: it is not known how {transform!r}, which differs from run to run, is made")
+        raise _unknown(name, transform)
     loc, scale = (
         aligned(inside.rows(each), rank - each.dim()) if isinstance(each, torch.Tensor) else each
         for each in (transform.loc, transform.scale)

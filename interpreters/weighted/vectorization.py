@@ -6,10 +6,13 @@ draws in a run of its own: it is no part of any algorithm, and decides only how 
 
 from __future__ import annotations
 
+import pickle
+import random
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
+import numpy
 import torch
 
 from interpreters.errors import NotVectorizable
@@ -56,13 +59,22 @@ def weighed(program: Program[Any], guide: Program[Any] | None) -> Coroutine[tupl
 
 
 def try_two(make: Callable[[Row], Program[Any]], given: Row | None = None, *, seed: int = 0, params: ParamStore | None = None) -> None:
-    """Runs ``make(row)`` for two particles. Raises ``NotVectorizable`` whatever it raises."""
+    """Runs ``make(row)`` for two particles. Raises ``NotVectorizable`` whatever it raises, and if it draws behind vmap's back."""
+    before = _others_generators()
     try:
         run(Program(vmapped, make, 2, given), seed, params)
     except NotVectorizable:
         raise
     except Exception as error:
         raise NotVectorizable(f"run for two particles at once, it raises {type(error).__name__}: {error}") from error
+    if _others_generators() != before:
+        raise NotVectorizable(
+            "it draws from a generator of numpy or random, where all particles at once would share a draw; make it a site"
+        )
+
+
+def _others_generators() -> bytes:
+    return pickle.dumps((random.getstate(), numpy.random.get_state()))
 
 
 def batch_size(trace: Trace) -> int:

@@ -12,7 +12,7 @@ import attrs
 import numpy
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, Uniform
+from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, Uniform, constraints
 
 from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
@@ -26,6 +26,7 @@ from poutine import (
     Deterministic,
     DistributionError,
     DuplicateSite,
+    ImproperUniform,
     MaskPoutine,
     Observe,
     Param,
@@ -562,3 +563,14 @@ def test_a_guide_may_split_a_draw_into_batch_and_event_as_it_likes(way: str, gui
     evidence = Normal(f64(0.0), f64(2.0).sqrt()).log_prob(y).sum().item()
     particles = run(Program(importance, model, 5, guide, vectorize(model, guide)))
     assert particles.log_weights.tolist() == pytest.approx([evidence] * 5, rel=1e-12)
+
+
+def test_a_flat_prior_needs_a_guide():
+    def model(y: torch.Tensor) -> Coroutine[None]:
+        x = yield Sample("x", ImproperUniform(constraints.real))
+        yield Observe("y", Normal, y, x, f64(1.0))
+
+    guide = Program(lambda: (yield Sample("x", Normal, Y, f64(1.0))))
+    assert infer(Program(model, Y), 50, guide).log_weights.abs().max() < 1e-12
+    with pytest.raises(DistributionError, match="flat prior on Real"):
+        infer(Program(model, Y), 50)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import attrs
+import numpy
 import pytest
 import torch
 from torch.distributions import (
@@ -315,6 +316,11 @@ def random_by_itself() -> Coroutine[None]:
     yield Observe("y", Normal, torch.tensor(1.0), z + torch.randn(()), 1.0)
 
 
+def random_by_numpy() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Observe("y", Normal, torch.tensor(1.0), z + numpy.random.randn(), 1.0)
+
+
 def with_a_parameter_of_its_own() -> Coroutine[None]:
     z = yield Sample("z", Normal(0.0, 1.0))
     yield Param("w", z)
@@ -341,6 +347,7 @@ def asking() -> Coroutine[None]:
         (shared_call, "random operation"),
         (constant_call, "'x': .* is a bare callable"),
         (random_by_itself, r"torch.randn\(\(\)\)"),
+        (random_by_numpy, "draws from a generator of numpy or random"),
         (with_a_drawn_die, r"'x': Die\(\) is none of torch's distributions"),
         (with_a_parameter_of_its_own, "'w'.* is each particle's own"),
     ],

@@ -20,6 +20,7 @@ from poutine import (
     Param,
     ParamStore,
     Program,
+    Running,
     Sample,
     ScalePoutine,
     condition,
@@ -145,15 +146,20 @@ def test_what_is_left_open_is_closed_inside():
     ended = []
 
     def open_ended() -> Coroutine[None]:
-        x = yield Sample("x", Normal(0.0, 1.0))
+        x = yield Sample("x", Normal(torch.zeros(2), 1.0))
         try:
             yield Sample("y", Normal(x, 1.0))
         finally:
-            ended.append(len((x + 1.0).shape))
+            ended.append((x + 1.0).sum().shape)
 
+    program = Program(vmapped, lambda _: Program(open_ended), 3)
     with pytest.raises(NonlocalExit):
-        run(escape(vmapped, lambda site: bool(site.name == "y"))(lambda _: Program(open_ended), 3))
-    assert ended == [0]
+        run(escape(program.fn, lambda site: bool(site.name == "y"))(*program.args))
+    with Running(program) as running:
+        running.begin()
+        running.reply(running.message.evolve(value=torch.zeros(3, 2)))
+        assert running.message.name == "y" and len(ended) == 1
+    assert ended == [(), ()]
 
 
 def test_parameters_are_shared():

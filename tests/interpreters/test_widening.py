@@ -44,6 +44,7 @@ MAKERS: dict[str, Callable[[torch.Tensor], Distribution]] = {
     "MixtureSameFamily": lambda p: d.MixtureSameFamily(d.Categorical(ONES), Normal(p * ONES, ONES)),
     "Multinomial": lambda p: d.Multinomial(5, p * ONES),
     "MultivariateNormal": lambda p: d.MultivariateNormal(p * ONES, EYE),
+    "MultivariateNormal of two": lambda p: d.MultivariateNormal(torch.zeros(2, 3, dtype=torch.float64), p * EYE),
     "NegativeBinomial": lambda p: d.NegativeBinomial(3, logits=p),
     "Normal": lambda p: Normal(p, 1.0),
     "OneHotCategorical": lambda p: d.OneHotCategorical(p * ONES),
@@ -92,6 +93,7 @@ class Own(Normal):
     "make, text",
     [
         (lambda p: Own(p, 1.0), "it is not known how"),
+        (lambda p: d.RelaxedBernoulli(p, logits=0.0), "it is not known how RelaxedBernoulli"),
         (lambda p: Own(0.0, 1.0), "cannot be expanded"),
         (lambda p: d.TransformedDistribution(Normal(0.0, 1.0), [d.PowerTransform(p)]), "it is not known how PowerTransform"),
         (lambda p: object(), "is none of torch's"),
@@ -110,6 +112,13 @@ def test_what_is_invalid_in_one_run_is_invalid():
     with pytest.raises(ValueError, match="Expected parameter covariance_matrix"):
         Inside(2).step(lambda m: d.MultivariateNormal(torch.zeros(2), m), not_symmetric)
     assert Inside(2).step(lambda m: d.MultivariateNormal(torch.zeros(2), m).event_shape, torch.eye(2).expand(2, 2, 2)) == (2,)
+
+
+def test_the_runs_are_the_first_dimension_wherever_torch_puts_them():
+    inside, x = Inside(3), torch.arange(10.0).reshape(5, 2)
+    b = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0]])
+    assert torch.equal(inside.step(lambda row: inside.rows(x @ row), b), b @ x.T)
+    assert torch.equal(inside.step(lambda _: inside.rows(x), b), x.expand(3, 5, 2))
 
 
 def test_there_is_no_whole_outside():
