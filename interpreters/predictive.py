@@ -16,6 +16,7 @@ import attrs
 import torch
 
 from interpreters.errors import NotVectorizable
+from interpreters.opening import opened
 from interpreters.precision import with_doubles
 from interpreters.sampled_posterior import SampledPosterior
 from interpreters.vmapped import vmapped
@@ -62,7 +63,7 @@ def predict_prior(
 
 def predictions(program: Program[Any], posterior: SampledPosterior, params: ParamStore | None = None) -> Coroutine[Row]:
     """New observations by name of site, each [chains, draws, *shape], given each draw of ``posterior``."""
-    program = with_doubles(as_program(program))  # as the density that its draws are from
+    program = opened(with_doubles(as_program(program)))  # as the density that its draws are from
     chains, draws = posterior.num_draws
     known = {name: values.flatten(0, 1) for name, values in posterior.draws.items()}
     first = SubstitutePoutine(program.fn, _at(known, 0), strict=False)(*program.args, **program.kwargs)

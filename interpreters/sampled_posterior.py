@@ -13,6 +13,7 @@ import torch
 from interpreters.density import Density
 from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.recording import record
+from interpreters.opening import opened
 from interpreters.results.chain_rows import chain_rows, columns
 from interpreters.results.inference_data import Coords, inference_data
 from interpreters.results.observed import constant_values, observed_values, plate_dims
@@ -213,7 +214,7 @@ def _stacked(each: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def trace_at(density: Density, values: Values) -> Trace:
-    """A plain run of the program of ``density``, at values by name of site."""
-    program = density.program
+    """A plain run of the program of ``density``, at values by name of site; nothing is hidden."""
+    program = opened(density.program)
     given = SubstitutePoutine(program.fn, values, strict=False)
     return run(TracePoutine(given).traced(*program.args, **program.kwargs), params=density.params)

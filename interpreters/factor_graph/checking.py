@@ -84,7 +84,14 @@ def _close(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def _indices(graph: FactorGraph, values: Mapping[str, torch.Tensor]) -> Indices:
-    indices: Indices = {variable: _index(variable, values) for variable in graph.variables}
+    indices: Indices = {}
+    for variable in graph.variables:
+        try:
+            indices[variable] = _index(variable, values)
+        except RuntimeError as error:
+            raise NotVectorizable(
+                f"site {variable.name!r}: its values have another shape when all values are taken at once than in a plain run; {_WAY_OUT}"
+            ) from error
     for chain in graph.chains:
         _follow(chain, indices)
     return indices

@@ -662,6 +662,11 @@ def too_many():
         yield Sample(f"z{i}", td.Bernoulli(P2[0]))
 
 
+def of_another_shape():
+    x = yield Sample("x", td.Bernoulli(P2[0]))
+    yield Sample("z", td.Bernoulli(torch.full((2 + x.dim(),), 0.5, dtype=F64)))
+
+
 def all_joined():
     z = []
     for i in range(40):
@@ -695,6 +700,7 @@ def wide_states():
     (crossing, NotVectorizable, "sites 'c', 'r' of different plates.*exponential"),
     (scaled_in_a_plate, NotVectorizable, "site 'z' is local to plate 'rows' and scaled by 3.0"),
     (computed_state, NotVectorizable, "markov loop 'time': its steps cannot be taken at once"),
+    (of_another_shape, NotVectorizable, "site 'z': its values have another shape when all values are taken at once"),
     (too_many, NotVectorizable, "site 'z5.'.*torch has 64 dimensions.*markov"),
 ])  # fmt: skip
 def test_what_cannot_be_batched_is_refused_by_name(model, error, problem):
