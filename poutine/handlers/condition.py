@@ -19,6 +19,9 @@ class ConditionPoutine(ValueMap):
 
         posterior_target = condition(model, data={"y": y})
 
+    The model gets each value as it is given: a Python number stays one, exact to double precision, so give a tensor where the model calls
+    a tensor's methods.
+
     **Laws**: ``lp(condition(d)(p) at z) = lp(p at (z, d))``; ``condition({})`` is the identity; of two, the outer one wins.
     **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.lifted-names, C.intervened,
     C.data-wins, C.observed, D.condition, D.do, R.condition, R.draws, R.given, R.reply; C.scale, C.mask, C.trace, C.replay,
