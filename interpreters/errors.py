@@ -24,7 +24,7 @@ from poutine import PoutineError, SiteError
 
 
 class NotVectorizable(PoutineError):
-    """A program does not run for many particles at once; it says where. The way out: particles one by one."""
+    """A program does not run for many particles at once; it says where. The way out: ``lockstep``, or particles one by one."""
 
 
 class GuideMismatch(PoutineError, ValueError):

@@ -149,6 +149,8 @@ class _Runs(Generic[T]):
     def _next(self) -> Message | None:
         """The next message that is not decided inside, for all; None at the end, where ``value`` is there."""
         assert self._running is not None
+        if self._inside.refusal is not None:
+            raise NotVectorizable(f"the program goes on after an error that may be one particle's: {self._inside.refusal}")
         while (message := self._running.message) is not None:
             if not unsealed(message).is_decided:
                 asked = self._for_all(unsealed(message))

@@ -6,6 +6,7 @@ them when they validate, needs the whole: a function of autograd's is handed it 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -19,10 +20,15 @@ T = TypeVar("T")
 
 
 class Inside:
-    """Steps inside of vmap over ``size`` runs. A tensor of one step is one of the next: it stays a tensor of that depth of vmap."""
+    """Steps inside of vmap over ``size`` runs. A tensor of one step is one of the next: it stays a tensor of that depth of vmap.
+
+    refusal:  what torch last raised in code that is neither its own nor of this library. Who goes on after it does so for all runs, though
+              it may be the error of one.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.refusal: str | None = None
         self._index = torch.arange(size)
 
     def step(self, act: Callable[[Any], T], given: Any = None) -> T:
@@ -78,6 +84,8 @@ class _WholeTruth(TorchFunctionMode):
     """While entered, what torch's distributions ask when they validate is answered for all runs: valid is what is valid in each.
 
     Inside of another vmap, this asks the same of all runs there.
+    What torch raises is noted, if the program may catch it.
+
     They ask ``torch._is_all_true``, ``_is_any_true`` or, of a few, for the truth of a tensor. To all others vmap refuses an answer: there, a
     branch is each run's own.
     """
@@ -90,19 +98,45 @@ class _WholeTruth(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is torch._is_all_true:
-            return bool(torch._is_all_true(self._whole(args[0])))
+            return self._verdict(args[0])
         if func is torch._is_any_true:
             return bool(torch._is_any_true(self._whole(args[0])))
         if func is torch.Tensor.__bool__ and asker() in _VALIDATING:
-            return bool(torch._is_all_true(self._whole(args[0])))
+            return self._verdict(args[0])
         if func is torch.isclose and asker() in _VALIDATING:  # it has no rule under vmap
             return (args[0] - args[1]).abs() <= (kwargs or {}).get("atol", 1e-8) + 1e-5 * args[1].abs()
         if func is torch.Tensor.__format__ and asker().startswith("torch.distributions"):  # it says what is invalid
             return format(self._whole(args[0]), *args[1:])
-        return func(*args, **(kwargs or {}))
+        try:
+            return func(*args, **(kwargs or {}))
+        except Exception as error:
+            self._note(str(error))
+            raise
+
+    def _verdict(self, valid: torch.Tensor) -> bool:
+        verdict = bool(torch._is_all_true(self._whole(valid)))
+        if not verdict:
+            self._note("an argument of a distribution is invalid")
+        return verdict
+
+    def _note(self, refusal: str) -> None:
+        if _is_the_programs():
+            self._inside.refusal = refusal
 
     def _whole(self, tensor: torch.Tensor) -> torch.Tensor:
         return self._inside.whole(tensor)[0][0]
 
 
+_OURS: Final = frozenset(("torch", "poutine", "interpreters"))
+_DRIVER: Final = "poutine.driver.engine"
 _VALIDATING: Final = frozenset(("torch.distributions.constraints", "torch.distributions.geometric"))
+
+
+def _is_the_programs() -> bool:
+    """Whether there is code of others between here and what drives the program."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals["__name__"] != _DRIVER:
+        if frame.f_globals["__name__"].partition(".")[0] not in _OURS:
+            return True
+        frame = frame.f_back
+    return False

@@ -321,6 +321,34 @@ def random_by_numpy() -> Coroutine[None]:
     yield Observe("y", Normal, torch.tensor(1.0), z + numpy.random.randn(), 1.0)
 
 
+def saved_from_an_invalid_argument() -> Coroutine[None]:
+    """It is invalid in some particles."""
+    z = yield Sample("z", Normal(0.0, 1.0))
+    try:
+        noise = Normal(z, z)
+    except ValueError:
+        noise = Normal(z, 1.0)
+    yield Observe("y", noise, torch.tensor(1.0))
+
+
+def saved_from_a_singular_matrix() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    try:
+        root = torch.linalg.cholesky(z * torch.eye(2))
+    except RuntimeError:
+        root = torch.eye(2)
+    yield Observe("y", MultivariateNormal(torch.zeros(2), scale_tril=root), torch.ones(2))
+
+
+def saved_from_vmap() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    try:
+        sign = 1.0 if z > 0 else -1.0
+    except RuntimeError:
+        sign = 0.0
+    yield Observe("y", Normal(sign, 1.0), torch.tensor(1.0))
+
+
 def with_a_parameter_of_its_own() -> Coroutine[None]:
     z = yield Sample("z", Normal(0.0, 1.0))
     yield Param("w", z)
@@ -347,6 +375,9 @@ def asking() -> Coroutine[None]:
         (shared_call, "random operation"),
         (constant_call, "'x': .* is a bare callable"),
         (random_by_itself, r"torch.randn\(\(\)\)"),
+        (saved_from_an_invalid_argument, "goes on after .*an argument of a distribution is invalid"),
+        (saved_from_a_singular_matrix, "goes on after .*factorization could not be completed"),
+        (saved_from_vmap, "goes on after .*data-dependent"),
         (random_by_numpy, "draws from a generator of numpy or random"),
         (with_a_drawn_die, r"'x': Die\(\) is none of torch's distributions"),
         (with_a_parameter_of_its_own, "'w'.* is each particle's own"),
