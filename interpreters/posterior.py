@@ -11,6 +11,7 @@ import attrs
 import torch
 
 from interpreters.results.inference_data import inference_data
+from interpreters.results.news import News, silent
 from interpreters.results.observed import observed_values, plate_dims
 from interpreters.results.picture import draw_histograms
 from interpreters.results.stored import write
@@ -81,8 +82,8 @@ class Posterior:
         """Equally weighted draws by name of site, each [num_resampled, *shape]."""
         return {name: values[self.ancestors] for name, values in self.draws.items()}
 
-    def summary(self) -> Summary:
-        """Mean, sd, quantiles, mcse and ess of every number, and the log evidence. Its ``str`` is a table."""
+    def summary(self, news: News = silent) -> Summary:
+        """Mean, sd, quantiles, mcse and ess of every number, and the log evidence. Its ``str`` is a table. There are no ``news``."""
         notes = (
             f"log evidence {self.log_evidence:.3f} ± {self.log_evidence_error:.2g} nats (Monte Carlo standard error)",
             f"effective sample size {self.ess:.0f} of {len(self.log_weights)}",

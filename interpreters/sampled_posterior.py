@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 import attrs
@@ -16,6 +17,7 @@ from interpreters.kernels.recording import record
 from interpreters.opening import opened
 from interpreters.results.chain_rows import chain_rows, columns
 from interpreters.results.inference_data import Coords, inference_data
+from interpreters.results.news import News, silent
 from interpreters.results.observed import constant_values, observed_values, plate_dims
 from interpreters.results.picture import draw_panels, trace_figure
 from interpreters.results.problems import bfmi, problems
@@ -24,6 +26,11 @@ from interpreters.results.summary import Summary
 from poutine import SubstitutePoutine, Trace, TracePoutine, run
 
 Values = Mapping[str, torch.Tensor]
+# In ArviZ, of statistics of the sampler, which are in one table of floats.
+_TYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
+    dict.fromkeys(("diverging", "reached_max_treedepth"), torch.bool)
+    | dict.fromkeys(("tree_depth", "n_steps", "index_in_trajectory"), torch.int64)
+)
 _UNSCORED: Final = "no_log_likelihood"  # an attribute of the group posterior
 
 
@@ -114,9 +121,9 @@ class SampledPosterior:
         """Why the result is not to be trusted, in words; empty if nothing is known against it."""
         return problems(list((summary or self._table()).rows.values()), self.statistics)
 
-    def summary(self) -> Summary:
-        """Mean, sd, quantiles, mcse, ess and r_hat of every number. Its ``str`` is a table."""
-        table = self._table()
+    def summary(self, news: News = silent) -> Summary:
+        """Mean, sd, quantiles, mcse, ess and r_hat of every number. Its ``str`` is a table. ``news`` tells how many of the numbers are done."""
+        table = self._table(news)
         chains, draws = self.num_draws
         notes = [f"{chains} chains of {draws} draws, {self.divergences} divergences"]
         return attrs.evolve(table, notes=(*notes, *self.unscored, *(f"warning: {problem}" for problem in self.problems(table))))
@@ -132,9 +139,7 @@ class SampledPosterior:
             "observed_data": self.observed,
             "constant_data": self.constant,
         }
-        statistics = {
-            name: values.bool() if name in ("diverging", "reached_max_treedepth") else values for name, values in self.statistics.items()
-        }
+        statistics = {name: values.to(_TYPES.get(name, values.dtype)) for name, values in self.statistics.items()}
         attributes = {"inference_library": "poutine"} | ({_UNSCORED: "\n".join(self.unscored)} if self.unscored else {})
         return inference_data(groups, self.dims, attributes, statistics, self.coords)
 
@@ -162,8 +167,8 @@ class SampledPosterior:
         chains, draws = self.num_draws
         return f"<SampledPosterior: {chains} chains of {draws} draws of {', '.join(self.draws) or 'nothing'}>"
 
-    def _table(self) -> Summary:
-        return Summary({row.name: row for row in chain_rows(self.draws)})
+    def _table(self, news: News = silent) -> Summary:
+        return Summary({row.name: row for row in chain_rows(self.draws, news)})
 
 
 Pair = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]

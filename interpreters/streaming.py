@@ -10,20 +10,26 @@ from interpreters.density import Density
 from interpreters.discrete import Completion
 from interpreters.hamiltonian.draw_log import DrawLog
 from interpreters.results.inference_data import Coords
+from interpreters.results.news import News, silent
 from interpreters.results.stored import Appended
 from interpreters.sampled_posterior import SampledPosterior
 
 _NUMBERS: Final = 1 << 20  # of a block: 8 MiB
 
 
-def write_out(density: Density, log: DrawLog, path: Path, coords: Coords | None = None, seed: int = 0) -> SampledPosterior:
+def write_out(
+    density: Density, log: DrawLog, path: Path, coords: Coords | None = None, seed: int = 0, news: News = silent
+) -> SampledPosterior:
     """Writes the draws that all chains have to ``path``, and returns them as they are there. Raises ``ValueError`` if there are none.
 
-    Discrete sites that were summed out are drawn, by ``seed``: see ``discrete``.
+    Discrete sites that were summed out are drawn, by ``seed``: see ``discrete``. ``news`` are of draws of each chain.
     """
-    out = Appended(path)
+    total = min(log.lengths)
+    out = Appended(path, total)
     for start, block in _blocks(density, log, coords, seed):
+        news(start, total)
         out.add(block.to_arviz(), start)
+    news(total, total)
     return SampledPosterior.load(path)
 
 

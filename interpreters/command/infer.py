@@ -18,6 +18,7 @@ from interpreters.command.model_check import checked
 from interpreters.command.model_file import ModelFile, blaming, one_line, split
 from interpreters.command.outcome import Outcome
 from interpreters.command.output import complaining, say
+from interpreters.command.work import bar_of
 from interpreters.errors import InputError
 from interpreters.results.extras import extra
 from interpreters.results.picture import formats
@@ -48,7 +49,8 @@ def _infer(options: argparse.Namespace, interruption: Interruption) -> int:
         if reason is not None:
             print(f"poutine: importance sampling, not NUTS: {one_line(reason, 200)}", file=sys.stderr)
         outcome: Outcome = entry(_METHODS[method])(program, guide, options, interruption)
-    summary = outcome.result.summary()
+    with bar_of("summary", "number") as news:
+        summary = outcome.result.summary(news)
     say(str(summary))
     _write(outcome, options)
     if outcome.is_interrupted:

@@ -13,6 +13,7 @@ from interpreters.command.checkpoint import Checkpoint, Saved
 from interpreters.command.interruption import Interruption
 from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
+from interpreters.command.work import bar_of
 from interpreters.compiled import compile_density
 from interpreters.density import Density, density
 from interpreters.discrete import whole_posterior
@@ -68,7 +69,9 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
     with Checkpoint.open(options.checkpoint, target, options) as checkpoint:
         _, is_interrupted = _sampled(target, options, checkpoint, interruption)
         if options.out is not None:
-            return Outcome(write_out(target, checkpoint.log, options.out, seed=options.seed), is_interrupted, {options.out})
+            with bar_of(f"writing {options.out}", "draw") as news:
+                result = write_out(target, checkpoint.log, options.out, seed=options.seed, news=news)
+            return Outcome(result, is_interrupted, {options.out})
         return Outcome(whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed), is_interrupted)
 
 

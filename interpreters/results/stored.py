@@ -1,11 +1,15 @@
 """Results on disk: appended in blocks of draws, and read site by site, so that memory need not hold them.
 
 NetCDF 4 (a file, by h5netcdf) or zarr (a folder, by zarr), as the ending of the path says; the groups are those of ArviZ.
+
+Draws are written by time and read by number: of some numbers all draws. So what lies together on disk is a part of the draws of so many
+numbers as are read at once, and nothing is read twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +20,8 @@ import torch
 from interpreters.results.extras import extra
 
 DRAW: Final = "draw"
+SLAB: Final = 1 << 21  # numbers that are read at once: 16 MiB
+_TOGETHER: Final = 1 << 17  # numbers that lie together on disk: 1 MiB
 ENDINGS: Final = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
@@ -24,13 +30,14 @@ class Appended:
     """A result at ``path`` that grows. ``add`` it one ``arviz.InferenceData`` after the other, in the order of their draws."""
 
     path: Path
+    total: int  # draws of a chain
 
     def add(self, data: Any, start: int) -> None:
         """Draws ``start`` and on of all chains. The first block, at 0, replaces what is there, and makes the groups."""
         if is_zarr(self.path):
             self._add_to_zarr(data, start)
         elif start == 0:
-            write(data, self.path)
+            write(data, self.path, self.total)
         else:
             self._add_to_netcdf(data, start)
 
@@ -50,19 +57,39 @@ class Appended:
         for name in data.groups():
             dataset = data[name]
             if start == 0:
-                dataset.to_zarr(self.path, group=name, zarr_format=2, mode="a" if name != data.groups()[0] else "w")
+                encoding = {variable: {"chunks": chunk} for variable, chunk in _chunks(dataset, self.total).items()}
+                dataset.to_zarr(self.path, group=name, zarr_format=2, mode="a" if name != data.groups()[0] else "w", encoding=encoding)
             elif DRAW in dataset.dims:
                 dataset.assign_coords({DRAW: np.arange(start, start + dataset.sizes[DRAW])}).to_zarr(self.path, group=name, append_dim=DRAW)
 
 
-def write(data: Any, path: Path) -> None:
-    """Writes an ``arviz.InferenceData``. Its draws can be added to."""
+def write(data: Any, path: Path, total: int = 0) -> None:
+    """Writes an ``arviz.InferenceData``. Draws can be added to it, to so many in ``total``."""
     if is_zarr(path):
-        Appended(path).add(data, 0)
+        Appended(path, total).add(data, 0)
         return
     for i, name in enumerate(data.groups()):
         growing = [DRAW] if DRAW in data[name].dims else []
-        data[name].to_netcdf(path, mode="a" if i else "w", group=name, engine="h5netcdf", unlimited_dims=growing)
+        encoding = {variable: {"chunksizes": chunk} for variable, chunk in _chunks(data[name], total).items()}
+        data[name].to_netcdf(path, mode="a" if i else "w", group=name, engine="h5netcdf", unlimited_dims=growing, encoding=encoding)
+
+
+def _chunks(dataset: Any, total: int) -> dict[str, tuple[int, ...]]:
+    """For each variable with draws, how much of each of its dimensions lies together."""
+    drawn = {str(name): variable for name, variable in dataset.data_vars.items() if DRAW in variable.dims and variable.size}
+    return {name: _chunk(variable.shape, max(total, variable.shape[1])) for name, variable in drawn.items()}
+
+
+def _chunk(shape: Sequence[int], total: int) -> tuple[int, ...]:
+    chains, draws, *own = shape
+    slabs = ceil(own[0] / slab_rows((chains, total, *own))) if own else 1
+    together = [ceil(own[0] / slabs), *own[1:]] if own else []
+    return (chains, min(draws, max(1, _TOGETHER // (chains * prod(together)))), *together)
+
+
+def slab_rows(shape: Sequence[int]) -> int:
+    """Of draws [chains, draws, rows, ...], how many rows are read at once."""
+    return max(1, SLAB // max(1, shape[0] * shape[1] * prod(shape[3:])))
 
 
 def is_zarr(path: Path) -> bool:
@@ -91,6 +118,13 @@ class Stored(Mapping[str, torch.Tensor]):
         with opened(self.path, self.group) as dataset:
             variable = dataset[self.names[name]]
             return torch.from_numpy(np.ascontiguousarray(variable[:, :, rows].values if variable.ndim > 2 else variable.values))
+
+    def rows_together(self, name: str) -> int:
+        """How many rows of ``self[name]`` lie together on disk: to read fewer takes as long."""
+        with opened(self.path, self.group) as dataset:
+            encoding = dataset[self.names[name]].encoding
+            sizes: tuple[int, ...] = encoding.get("chunksizes") or encoding.get("chunks") or ()
+            return sizes[2] if len(sizes) > 2 else 1
 
     def shape(self, name: str) -> torch.Size:
         with opened(self.path, self.group) as dataset:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from interpreters.command import work
 from interpreters.command.progress import WatchPoutine, progress_bar
+from interpreters.command.work import bar_of
 from interpreters.importance import importance
 from interpreters.weighted.vectorization import vectorize
 from poutine import run, trace
@@ -49,3 +53,16 @@ def test_the_bar_vanishes_if_the_work_fails(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(ZeroDivisionError), progress_bar(3, "step"):
         raise ZeroDivisionError
     assert capsys.readouterr().err.rpartition("\r")[2].strip() == ""
+
+
+def test_long_work_is_shown_and_short_work_is_not(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    with bar_of("summary", "number") as news:
+        news(0, 3)
+        news(3, 3)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(work, "_QUIET", 0.0)
+    with bar_of("summary", "number") as news:
+        news(1, 3)
+        time.sleep(0.15)
+        news(2, 3)
+    assert "summary:  67%" in capsys.readouterr().err

@@ -81,6 +81,12 @@ def test_arviz_gets_everything_and_reads_the_file_back(posterior, tmp_path: Path
     assert {"lp", "energy", "step_size", "tree_depth", "acceptance_rate", "n_steps"} <= set(data.sample_stats)
 
 
+def test_counts_are_whole_numbers_in_arviz(posterior):
+    types = {name: str(values.dtype) for name, values in posterior.to_arviz().sample_stats.data_vars.items()}
+    assert {name for name, dtype in types.items() if dtype == "int64"} == {"tree_depth", "n_steps", "index_in_trajectory"}
+    assert {name for name, dtype in types.items() if dtype == "bool"} == {"diverging", "reached_max_treedepth"}
+
+
 def test_a_picture_is_written(posterior, tmp_path: Path):
     path = tmp_path / "picture.png"
     posterior.plot(path)
