@@ -222,6 +222,6 @@ def _compared(found: Density, discovery: Discovery) -> Density:
     except StepsUnlike as unlike:
         return _compared(attrs.evolve(found, in_turn=found.in_turn | unlike.loops), discovery)
     for way in WAYS:
-        plain = _discovered(found.program, found.params, way)
+        plain = discovery if way == discovery.way else _discovered(found.program, found.params, way)
         check(graph, plain.values, plain.densities, plain.summed)
     return found

@@ -155,7 +155,7 @@ class Discovery(Evaluation):
 
     def __init__(self, way: int = 2) -> None:
         """way:  in which discrete sites have the value that ``some_value`` gives them."""
-        self._way, self.watch = way, Watch()
+        self.way, self.watch = way, Watch()
         self.may_be_outside: set[str] = set()
         super().__init__(bounded=self.may_be_outside)
         self.sites: dict[str, Coordinates] = {}
@@ -190,7 +190,7 @@ class Discovery(Evaluation):
 
     def discrete(self, site: Sample) -> Message:
         self.summed.append(site.name)
-        return self._score(site.evolve(value=some_value(site, self._way)))
+        return self._score(site.evolve(value=some_value(site, self.way)))
 
     def _add(self, site: Choice) -> torch.Tensor:
         density = super()._add(site)

@@ -29,8 +29,7 @@ def some_value(site: Sample, way: int) -> torch.Tensor:
     number, batch = len(values), dist.batch_shape
     with torch.no_grad():
         every = values.reshape(number, *[1] * len(batch), *dist.event_shape)
-        wide = every.expand(number, *batch, *dist.event_shape)
-        densities = log_density(site.evolve(value=wide, scale=1.0, mask=True))
+        densities = enumerated_density(site.evolve(value=every, scale=1.0, mask=True))
     if way < 2:
         preferred = torch.arange(number).flip(0) if way == 0 else torch.arange(number)
         preferred = preferred.reshape(number, *[1] * len(batch)).expand(number, *batch).float()

@@ -487,7 +487,7 @@ def test_one_run():
     assert eliminate(counted, max_plate_nesting=0).log_evidence.isfinite()  # the plate has a dimension more: once again
     assert len(started) == 3
     eliminate(counted)
-    assert len(started) == 3 + 1 + 1 + 4, "a plain run, that for all values, and plain ones to compare with"
+    assert len(started) == 3 + 1 + 1 + 3, "a plain run, that for all values, and plain ones to compare with"
 
 
 def test_a_hundred_sites_of_a_sequential_plate_use_dimensions_again():
