@@ -70,8 +70,10 @@ def check_made(param: Param, site: Message) -> None:
 def _may_be(constraint: Any, value: Any) -> bool:
     try:
         return bool(torch._is_all_true(constraint.check(torch.as_tensor(value))))
-    except RuntimeError:  # a vmap has no answer; of a value of another shape, check_shape tells
+    except RuntimeError:  # a tracer has no answer
         return True
+    except (TypeError, ValueError):  # it is no number
+        return False
 
 
 def check_shape(param: Param, site: Message) -> None:

@@ -12,6 +12,7 @@ import attrs
 import pytest
 import torch
 from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, constraints
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import poutine.handlers
 from poutine import (
@@ -295,6 +296,7 @@ class Minus:
 
 @pytest.mark.parametrize(("prior", "expected"), [
     (lambda: D, "has support Real"), (lambda: torch.tensor(-2.0), "gives tensor.-2"), (Minus(), "gives tensor.-1"), (Minus, "gives tensor.-1"),
+    (lambda: "text", "gives 'text'"),
 ])  # fmt: skip
 def test_a_prior_that_a_callable_makes_or_that_tells_no_support_must_satisfy_the_constraint_too(prior, expected):
     def scaled():
@@ -306,6 +308,10 @@ def test_a_prior_that_a_callable_makes_or_that_tells_no_support_must_satisfy_the
                 run(lift(scaled, prior=given)(), seed=number)
     assert run(lift(scaled, prior=lambda: HalfNormal(1.0))()) > 0
     assert run(lift(scaled, prior=lambda: torch.tensor(2.0))()) == 2.0
+    many = torch.tensor([2.0, 3.0])
+    assert torch.equal(torch.vmap(lambda value: run(lift(scaled, prior=lambda: value)()))(many), many)
+    traced = make_fx(lambda value: run(lift(scaled, prior=lambda: value)()) * 2.0)(torch.tensor(2.0))  # which cannot be asked
+    assert traced(torch.tensor(3.0)) == 6.0
 
 
 def test_the_shape_of_an_initial_value_is_asked_for_without_the_global_generator():
