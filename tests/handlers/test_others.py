@@ -338,6 +338,11 @@ def test_names_that_no_param_has_are_listed_at_the_end():
     run(lift(network, prior={"typo": D}, strict=False)())
 
 
+def test_a_name_that_a_lift_further_in_has_taken_counts_as_read():
+    twice = lift(lift(network, prior={"w": PRIOR}), prior={"w": D})
+    assert trace(twice).get_trace()["w"].fn is PRIOR
+
+
 def test_a_second_read_of_a_lifted_param_is_no_site():
     seen = []
 

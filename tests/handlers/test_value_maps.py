@@ -251,6 +251,7 @@ def test_a_guide_may_have_a_batch_in_place_of_a_plate_or_share_a_value_over_the_
 
     t = trace(batch).get_trace()
     assert run(replay(plated, guide_trace=t)(4), seed=9) is t["x"].value
+    assert run(replay(lambda: plate("d", 4)(lambda index: callable_one())(), guide_trace=t)(), seed=9) is t["x"].value  # who can tell?
     t = trace(shared).get_trace(4)
     assert t["x"].value.tolist() == [1.0] * 4 and run(replay(plated, guide_trace=t)(4)) is t["x"].value
     t = trace(plated).get_trace(4)
