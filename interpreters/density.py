@@ -11,8 +11,9 @@
    nan or -inf, and no error.
 6. So is an observation, if the range of its distribution does not depend on latent values; if it does, the log density is -inf where the
    observation is outside (``ranges``).
-7. Latent values are in double precision. So the arguments of the program, its parameters and observations are converted to it, and
-   those that are arrays of numpy to tensors; of other tensors, such as those in a closure, torch may complain.
+7. Latent values are in double precision. So the arguments of the program, its parameters, observations and distributions of vectors are
+   converted to it, and arguments that are arrays of numpy to tensors; of other tensors, such as those in a closure, torch may complain.
+   Where it rounds without a word, there is a warning (``rounding``).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUn
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.precision import with_doubles
+from interpreters.rounding import RoundingNotice
 from interpreters.validation import SkipValidation
 from poutine import ParamStore, Program, answer, as_program
 
@@ -200,7 +202,7 @@ def density(program: Program[Any], params: ParamStore | None = None) -> Density:
 def _discovered(program: Program[Any], params: ParamStore, way: int = 2) -> Discovery:
     discovery = Discovery(way)
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), RoundingNotice(lambda: discovery.scored):
             answer(program, discovery.answers(params))
     except RuntimeError as error:
         if "dtype" in str(error):

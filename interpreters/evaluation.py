@@ -16,7 +16,7 @@ from interpreters.factor_graph.collecting import Collector
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.supports import is_finite, some_value
 from interpreters.factor_graph.watching import Watch
-from interpreters.precision import doubled, in_double
+from interpreters.precision import doubled, in_double, with_double_parameters
 from interpreters.ranges import bounded_log_density, bounds, contains, is_bounded, onto_range
 from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
 
@@ -88,6 +88,7 @@ class Evaluation:
         return self.collector.enumerate(site)
 
     def _latent(self, site: Sample) -> Message:
+        site = with_double_parameters(site)
         if site.is_decided:
             return self._score(doubled(site))
         if is_finite(site):
@@ -103,7 +104,7 @@ class Evaluation:
         return site
 
     def _observe(self, site: Observe) -> Message:
-        site = doubled(site)
+        site = doubled(with_double_parameters(site))
         density = self._add(site)
         if not self._depends(density):
             self.likelihoods[site.name] = density
@@ -150,6 +151,7 @@ class Discovery(Evaluation):
     may_be_outside:     the names of those that are scored as ``bounded`` in later runs.
     values, densities:  of all sites, by name; each discrete site has some value or other, different ones along a batch.
     summed, rank:       the names of those, and how many batch dimensions the program has.
+    scored:             the site whose log density is being computed.
     watch:              knows the vectorised loops whose steps are not alike.
     """
 
@@ -162,6 +164,7 @@ class Discovery(Evaluation):
         self.values: dict[str, torch.Tensor] = {}
         self.densities: dict[str, torch.Tensor] = {}
         self.summed: list[str] = []
+        self.scored: Choice | None = None
         self._next = 0
 
     def answers(self, params: ParamStore) -> Runtime:
@@ -193,7 +196,9 @@ class Discovery(Evaluation):
         return self._score(site.evolve(value=some_value(site, self.way)))
 
     def _add(self, site: Choice) -> torch.Tensor:
+        self.scored = site
         density = super()._add(site)
+        self.scored = None
         if site.name in self.sites and not bool(density.isfinite().all()):
             _require_finite(site)
         self.values[site.name], self.densities[site.name] = _detached(site.value), density.detach()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
+from torch.distributions import Distribution
 
-from poutine import Message, Program
+from poutine import Choice, Message, Program
 
 AnyMessage = TypeVar("AnyMessage", bound=Message)
+AnyChoice = TypeVar("AnyChoice", bound=Choice)
 
 # By numpy's letter for the kind. Torch has no type for most unsigned integers, long doubles and other orders of bytes.
 _TYPES: Final = MappingProxyType({"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64, "c": np.complex128})
@@ -36,6 +39,29 @@ def doubled(message: AnyMessage) -> AnyMessage:
     """``message`` with its value in double precision."""
     value = in_double(message.value)
     return message if value is message.value else message.evolve(value=value)
+
+
+def with_double_parameters(site: AnyChoice) -> AnyChoice:
+    """``site`` with the tensors of its distribution in double precision, where it is one of vectors.
+
+    Torch solves in the type of the matrix: a value in double precision has a density in single under ``MultivariateNormal(zeros, eye)``.
+    """
+    dist: Any = site.dist
+    if not getattr(dist, "event_shape", ()) or (converted := _converted(dist)) is dist:
+        return site
+    return site.evolve(fn=converted, args=(), kwargs={})
+
+
+def _converted(thing: Any) -> Any:
+    """A distribution, or a part of one; itself, if there is nothing to convert. Bijections are left: they are of numbers one by one."""
+    if not isinstance(thing, Distribution):
+        return in_double(thing) if isinstance(thing, torch.Tensor) else thing
+    parts = {key: _converted(part) for key, part in vars(thing).items()}
+    if all(part is vars(thing)[key] for key, part in parts.items()):
+        return thing
+    new = copy.copy(thing)
+    vars(new).update(parts)
+    return new
 
 
 def with_doubles(program: Program[Any]) -> Program[Any]:

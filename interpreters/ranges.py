@@ -152,7 +152,7 @@ def value_in_range(dist: Any) -> torch.Tensor | None:
         bijection: Any = onto_range(dist)
     except NotImplementedError:
         return None
-    value: torch.Tensor = bijection(torch.zeros(bijection.inverse_shape(dist.batch_shape + dist.event_shape)))
+    value: torch.Tensor = bijection(torch.zeros(bijection.inverse_shape(dist.batch_shape + dist.event_shape), dtype=torch.float64))
     return value
 
 
