@@ -151,7 +151,7 @@ class Density:
             require_same(name, site.shape, site.kind, self.sites)
             require_order(name, number, self.sites)
         _require_all(self.sites, found.sites)
-        return attrs.evolve(self, program=program, bounded=frozenset(found.may_be_outside))
+        return attrs.evolve(self, program=program, bounded=frozenset(found.may_be_outside), in_turn=self.in_turn.union(found.watch.in_turn))
 
     def _unconstrained(self, position: torch.Tensor) -> Unconstrained:
         if position.shape != (self.dim,) or position.dtype != torch.float64:

@@ -149,7 +149,8 @@ def eliminate(
 
     max_plate_nesting:  how many batch dimensions the program has by itself. Without it, the program is run plainly some times more, to
                         find out, and at the values of those runs the log density of each site is compared; so are the steps of
-                        vectorised loops with one another. A loop that trains a model needs that once.
+                        vectorised loops with one another. A loop that trains a model needs that once. (With it, nobody notices a
+                        handler, not strict, that names a site of one step of a vectorised loop.)
 
     Choices that ``block`` hides are summed out, too, with the probability that they are drawn with, and are not in the results; what is
     hidden and observed does not count.

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributions as td
 from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from interpreters.density import density
@@ -25,6 +26,7 @@ from poutine import (
     Rule,
     Sample,
     bijection_to,
+    block,
     condition,
     factor,
     markov,
@@ -302,10 +304,11 @@ class Decided(Poutine):
 
 @pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
-@given(programs(asks=False))
-def test_random_programs(model):
+@given(programs(asks=False), st.booleans())
+def test_random_programs(model, hides):
     with Double():
         program = Decided(model)()
+        program = block(program.fn, hide_types=["sample"])(*program.args) if hides else program
         try:
             ours = eliminate(program)
         except (NotVectorizable, NotFinite):  # a branch on a value, a subsample that is drawn

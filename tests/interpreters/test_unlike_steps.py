@@ -181,6 +181,7 @@ def test_samplers_take_them_in_turn_too():
     assert whole.in_turn == {"days"}
     given = density(model)
     assert given.in_turn == frozenset()
+    assert given.at(do(model, data=ONE)())(u).item() == pytest.approx(whole(u).item(), rel=1e-12)
     difference = eliminate(do(chain, data=ONE)()).log_evidence - eliminate(chain).log_evidence
     assert (whole(u) - given(u)).item() == pytest.approx(difference.item(), rel=1e-12)
 
