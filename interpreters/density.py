@@ -119,7 +119,9 @@ class Density:
         return evaluation.named, evaluation.likelihoods
 
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The position of constrained values. Raises ``ValueError`` for what cannot be drawn. **Law**: ``unconstrain(constrain(u)) = u``."""
+        """The position of constrained values. Raises ``ValueError`` for what cannot be drawn. **Law**: ``unconstrain(constrain(u)) = u``,
+        but for the distances of ``circles``.
+        """
         evaluation = self._constrained(values, refuses=True)
         self._run(evaluation)
         parts = [evaluation.positions[name].reshape(-1) for name in self.sites]

@@ -18,6 +18,7 @@ import torch
 from torch.distributions import Distribution, Independent, MixtureSameFamily, TransformedDistribution, constraints
 from torch.distributions.transforms import ComposeTransform, IndependentTransform, Transform
 
+from interpreters.circles import is_circular, onto_circle
 from interpreters.validation import SkipValidation
 from poutine import Choice, batch_log_density, bijection_to
 from poutine.tensors import tensors_in
@@ -77,7 +78,12 @@ def contains(dist: Any, value: torch.Tensor) -> torch.Tensor:
 
 
 def onto_range(dist: Any) -> Transform:
-    """A bijection from unconstrained space onto its range. Raises ``NotImplementedError`` if none is known."""
+    """A bijection from unconstrained space onto its range. Raises ``NotImplementedError`` if none is known.
+
+    Onto a circle there is none; see ``circles`` for what it has instead.
+    """
+    if is_circular(dist):
+        return onto_circle(dist)
     if not is_narrow(dist):
         return bijection_to(dist.support)
     if isinstance(dist, Independent):
