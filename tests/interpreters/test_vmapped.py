@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import event, given
+from hypothesis import strategies as st
 from torch.distributions import HalfNormal, Normal
 
 from interpreters.errors import BatchError, NotVectorizable
 from interpreters.vmapped import vmapped
 from poutine import (
     BlockPoutine,
+    Choice,
     Coroutine,
     Deterministic,
     DistributionError,
@@ -23,6 +26,7 @@ from poutine import (
     Running,
     Sample,
     ScalePoutine,
+    Trace,
     condition,
     escape,
     log_density,
@@ -35,6 +39,7 @@ from poutine import (
     substitute,
     trace,
 )
+from poutine.laws import programs
 
 
 def pair(loc: Any = 0.0) -> Coroutine[dict[str, Any]]:
@@ -218,3 +223,26 @@ def test_invalid_arguments_are_an_error_at_the_models_own_line():
         run(Program(vmapped, lambda _: Program(wrong), 50))
     deferred = Program(lambda: (yield Observe("x", HalfNormal, torch.tensor(1.0), torch.tensor(-1.0))))
     assert run(Program(vmapped, lambda _: deferred, 3)) is not None  # nobody asks for its density
+
+
+def weigh(program: Any) -> Coroutine[tuple[dict[str, Any], Any]]:
+    """The draws of a program, by name, and the log density of each site."""
+    sites: Trace = yield from trace(program).traced()
+    values = {name: site.value for name, site in sites.nodes.items() if isinstance(site, Sample)}
+    return values, {name: log_density(site) for name, site in sites.nodes.items() if isinstance(site, Choice)}
+
+
+@given(programs(asks=False, cleanup=False, blocks=False), st.integers(0, 3))
+def test_each_run_is_what_it_is_alone(program: Any, number: int):
+    """The law, over random programs; those that branch on what they draw are refused."""
+    try:
+        values, densities = run(Program(vmapped, lambda _: Program(weigh, program), 4), number)
+    except NotVectorizable:
+        return
+    event("runs at once")
+    for i in range(4):
+        own = {name: value[i] for name, value in values.items()}
+        again, alone = run(Program(weigh, substitute(program, own)), number)
+        assert list(again) == list(values)
+        for name, density in alone.items():
+            assert densities[name][i].item() == pytest.approx(density.item(), rel=1e-5, abs=1e-5)
