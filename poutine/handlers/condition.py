@@ -24,8 +24,8 @@ class ConditionPoutine(ValueMap):
 
     **Laws**: ``lp(condition(d)(p) at z) = lp(p at (z, d))``; ``condition({})`` is the identity; of two, the outer one wins.
     **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.lifted-names, C.intervened,
-    C.data-wins, C.observed, D.condition, D.do, R.condition, R.draws, R.given, R.reply; C.scale, C.mask, C.trace, C.replay,
-    C.do, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
+    C.data-wins, C.observed, D.condition, D.do, I.strict, R.condition, R.draws, R.given, R.reply; C.scale,
+    C.mask, C.trace, C.replay, C.do, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     Raises ``AlreadyObserved`` at a site that the model itself observes (uncondition first), ``UnusedNames`` at the end of
     a run that never reached a name (``strict=False`` allows it).
     """

@@ -25,8 +25,9 @@ class DoPoutine(ValueMap):
         treated = do(model, data={"dose": torch.tensor(1.0)})
 
     **Laws**: ``do({})`` is the identity; ``condition(d)(do(e)(p)) ≈ do(e)(condition(d)(p))``: the trace has d, the model gets e.
-    **Obeys**: H4, I.neutral, I.idempotent, I.do, B.isolates, C.scoped-names, C.intervened, D.do, R.draws, R.given; C.scale,
-    C.mask, C.condition, C.substitute, C.trace, C.replay, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
+    **Obeys**: H4, I.neutral, I.idempotent, I.do, B.isolates, C.scoped-names, C.intervened, I.strict, D.do,
+    R.draws, R.given; C.scale, C.mask, C.condition, C.substitute, C.trace, C.replay, C.uncondition, C.infer_config,
+    C.seed, C.escape, C.indep, C.broadcast.
     The older reading, in which the site is gone: ``block(condition(model, data=e), hide=e)``.
     Raises ``UnusedNames`` as condition does.
 

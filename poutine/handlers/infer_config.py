@@ -38,8 +38,8 @@ class InferConfigPoutine(Poutine):
         marked = infer_config(model, config=lambda site: {"step": 0.1} if site.type == "sample" else {})
 
     **Laws**: ``infer_config({})`` is the identity; values and log densities stay as they are; the outer one wins a key.
-    **Obeys**: H4, I.neutral, I.idempotent, I.infer_config, B.isolates, D.keeps, D.draws, R.reply; C.scale, C.mask, C.condition,
-    C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.seed, C.escape, C.indep, C.broadcast.
+    **Obeys**: H4, I.neutral, I.idempotent, I.infer_config, I.strict, B.isolates, D.keeps, D.draws, R.reply; C.scale, C.mask,
+    C.condition, C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.seed, C.escape, C.indep, C.broadcast.
     Raises ``UnusedNames`` at the end of a run that never reached a name of a mapping (``strict=False`` allows it), and ``TypeError``
     for what is no dictionary.
     """

@@ -38,7 +38,7 @@ class LiftPoutine(Poutine):
 
     **Laws**: ``lp(lift(prior)(p) at w) = log prior(w) + lp(substitute(w)(p))``; ``lift({})`` is the identity; the inner one of
     two wins; condition outside sees the lifted sites, inside it cannot.
-    **Obeys**: I.neutral, I.idempotent, I.lift, I.read-again, B.isolates, C.lifted-names, D.lift, D.prior, R.reply; C.scale,
+    **Obeys**: I.neutral, I.idempotent, I.lift, I.read-again, I.strict, B.isolates, C.lifted-names, D.lift, D.prior, R.reply; C.scale,
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
     Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint (one that tells no
     support: where its value is not), or a value has not the shape of ``init`` (a callable is called for it, under the param's own

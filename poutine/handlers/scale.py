@@ -34,8 +34,8 @@ class ScalePoutine(Poutine):
 
     **Laws**: ``lp(scale(a)(p)) = a * lp(p)``; ``scale(a)(scale(b)(p)) ≈ scale(a * b)(p)``; ``scale(1.0)`` is the identity;
     commutes with mask, indep, trace, condition, replay, uncondition and lift.
-    **Obeys**: H4, I.neutral, I.scale, B.isolates, D.scale, D.draws, R.reply; C.scale, C.mask, C.condition, C.substitute, C.block,
-    C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast,
+    **Obeys**: H4, I.neutral, I.scale, B.isolates, D.scale, D.draws, R.reply; C.scale, C.mask, C.condition,
+    C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast,
     C.scale.inside, C.mask.inside, C.indep.inside, C.trace.inside, C.condition.inside, C.replay.inside,
     C.uncondition.inside.
     Raises ``ValueError`` if ``scale`` is not positive everywhere; to switch a site off, there is mask.

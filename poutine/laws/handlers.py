@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
 import attrs
 import torch
 from hypothesis import strategies as st
-from torch.distributions import Beta, Laplace, Normal, Uniform, constraints
+from torch.distributions import Beta, Distribution, Laplace, Normal, Uniform, constraints
 
 from poutine import aliases
+from poutine.equality import same
 from poutine.handlers.lift import LiftPoutine
 from poutine.laws.links import Chain, Link
 from poutine.laws.traces import ELSEWHERE, Names, mostly, trace_of, traces, values
 from poutine.messages import Param
-from poutine.trace_graph import Trace
+from poutine.trace_graph import Trace, is_subsample
 
 Options = st.SearchStrategy[Mapping[str, Any]]
 
-SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25)).map(torch.tensor)  # powers of two: exact
+# Of elements: of a batch shape with which that of every site of a random program broadcasts.
+ELEMENTS: Final = (2, 1, 1, 1)
+SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25, ((((2.0,),),), (((0.5,),),)))).map(
+    torch.tensor
+)  # powers of two: exact
 _BITS: Final = mostly(st.just(False), st.just(True))
-MASKS: Final = _BITS | _BITS.map(torch.tensor)
+MASKS: Final = _BITS | _BITS.map(torch.tensor) | _BITS.map(lambda bit: torch.tensor([bit, not bit]).reshape(ELEMENTS))
 PREFIXES: Final = st.sampled_from(("a", "b", ""))
 PLATES: Final = st.sampled_from(("outer", "other"))
 PRIORS: Final = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))
@@ -95,6 +101,12 @@ def _block(program: Callable[..., Any]) -> Options:
         st.builds(lambda some: {"hide_types": some}, types),
         st.builds(lambda some: {"expose_types": some}, types),
         st.just({"expose_all": True}),
+        st.builds(lambda names, some: {"hide": names, "hide_types": some}, _names(program), types),
+        st.builds(lambda names, some: {"expose": names, "expose_types": some}, _names(program), types),
+        st.builds(lambda names, some: {"hide": names, "expose_types": some}, _names(program), types),
+        st.builds(
+            lambda names, every: {"hide": names, **every}, _names(program), st.sampled_from(({"expose_all": True}, {"hide_all": False}))
+        ),
     )
 
 
@@ -103,12 +115,13 @@ def _value_map(program: Callable[..., Any]) -> Options:
     params = tuple(Names.of(trace_of(program)).params)
     some = st.lists(st.sampled_from(params), unique=True, max_size=1) if params else st.just([])
     numbers = st.sampled_from((0.75, 0.5)).map(torch.tensor)
-    return st.builds(
+    named = st.builds(
         lambda data, names, number: {"data": data | dict.fromkeys(names, number), "strict": False},
         values(program, elsewhere=True),
         some,
         numbers,
     )
+    return mostly(named, traces(program, partial=True).map(lambda trace: {"data": trace, "strict": False}))
 
 
 def _escape(program: Callable[..., Any]) -> Options:
@@ -117,7 +130,9 @@ def _escape(program: Callable[..., Any]) -> Options:
 
 
 def _indep(program: Callable[..., Any]) -> Options:
-    return st.builds(lambda name, vectorized: {"name": name, "vectorized": vectorized}, PLATES, st.booleans())
+    shapes = st.sampled_from(({}, {}, {"dim": -5}, {"dim": -5, "size": 2}))  # to the left of all plates of a random program
+    marked = st.builds(lambda name, shape: {"name": name, "vectorized": True, **shape}, PLATES, shapes)
+    return marked | PLATES.map(lambda name: {"name": name, "vectorized": False})
 
 
 def _infer_config(program: Callable[..., Any]) -> Options:
@@ -131,9 +146,21 @@ def _lift(program: Callable[..., Any]) -> Options:
     names = st.lists(st.sampled_from((*params, ELSEWHERE)), unique=True, min_size=min(len(params), 1), max_size=3)
 
     def some(lifted: list[str]) -> st.SearchStrategy[dict[str, Any]]:
-        return st.fixed_dictionaries({n: PRIORS if params.get(n, constraints.real) is constraints.real else BOUNDED for n in lifted})
+        priors = {n: PRIORS if params.get(n, constraints.real) is constraints.real else BOUNDED for n in lifted}
+        return st.fixed_dictionaries({n: _made_or_making(prior) for n, prior in priors.items()})
 
-    return names.flatmap(some).map(lambda prior: {"prior": prior, "strict": False}) | BOUNDED.map(lambda prior: {"prior": prior})
+    one = _made_or_making(BOUNDED).map(lambda prior: {"prior": prior})
+    return names.flatmap(some).map(lambda prior: {"prior": prior, "strict": False}) | one
+
+
+def _made_or_making(priors: st.SearchStrategy[Distribution]) -> st.SearchStrategy[Any]:
+    """A prior or, in one case of four, a callable that returns it."""
+    return mostly(priors, priors.map(_making))
+
+
+def _making(prior: Distribution) -> partial[Distribution]:
+    parameters = [getattr(prior, name) for name in prior.arg_constraints]
+    return partial(type(prior), *(parameter.item() for parameter in parameters))
 
 
 def _replay(program: Callable[..., Any]) -> Options:
@@ -143,9 +170,23 @@ def _replay(program: Callable[..., Any]) -> Options:
     def chosen(guide: Trace) -> Options:
         names = tuple(Names.of(guide).samples)
         some = st.lists(st.sampled_from(names), unique=True, max_size=2) if names else st.just([])
-        return st.just({"guide_trace": guide}) | some.map(lambda sites: {"guide_trace": guide, "sites": sites})
+        options = st.just({"guide_trace": guide}) | some.map(lambda sites: {"guide_trace": guide, "sites": sites})
+        pairs = alike(guide)
+        if not pairs:
+            return options
+        return options | st.lists(st.sampled_from(pairs), max_size=2).map(lambda pairs: {"guide_trace": guide, "sites": dict(pairs)})
 
     return guides.flatmap(chosen)
+
+
+def alike(trace: Trace) -> list[tuple[str, str]]:
+    """The pairs of two samples of which one may have the value of the other."""
+    sites = [(name, trace[name]) for name in Names.of(trace).samples if not is_subsample(trace[name])]
+
+    def drawn(site: Any) -> Any:
+        return site.fn, site.args, dict(site.kwargs)
+
+    return [(name, other) for name, site in sites for other, its in sites if name != other and same(drawn(site), drawn(its))]
 
 
 CONFIGURATIONS: Final[Mapping[str, Callable[[Callable[..., Any]], Options]]] = MappingProxyType(

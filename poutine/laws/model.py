@@ -10,6 +10,8 @@ from poutine.laws.functions import Closure, Function
 from poutine.program import Coroutine
 
 HEADER: Final = """\
+from functools import partial
+
 import torch
 from torch.distributions import *
 from torch.distributions import constraints

@@ -37,15 +37,25 @@ def hides(case: Case) -> None:
     case.expect(same(left.compute_batch_log_pdf(), kept), "the log densities differ", outer.source)
 
 
-@law("B.types", "block(hide_types=T)∘p hides the sites of these types; an observed one is of type observe", ("block",))
+@law(
+    "B.types",
+    "block(hide=A, hide_types=T)∘p hides the sites of these names and of these types, and no others; an observed one is of type observe",
+    ("block",),
+)
 def hides_types(case: Case) -> None:
     program, seed = case.program(), case.seed()
     types = case.draw(st.lists(st.sampled_from(("sample", "observe", "param", "deterministic")), unique=True, min_size=1))
     data = case.draw(values(program))
-    outer = side(program, link("condition", data=data, strict=False), case.link("block", hide_types=types))
+    hidden: dict[str, Any] = case.draw(st.sampled_from(({}, {"expose_all": True}, {"hide_all": False})))
+    names = case.draw(st.lists(st.sampled_from((*Names.of(trace_of(program, seed)).all, ELSEWHERE)), unique=True, max_size=2))
+    outer = side(
+        program,
+        link("condition", data=data, strict=False),
+        case.link("block", hide_types=types, **({"hide": names} if names else {}), **hidden),
+    )
     inner = outcome(link("condition", data=data, strict=False)(program), seed=seed)
     found = outcome(outer.fn, seed=seed)
-    _same_but(case, found.sites, [site for site in inner.sites if site.type not in types], outer.source)
+    _same_but(case, found.sites, [site for site in inner.sites if site.type not in types and site.name not in names], outer.source)
 
 
 @law("B.inner", "a trace inside of block() sees all", ("block", "trace"))

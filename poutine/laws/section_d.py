@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from poutine.plates import plate
 from poutine.program import Coroutine
 from poutine.trace_graph import Trace, is_subsample
 
+_PLATES: Final = "indep and broadcast, where p is not under indep: one refuses a plate inside itself, and the other makes sites fit a size"
 WEIGHTS: Final = st.sampled_from((0.0, 1.0, -1.0, 0.5, 3.0))
 
 
@@ -127,11 +129,15 @@ def conditioned(case: Case) -> None:
 def lifted(case: Case) -> None:
     program, seed = case.program(first=("param",)), case.seed()
     whole = case.chain(program)
-    left = side(whole, case.handler(whole.fn))
+    handler = case.handler(whole.fn)
+    left, prior = side(whole, handler), case.options(handler)["prior"]
     lifting = outcome(left.fn, seed=seed)
     if lifting.failure is not None and lifting.failure.type is ParamError:
         return  # a prior that leaves its param's constraint: D.prior
     found = lifting.trace or Trace()
+    for name, site in found.nodes.items():
+        missed = isinstance(site, Param) and (not isinstance(prior, Mapping) or name in prior)
+        case.expect(not missed, f"site {name!r}: it has a prior, and is not lifted", left.source)
     # With all of its values: which params there are may depend on those of others.
     right = side(whole, link("substitute", data=Names.of(found).samples, strict=False))
     trace = outcome(right.fn, seed=seed).trace or Trace()
@@ -233,10 +239,10 @@ def fitting(case: Case) -> None:
     case.expect(shapes == [(size,), (size,)], f"the end of the run: the densities of z and y are of shapes {shapes}", source)
 
 
-@law("D.keeps", "lp(h∘p at z) = lp(p at z), site by site", ANY, "as scope, infer_config, seed, trace, indep, broadcast")
+@law("D.keeps", "lp(h∘p at z) = lp(p at z), site by site", ANY, f"as scope, infer_config, seed, trace; {_PLATES}")
 def keeps_densities(case: Case) -> None:
     program, seed = case.program(blocks=False), case.seed()
-    whole = case.chain(program, *all_but("block"))
+    whole = case.chain(program, *all_but("block", *_plates(case)))
     expected = outcome(whole.fn, seed=seed).trace or Trace()
     handler = case.handler(program)
     fixed = link("substitute", data=Names.of(expected).samples, strict=False)(whole.fn)
@@ -248,15 +254,20 @@ def keeps_densities(case: Case) -> None:
     case.same("the number of densities", len(left), len(right), *sides)
 
 
-@law("D.draws", "h∘p draws what p draws, and returns the same", ANY, "as scale, mask, indep, infer_config, trace, broadcast")
+@law("D.draws", "h∘p draws what p draws, and returns the same", ANY, f"as scale, mask, infer_config, trace; {_PLATES}")
 def moves_no_draw(case: Case) -> None:
     program, seed = case.program(), case.seed()
-    whole, handler = case.chain(program), case.handler(program)
+    whole, handler = case.chain(program, *all_but(*_plates(case))), case.handler(program)
     left, right = outcome(handler(whole.fn), seed=seed), outcome(whole.fn, seed=seed)
     sides = side(whole, handler).source, whole.source
     for mine, yours in zip(left.sites, right.sites, strict=False):
         case.same(f"site {yours.name!r}: value", mine.value, yours.value, *sides)
     case.same("the returned value", left.value, right.value, *sides)
+
+
+def _plates(case: Case) -> tuple[str, ...]:
+    """What the chain leaves out, if there is something."""
+    return ("indep",) if case.subject.kind in ("indep", "broadcast") else ()
 
 
 def _in_plate(inside: Side, size: int) -> Side:

@@ -276,7 +276,7 @@ def _nested(program: Callable[..., Any], around: Callable[[Any], Callable[..., A
 def _names_of(link: Link) -> frozenset[str] | None:
     """The names that a handler touches; None for all."""
     for option in ("data", "config", "hide", "prior"):
-        if option in link.options:
+        if link.options.keys() - {"strict"} == {option}:
             given = link.options[option]
             return frozenset(given) if isinstance(given, (dict, list)) else None
     return None

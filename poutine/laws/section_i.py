@@ -10,14 +10,16 @@ import torch
 from hypothesis import strategies as st
 from torch.distributions import Beta
 
-from poutine.errors import PlateError
-from poutine.laws.handlers import AtSite, link
+from poutine.errors import PlateError, UnusedNames
+from poutine.handlers.condition import ConditionPoutine
+from poutine.laws.handlers import AtSite, alike, link
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.links import Link, written
 from poutine.laws.model import Model
 from poutine.laws.outcome import outcome
+from poutine.laws.probes import KeepingRuntime, error_of
 from poutine.laws.traces import ELSEWHERE, Names, trace_of
-from poutine.messages import Param, Sample
+from poutine.messages import Choice, Param, Sample, Site
 from poutine.program import Coroutine
 from poutine.trace_graph import Trace
 
@@ -84,7 +86,7 @@ def scopes_nest(case: Case) -> None:
 
 @law("I.outer-wins", "h(d)∘h(e)∘p ≈ h({**e, **d})∘p", ("condition", "substitute"))
 def outer_wins(case: Case) -> None:
-    _fuse(case, "data", lambda d, e: {**e, **d})
+    _fuse(case, "data", lambda d, e: {**_data(e), **_data(d)})
 
 
 @law("I.replay", "replay(t)∘replay(u)∘p ≈ replay(u, overwritten by t)∘p", ("replay",))
@@ -94,7 +96,7 @@ def replays_overwrite(case: Case) -> None:
 
 @law("I.do", "do(d)∘do(e)∘p ≈ do({**d, **e})∘p", ("do",), "what is nearest to the model is what it gets")
 def inner_intervention_wins(case: Case) -> None:
-    _fuse(case, "data", lambda d, e: {**d, **e})
+    _fuse(case, "data", lambda d, e: {**_data(d), **_data(e)})
 
 
 @law("I.seed", "seed(a)∘seed(b)∘p ≈ seed(b)∘p", ("seed",))
@@ -169,6 +171,51 @@ def read_again(case: Case) -> None:
             case.same(f"site {site.name!r}", found.value[site.name], site.value, source, "the value that was drawn")
 
 
+@law("I.sites", "replay(t, sites={a: b, …})∘p ≈ replay({a: what t has at b, …})∘p", ("replay",))
+def replayed_under_other_names(case: Case) -> None:
+    program, seed = case.program(first=("sample",) * 3), case.seed()
+    guide = trace_of(program, 4)
+    pairs = alike(guide)
+    sites = dict(case.draw(st.lists(st.sampled_from(pairs), min_size=1, max_size=2))) if pairs else {}
+    renamed = Trace()
+    for name, other in sites.items():
+        renamed.record(guide[other].evolve(name=name))
+    left = side(program, case.link("replay", guide_trace=guide, sites=sites))
+    case.agree(left, side(program, case.link("replay", guide_trace=renamed)), seed)
+
+
+@law(
+    "I.strict",
+    "h(strict)∘p ≈ h∘p, where p comes to its end and has all sites that h names; where it lacks one, UnusedNames, at the end",
+    ("condition", "substitute", "do", "lift", "infer_config"),
+)
+def strict(case: Case) -> None:
+    program = case.program(first=("param", "sample"), blocks=False)
+    given = case.another(program)
+    if given.options.get("strict", True):
+        return  # it names none
+    lenient, whole = (side(program, case.subject.like(**{**given.options, "strict": strict})) for strict in (False, True))
+    right, left = outcome(lenient.fn), outcome(whole.fn)
+    named = given.options.get("data", given.options.get("config", given.options.get("prior")))
+    seen = {site.name for site in right.sites if isinstance(site, _REACHED.get(str(case.subject.kind), Site))}
+    missed = {*(_data(named) if isinstance(named, Trace) else named)} - seen
+    if right.failure is not None or not missed:
+        case.equal(left, right, whole.source, lenient.source)
+        return
+    case.expect(
+        left.failure is not None and issubclass(left.failure.type, UnusedNames),
+        f"the end of the run: it {left.failure or 'returns'}; it names {sorted(missed)}, and has {sorted(seen)}",
+        whole.source,
+    )
+    case.same("the sites that it has asked for", _arriving(whole.fn), _arriving(lenient.fn), whole.source, lenient.source)
+
+
+def _arriving(fn: Callable[..., Any]) -> list[str]:
+    runtime = KeepingRuntime(lambda message: isinstance(message, Site))
+    error_of(fn, runtime)
+    return [message.name for message in runtime.arrived]
+
+
 def _fuse(case: Case, option: str, fuse: Callable[[Any, Any], Any]) -> None:
     """Two handlers of the same class around one another are one, whose ``option`` is ``fuse`` of theirs (None: no such one)."""
     program = case.program(first=_FIRST.get(option, ("sample",)))
@@ -192,12 +239,17 @@ def _other_names(case: Case, program: Model, a: Any, b: Any) -> tuple[Any, Any]:
     return mine, sorted({*mine[:1], *yours})
 
 
-def _other_values(case: Case, program: Model, d: dict[str, Any], e: dict[str, Any]) -> tuple[Any, Any]:
+def _other_values(case: Case, program: Model, d: Any, e: Any) -> tuple[Any, Any]:
     """Both give a value to one or two of the same samples, each that of another run."""
     one, other = (Names.of(trace_of(program, seed)).samples for seed in (4, 5))
     common = [name for name in one if name in other]
     names = case.draw(st.lists(st.sampled_from(common), unique=True, min_size=1, max_size=2)) if common else []
-    return {**d, **{name: one[name] for name in names}}, {**e, **{name: other[name] for name in names}}
+    return {**_data(d), **{name: one[name] for name in names}}, {**_data(e), **{name: other[name] for name in names}}
+
+
+def _data(given: Any) -> Mapping[str, Any]:
+    """A trace stands for the values of its samples."""
+    return ConditionPoutine(trace_of, given).data
 
 
 def _other_priors(case: Case, program: Model, d: Any, e: Any) -> tuple[Any, Any]:
@@ -205,6 +257,9 @@ def _other_priors(case: Case, program: Model, d: Any, e: Any) -> tuple[Any, Any]
 
 
 _DEPTHS: Final = st.lists(st.sampled_from(("outer", "other", "third")), min_size=2, max_size=3)
+_REACHED: Final[Mapping[str, tuple[type[Site], ...]]] = MappingProxyType(
+    {"condition": (Choice,), "do": (Choice,), "substitute": (Choice, Param), "lift": (Sample, Param)}
+)
 _OFTEN: Final = st.sampled_from((True, True, True, False))
 _FIRST: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"prior": ("param", "sample"), "data": ("sample",) * 3})
 
@@ -213,7 +268,7 @@ _COMMON: Final[Mapping[str, Callable[[Case, Model, Any, Any], tuple[Any, Any]]]]
     {
         "data": _other_values,
         "prior": _other_priors,
-        "mask": lambda case, program, m, n: (m, torch.tensor(bool(n)) if isinstance(m, torch.Tensor) else bool(n)),
+        "mask": lambda case, program, m, n: (m, torch.as_tensor(n) if isinstance(m, torch.Tensor) else torch.as_tensor(n).all().item()),
         "guide_trace": lambda case, program, t, u: (trace_of(program, 4), trace_of(program, 5)),
         "hide": _other_names,
         "config": lambda case, program, c, d: (c, {**d, **{name: {"step": 0.125, "kernel": "nuts"} for name in c}}),
@@ -232,5 +287,5 @@ def _overwritten(t: Trace, u: Trace) -> Trace:
 SECTION_I: Final[tuple[Law, ...]] = (
     neutral, idempotent, scales_multiply, masks_conjoin, blocks_unite, scopes_nest, outer_wins, replays_overwrite,
     inner_intervention_wins, inner_seed_wins, inner_prior_wins, configurations_merge, frames_are_outermost_first,
-    entries_are_numbered, read_again,
+    entries_are_numbered, read_again, replayed_under_other_names, strict,
 )  # fmt: skip

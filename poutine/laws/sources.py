@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from inspect import signature
 from typing import Any
 
@@ -28,6 +29,9 @@ def source_of(value: Any) -> str:
         return _distribution(value)
     if isinstance(value, Trace):
         return _trace(value)
+    if isinstance(value, partial):
+        keywords = [f"{key}={source_of(each)}" for key, each in value.keywords.items()]
+        return f"partial({', '.join([source_of(value.func), *map(source_of, value.args), *keywords])})"
     return getattr(value, "__name__", None) or repr(value)
 
 

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 import torch
 from torch.distributions import Normal
 
-from poutine import Choice, Coroutine, Handling, Message, Observe, Poutine, Program, Rule, Rules, Sample, Site
+from poutine import (
+    BlockPoutine,
+    Choice,
+    Coroutine,
+    Handling,
+    LiftPoutine,
+    MaskPoutine,
+    Message,
+    Observe,
+    Param,
+    Poutine,
+    Program,
+    ReplayPoutine,
+    Rule,
+    Rules,
+    Sample,
+    Site,
+    SubstitutePoutine,
+)
+from tests.laws import careless
 
 
 def rewriting(
@@ -112,14 +131,6 @@ class DetachesResult(Poutine):
 # Runs
 
 
-class RunsTwice(Poutine):
-    """Runs the program twice, and returns the second result."""
-
-    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        yield Handling(program, {})
-        return (yield Handling(program, {}))
-
-
 def _trying_again(error: type[Exception]) -> Any:
     """A handler that runs the program again after an error."""
 
@@ -130,6 +141,56 @@ def _trying_again(error: type[Exception]) -> Any:
             return (yield Handling(program, {}))
 
     return type(f"TriesAgain_{error.__name__}", (Poutine,), {"coroutine": coroutine, "__module__": __name__})
+
+
+# Of one kind
+
+
+class AllOrNothing(MaskPoutine):
+    """Takes a mask of elements for one of all."""
+
+    def rules(self) -> Rules:
+        mask = bool(torch.as_tensor(self.mask).all())
+        rule = Rule(up=lambda site: site.evolve(mask=torch.as_tensor(site.mask) & mask))
+        return {Choice: rule, Param: rule}
+
+
+class ForgetsToBeStrict(SubstitutePoutine):
+    """Does not look at the end which names were there."""
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        return (yield from SubstitutePoutine(self.fn, self.data, strict=False).coroutine(program))
+
+
+class HidesOneOrTheOther(BlockPoutine):
+    """Where names are given, takes no types."""
+
+    def hides(self, site: Message) -> bool:
+        return site.name in self.hide if self.hide is not None else super().hides(site)
+
+
+class ExposesNothing(BlockPoutine):
+    """Does not know ``hide_all=False``."""
+
+    def hides(self, site: Message) -> bool:
+        return super().hides(site) or (not self.hide_all and site.name not in (self.expose or ()))
+
+
+class ReplaysItsOwnNames(ReplayPoutine):
+    """Takes a mapping for a list of names."""
+
+    def rules(self) -> Rules:
+        names = list(self.sites) if self.sites is not None else None
+        return ReplayPoutine(self.fn, self.guide_trace, names).rules()
+
+
+class LiftsBuilt(LiftPoutine):
+    """Does not call a prior that is a callable."""
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        named = isinstance(self.prior, Mapping)
+        prior = {name: each for name, each in self.prior.items() if not callable(each)} if named else self.prior
+        return (yield from LiftPoutine(self.fn, prior, strict=False).coroutine(program))
 
 
 # Messages of its own
@@ -199,7 +260,13 @@ ABOUT_QUERIES = [
 ]
 
 FAULTS = [
-    ("H26", RunsTwice),
+    ("D.mask", AllOrNothing),
+    ("I.strict", ForgetsToBeStrict),
+    ("B.types", HidesOneOrTheOther),
+    ("B.types", ExposesNothing),
+    ("D.lift", LiftsBuilt),
+    ("I.sites", ReplaysItsOwnNames),
+    ("H26", careless.RunsTwice),
     ("H26", _trying_again(ZeroDivisionError)),
     ("H26", _trying_again(OSError)),
     ("H20", ConditionsUnscaled),

@@ -45,10 +45,11 @@ STATED = {
     "mask(m)∘mask(n) = mask(m∧n)": ("I.mask",),
     "block(hide=A)∘block(hide=B) = block(hide=A∪B)": ("I.block",),
     'scope(a)∘scope(b) = scope("a/b")': ("I.scope",),
-    "substitute, replay: outer overrides inner, associative": ("I.outer-wins", "I.replay", "I.infer_config"),
+    "substitute, replay: outer overrides inner, associative": ("I.outer-wins", "I.replay", "I.sites", "I.infer_config"),
     "seed, lift: inner wins": ("I.seed", "I.lift", "I.do"),
     "frames outermost first; one name at two depths is an error; entries are counted": ("I.indep", "I.entries"),
     "a second read of a lifted param gets the same value": ("I.read-again",),
+    "a handler that is strict about names is the same where they are there, and an error where not": ("I.strict",),
     # B. Block
     "h∘block()∘p ≈ block()∘p": ("B.isolates",),
     "names, values and log density without A": ("B.hides", "B.types"),
