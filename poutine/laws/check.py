@@ -114,7 +114,7 @@ def check_law(
             raise
         except Exception as error:
             case.broken_by(error)
-        if case.telling or case.vacuous is not None:
+        if case.shown or case.vacuous is not None:
             said.append(case)
 
     again = f"check_laws(..., laws=[{law.name!r}], max_examples={examples}, seed={seed})"
@@ -135,7 +135,7 @@ def check_law(
 def _check_telling(said: list[Case]) -> None:
     """A law that asks for a case that shows something holds for want of one otherwise."""
     vacuous = [case.vacuous for case in said if case.vacuous is not None]
-    if vacuous and not any(case.telling for case in said):
+    if vacuous and not any(case.shown for case in said):
         raise min(vacuous, key=lambda broken: len(repr(broken.programs)))
 
 

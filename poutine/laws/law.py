@@ -69,7 +69,7 @@ class Case:
     subject:   what the law is put to; without it, random handlers of one of the kinds that it is about.
     messages:  of the user's own, which the programs send, too.
     is_first:  whether it is the first case of several; some looks are too long to be taken in each.
-    telling:   whether it shows something; vacuous: what is wrong if no case does. Of a law that asks for that.
+    shown:     whether it shows something; vacuous: what is wrong if no case does. Of a law that asks for that.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Case:
     ) -> None:
         self.law, self.messages, self.is_first = law, messages, is_first
         self.vacuous: LawBroken | None = None
-        self.telling = False
+        self.shown = False
         self._draw = draw
         self._programs: list[Model] = []
         self._seed: int | None = None
@@ -173,7 +173,7 @@ class Case:
 
     def shows_something(self) -> None:
         """Of a law that must not hold for want of a case: this is one."""
-        self.telling = True
+        self.shown = True
 
     def shows_nothing(self, otherwise: str, source: str) -> None:
         """The same: this is none; ``otherwise`` says what is wrong if there is no other."""

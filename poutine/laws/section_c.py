@@ -26,7 +26,9 @@ def commutes_with(kind: str, inside: bool = False) -> Law:
     """The law that a handler commutes with those of one kind; ``inside``: for a trace inside of both, too."""
 
     def check(case: Case) -> None:
-        program = case.program(first=tuple(dict.fromkeys((needed(kind), needed(case.subject.kind)))))
+        kinds = (kind, case.subject.kind)
+        # What do does is seen where something depends on the site.
+        program = case.program(first=(*dict.fromkeys(map(needed, kinds)), *(["computed"] if "do" in kinds else [])))
         handler, other = case.handler(program), case.other(program, kind)
         if _is_made_to_fit(handler, other) or _is_made_to_fit(other, handler):
             return

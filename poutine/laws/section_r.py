@@ -90,7 +90,7 @@ def draws_stay(case: Case) -> None:
 def given(case: Case) -> None:
     program, seed, kind = case.program(first=("sample",)), case.seed(), case.subject.kind
     assert kind is not None
-    data = {name: _learnt(value) for name, value in case.draw(values(program)).items()}
+    data = {name: _learnt(value) for name, value in Names.of(case.draw(traces(program))).samples.items()}
     options = {"guide_trace": sampled(data)} if kind == "replay" else {"data": data, "strict": False}
     handler = case.link(kind, **options)
     found: Trace = outcome(handler(TracePoutine(program).traced), seed=seed).value or Trace()

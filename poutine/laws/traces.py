@@ -18,23 +18,24 @@ from poutine.plates import Subsample
 from poutine.trace_graph import Trace
 
 SEEDS: Final = st.integers(0, 3)
+_OTHER_SEEDS: Final = st.integers(4, 7)  # those of values: to be given what it would draw anyway tells nothing of a program
 T = TypeVar("T")
-_FOUR: Final = st.integers(0, 3)
+_FOUR: Final = st.sampled_from((0, 1, 2, 3, 4, 5, 6))
 ELSEWHERE: Final = "nowhere"  # a name that no random program has
 
 
 def traces(program: Callable[..., Any], partial: bool = False) -> st.SearchStrategy[Trace]:
     """Traces of ``program``, under random seeds; with ``partial``, some of the sites are missing.
 
-    A failing test shows them as what makes them again, ``outcome(model, seed=1).trace`` or ``without(outcome(model, seed=1).trace, "x_1")``.
+    A failing test shows them as what makes them again, ``outcome(model, seed=4).trace`` or ``without(outcome(model, seed=4).trace, "x_1")``.
     """
     if partial:
-        return SEEDS.flatmap(lambda seed: _without_some(program, seed))
-    return printed(SEEDS, lambda seed: trace_of(program, seed), lambda seed, trace: _source(program, seed))
+        return _OTHER_SEEDS.flatmap(lambda seed: _without_some(program, seed))
+    return printed(_OTHER_SEEDS, lambda seed: trace_of(program, seed), lambda seed, trace: _source(program, seed))
 
 
 def mostly(strategy: st.SearchStrategy[T], otherwise: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
-    """``otherwise``, to which it shrinks, in one case of four. (Of a strategy that is named several times, ``one_of`` takes one.)"""
+    """``otherwise``, to which it shrinks, in one case of seven. (Of a strategy that is named several times, ``one_of`` takes one.)"""
     return _FOUR.flatmap(lambda number: strategy if number else otherwise)
 
 
