@@ -137,10 +137,13 @@ class Message(_Defaults):
         return new
 
     def _check_known(self, names: Iterable[str]) -> None:
+        """A property that is set would never be read: ``dist`` is made of ``fn``."""
         cls = self.__class__
+        known = cls.__attrs_attrs__
         for name in names:
-            if name not in self.__dict__ and not hasattr(cls, name):
-                raise TypeError(f"{cls.__name__} has no field {name!r}; it has {', '.join(f.name for f in attrs.fields(cls))}")
+            if name not in self.__dict__ and not isinstance(getattr(known, name, None), attrs.Attribute):
+                hint = "; write evolve(fn=distribution, args=(), kwargs={})" if name == "dist" else ""
+                raise TypeError(f"{cls.__name__} has no field {name!r}; it has {', '.join(f.name for f in known)}{hint}")
 
     def replaced(self: Self, field: str, value: Any) -> Self:
         """``evolve(field=value)``, in half of the time: for what is done at every site. Nobody checks that there is such a field."""

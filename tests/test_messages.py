@@ -57,6 +57,22 @@ def test_evolving_what_is_no_field_is_an_error():
         Sample("x", D).evolve(sacle=3.0)
 
 
+@pytest.mark.parametrize("name", ["dist", "built", "is_decided", "is_observed", "is_deferred", "batch_log_pdf", "log_pdf", "type", "way_out", "get", "count"])
+def test_evolving_a_property_is_an_error_since_nobody_would_read_it(name):
+    with pytest.raises(TypeError, match=rf"Sample has no field '{name}'; it has name, .*scale"):
+        Sample("x", D).evolve(**{name: D})
+
+
+def test_evolving_the_distribution_names_the_way_out():
+    with pytest.raises(TypeError, match=r"write evolve\(fn=distribution, args=\(\), kwargs=\{\}\)"):
+        Sample("x", Normal, 0.0, 1.0).evolve(dist=D)
+
+
+def test_evolving_a_field_that_other_messages_have_is_an_error():
+    with pytest.raises(TypeError, match="Message has no field 'scale'"):
+        Message("x").evolve(scale=2.0)
+
+
 def test_evolving_leaves_the_original():
     before = Sample("x", D)
     after = before.evolve(value=3.0, scale=2.0)
