@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 import torch.distributions as td
 
 from interpreters.density import Density, density
+from interpreters.kernels.batching import Batch
 from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
 from interpreters.kernels.graphs import Captured
@@ -102,6 +106,15 @@ def walk(data: torch.Tensor = Y):
         yield Observe(f"y{t}", td.Normal(x, 1.0), y)
 
 
+def cumulated():
+    """What is only added up, but looked at on the way."""
+    z = yield Sample("z", td.Normal(torch.zeros(T, dtype=F64), 1.0))
+    level = z[0]
+    for t in range(1, T):
+        level = level + z[t] + Y[t]
+        yield Observe(f"y{t}", td.Normal(level, 1.0), Y[t])
+
+
 def chain():
     """The same of a markov loop, on a half-line."""
     s = yield Sample("s", td.HalfNormal(number(1.0)))
@@ -143,7 +156,7 @@ def windows():
         yield Observe(f"y{t}", td.Normal((z[t : t + 3] ** 2).sum() + (two[0] * two[1].exp()).sum(), 1.0), y)
 
 
-CARRIED = [garch, stacked, second_order, hidden, two_loops, innovations]
+CARRIED = [garch, stacked, second_order, hidden, two_loops, innovations, cumulated]
 LATENT = [walk, chain, planar]
 
 
@@ -165,6 +178,17 @@ def test_the_gradient_is_that_of_autograd(model, monkeypatch: pytest.MonkeyPatch
         expected, expected_gradient = d.value_and_grad(u)
         assert torch.isclose(value, expected, rtol=1e-10)
         assert torch.allclose(gradient, expected_gradient, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize(("starts", "width"), [
+    (range(0, 20, 2), 2), (range(1, 21, 2), 1), (range(2, 22, 2), 1), (range(0, 10), 3), (range(9, -1, -1), 1), ([0, 5, 3, 3, 0], 2),
+    (range(10, 30, 4), 2), (range(12, 32, 4), 2),
+])  # fmt: skip
+def test_windows(starts, width: int):
+    rows = normals(30, 2)
+    around = SimpleNamespace(constant=lambda make: make())
+    found = Batch._windows(cast(Batch, SimpleNamespace(around=around)), rows, list(starts), width)
+    assert torch.equal(found, torch.stack([rows[i : i + width] for i in starts]))
 
 
 def test_a_short_loop_is_left_alone():
@@ -189,6 +213,21 @@ def test_the_length_of_the_graph_does_not_depend_on_the_number_of_steps(monkeypa
     for model in (carried, walk):
         short, long = (graph(density(Program(model, normals(steps)))) for steps in (20, 60))
         assert short.size == long.size
+
+
+def test_the_same_is_added_in_each_step(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("interpreters.kernels.gradients.ROLLED", 50)
+
+    def function(u: torch.Tensor) -> torch.Tensor:
+        total = u.sum()
+        for i in range(20):
+            total = total + u.exp().sum() + u[i].sin()
+        return total
+
+    u = normals(20)
+    found = grad_and_value(record(function, u), u, decompositions())
+    assert found.size < 50
+    assert torch.isclose(found(u)[1], function(u))
 
 
 def test_where_the_loops_are():
