@@ -137,8 +137,8 @@ def _with_leaves(site: Choice, numbers: Iterator[int]) -> Choice:
 
 
 def _unequal(tensor: torch.Tensor, number: int) -> torch.Tensor:
-    """A leaf that no other is equal to: a little nearer to zero, the more the higher its number."""
-    return (tensor.detach() * (1.0 - (number + 1) * 2.0**-12)).requires_grad_()
+    """A leaf that no other is equal to, nor is a mean of others: a little nearer to zero, by the square of its number."""
+    return (tensor.detach() * (1.0 - (number + 1) ** 2 * 2.0**-14)).requires_grad_()
 
 
 def _parameters(message: Message) -> tuple[Distribution, dict[str, torch.Tensor], list[torch.Tensor]] | None:
