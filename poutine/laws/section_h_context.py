@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch.distributions import Distribution
 
 from poutine.equality import same
-from poutine.laws.handlers import ELEMENTS
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import written
 from poutine.laws.outcome import outcome
@@ -29,7 +28,7 @@ def context_is_kept(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
     source = written(handler, "model")
-    mine = torch.tensor([2.0, 8.0]).reshape(ELEMENTS).requires_grad_()  # a learnt one, in a dimension that nothing else has
+    mine = torch.tensor([2.0, 8.0]).reshape(_OWN).requires_grad_()  # a learnt one, in a dimension that nothing else has
     asked: list[Message] = []
     left: list[tuple[Message, Message]] = []
 
@@ -67,13 +66,13 @@ def context_is_kept(case: Case) -> None:
 def _counts_as_much(case: Case, source: str, site: Choice | Param, message: Site, mine: torch.Tensor) -> None:
     """The scale of ``message`` is a multiple of that of ``site``, and its mask is off where that is."""
     scale, mask = torch.as_tensor(message.scale), torch.as_tensor(message.mask)
-    split = scale.expand(torch.broadcast_shapes(scale.shape, ELEMENTS))  # type: ignore[no-untyped-call]  # torch's own
+    split = scale.expand(torch.broadcast_shapes(scale.shape, _OWN))  # type: ignore[no-untyped-call]  # torch's own
     was = f"it was {_shown(site.scale)}, and is {_shown(scale)}"
-    times = bool((split.select(-4, 1) == 4 * split.select(-4, 0)).all())  # powers of two: exact
+    times = bool((split.select(-6, 1) == 4 * split.select(-6, 0)).all())  # powers of two: exact
     case.expect(times, f"site {site.name!r}: its scale is no multiple of what it was; {was}; write site.scale * factor", source)
     learns = scale.requires_grad and torch.autograd.grad(scale.sum(), mine, retain_graph=True, allow_unused=True)[0] is not None
     case.expect(learns or not bool(scale.any()), f"site {site.name!r}: its scale has lost its gradient; {was}", source)
-    off = not bool(mask.expand(torch.broadcast_shapes(mask.shape, ELEMENTS)).select(-4, 1).any())  # type: ignore[no-untyped-call]  # torch's own
+    off = not bool(mask.expand(torch.broadcast_shapes(mask.shape, _OWN)).select(-6, 1).any())  # type: ignore[no-untyped-call]  # torch's own
     wrong = f"it is on where it was off; it was {_shown(site.mask)}, and is {_shown(mask)}; write site.mask & mask"
     case.expect(off, f"site {site.name!r}: its mask: {wrong}", source)
 
@@ -171,7 +170,8 @@ def _context(message: Message) -> tuple[tuple[CondIndepStackFrame, ...], dict[st
     return getattr(message, "cond_indep_stack", ()), dict(getattr(message, "infer", {}))
 
 
+_OWN: Final = (2, 1, 1, 1, 1, 1)  # a dimension that neither a random program nor a random handler has
 _AROUND: Final = CondIndepStackFrame("around", 1, False)
-_FIRST: Final = torch.tensor([True, False]).reshape(ELEMENTS)
+_FIRST: Final = torch.tensor([True, False]).reshape(_OWN)
 
 SECTION_H_CONTEXT: Final[tuple[Law, ...]] = (context_is_kept, seen_from_inside)
