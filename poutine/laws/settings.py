@@ -50,11 +50,6 @@ def _put_environment(before: dict[str, str]) -> None:
     os.environ.update(before)
 
 
-def _put_validation(value: bool | None) -> None:
-    if value is not None:
-        Distribution.set_default_validate_args(value)
-
-
 def _levels() -> dict[str, Any]:
     """Of the loggers that have one of their own; but for torch's, as in the environment."""
     loggers = {name: getattr(logger, "level", 0) for name, logger in logging.root.manager.loggerDict.items()}
@@ -118,7 +113,9 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
         "torch's print options": Setting(
             lambda: dict(vars(torch._tensor_str.PRINT_OPTS)), lambda options: vars(torch._tensor_str.PRINT_OPTS).update(options)
         ),
-        "torch's validation of distributions": Setting(lambda: vars(Distribution).get("_validate_args"), _put_validation),
+        "torch's validation of distributions": Setting(
+            lambda: vars(Distribution)["_validate_args"], Distribution.set_default_validate_args
+        ),
         "numpy's handling of errors": Setting(numpy.geterr, lambda handling: numpy.seterr(**handling)),
         "numpy's print options": Setting(numpy.get_printoptions, lambda options: numpy.set_printoptions(**options)),
         "the warnings filters": Setting(lambda: list(warnings.filters), _put_filters, tuple),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import random
 import warnings
@@ -17,9 +18,10 @@ from torch.distributions import Normal
 
 import interpreters
 import poutine
-from poutine import Sample, chain, condition, drive, scale, trace
+from poutine import Observe, Sample, chain, condition, drive, scale, trace
 from poutine.laws import AskingRuntime, Stepper, ambient, chains, difference, distributions, interleaved, module_state, outcome, programs
-from poutine.laws.ambient import changed, other_generators, state_of
+from poutine.laws.ambient import changed, other_generators, other_surroundings, state_of
+from poutine.laws.section_h_ambient import _like, _site_like
 from poutine.randomness import draw
 
 CHANGES = {
@@ -158,3 +160,21 @@ def test_a_stepper_that_is_dropped_closes_its_program():
     stepper.close()
     assert closed == [True]
     assert stepper.outcome is None
+
+
+def test_numbers_are_the_same_up_to_the_rounding_of_the_coarser_dtype():
+    third, double = torch.tensor(1.0) / 3, torch.tensor(1.0, dtype=torch.float64) / 3
+    assert _like([third], [double]) == [third]
+    assert _like({"a": third}, {"a": double}) == {"a": third}
+    assert _like((third,), [double]) == [double]  # other types are another thing
+    assert _like(1, 2) == 2
+    assert _like(third, double + 1e-3) == double + 1e-3
+    assert _like(Normal(third, 1.0), other := Normal(double + 1e-3, 1.0)) is other
+    mine = Sample("x", Normal(third, 1.0))
+    assert _site_like(mine, other_type := Observe("x", Normal(third, 1.0), third)) is other_type
+
+
+def test_in_another_environment_everything_is_set():
+    with other_surroundings("the environment"):
+        assert "POUTINE_CARELESS" in os.environ and os.environ["POUTINE_CARELESS"] == "1"
+    assert "POUTINE_CARELESS" not in os.environ
