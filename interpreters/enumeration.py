@@ -28,9 +28,28 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import attrs
 import torch
 
-from interpreters.errors import DegenerateWeights, StructureChanged
+from interpreters.errors import NotFinite, StructureChanged
+from interpreters.exact_posterior import Exact
 from interpreters.finite import check_finite, combined, log_density, values_of
-from poutine import DistributionError, Message, ParamStore, PoutineError, Program, Runtime, Sample, Trace, TracePoutine, answer, as_program
+from poutine import (
+    Choice,
+    Coroutine,
+    DistributionError,
+    Handling,
+    Message,
+    ParamStore,
+    PoutineError,
+    Program,
+    Rule,
+    Runtime,
+    Sample,
+    Trace,
+    TracePoutine,
+    answer,
+    as_program,
+)
+from poutine import log_density as log_density_of
+from poutine.trace_graph import is_subsample
 
 T = TypeVar("T")
 Strategy = Literal["depth", "breadth", "best"]
@@ -95,59 +114,6 @@ class Enumeration(Generic[T]):
         raise StopIteration
 
 
-@attrs.frozen(eq=False)
-class Exact:
-    """The exact posterior of a program: its traces, and their unnormalised log densities, a tensor of shape [traces].
-
-    The log density of a trace is its ``log_pdf`` and the log probability of the choices that ``block`` hides: two traces may differ in these
-    alone. What is hidden and observed does not count, as in any trace.
-
-    ``uncovered`` is the prior probability of the traces that a budget left out; it is 0 where all of them are here.
-    """
-
-    traces: tuple[Trace, ...]
-    log_densities: torch.Tensor
-    uncovered: float
-
-    @property
-    def log_evidence(self) -> torch.Tensor:
-        """The log of the normaliser (of the traces that are here), in nats."""
-        return self.log_densities.logsumexp(0)
-
-    @property
-    def probabilities(self) -> torch.Tensor:
-        """The posterior probability of each trace: shape [traces]. Raises ``DegenerateWeights`` if none of them is possible."""
-        evidence = self.log_evidence
-        if not bool(evidence.isfinite()):
-            raise DegenerateWeights(
-                f"there is no posterior: the log evidence of the {len(self.traces)} traces is {evidence.item()}; check the observations and "
-                "factors or, if a budget left traces out, try another strategy, or longer runs (longest)"
-            )
-        return self.log_densities.softmax(0)
-
-    def expectation(self, of: Callable[[Trace], Any]) -> torch.Tensor:
-        """The posterior expectation of ``of(trace)``. Raises ``DegenerateWeights`` without a posterior."""
-        probabilities = self.probabilities
-        values = torch.stack([torch.as_tensor(of(trace), dtype=self.log_densities.dtype) for trace in self.traces])
-        mean: torch.Tensor = torch.tensordot(probabilities, values, 1)
-        return mean
-
-    def marginal(self, name: str) -> dict[Any, float]:
-        """The posterior probability of each value of site ``name``; of "_RETURN", too. None is for traces that do not have the site.
-
-        Tensors, lists and dictionaries are nested tuples. Raises ``KeyError`` if no trace has the site, ``TypeError`` for values that are
-        no keys, ``DegenerateWeights`` without a posterior.
-        """
-        if not any(name in trace for trace in self.traces):
-            known = dict.fromkeys(each for trace in self.traces for each in trace)
-            raise KeyError(f"no site {name!r} in any of the {len(self.traces)} traces; they have {', '.join(known)}")
-        total: dict[Any, float] = {}
-        for trace, probability in zip(self.traces, self.probabilities.tolist(), strict=True):
-            key = _key(name, trace[name].value) if name in trace else None
-            total[key] = total.get(key, 0.0) + probability
-        return total
-
-
 def exact(
     program: Program[Any] | Callable[..., Any],
     strategy: Strategy = "depth",
@@ -163,16 +129,34 @@ def exact(
 
     **Law**: the sum of ``exp(log_densities)`` over all traces is the normaliser, whatever the strategy.
     Raises ``NotFinite`` at a continuous site or an infinite support, ``StructureChanged`` if the program asks for something else after the
-    same choices (a generator or a counter that it keeps outside), ``DistributionError`` where a probability is nan, and what the
+    same choices, or for the same with other probabilities (a generator or a counter that it keeps outside), ``DistributionError`` where a probability is nan, and what the
     program raises.
     """
     _check_bound("budget", budget, 0)
     longest = _LONGEST if longest is None and budget is not None else longest
     whole = as_program(program)
-    leaves = Enumeration(TracePoutine(whole.fn).traced(*whole.args, **whole.kwargs), strategy, params, longest=longest)
-    found = [(leaf.value, leaf.value.log_pdf().detach().double() + leaf.log_prob_hidden) for leaf in islice(leaves, budget)]
-    densities = torch.stack([density for _, density in found]) if found else torch.zeros(0, dtype=torch.float64)
-    return Exact(tuple(trace for trace, _ in found), densities, leaves.uncovered)
+    leaves: Enumeration[tuple[Trace, float]] = Enumeration(Program(_scored, whole), strategy, params, longest=longest)
+    found = list(islice(leaves, budget))
+    densities = torch.tensor([leaf.value[1] + leaf.log_prob_hidden for leaf in found], dtype=torch.float64)
+    priors = torch.tensor([leaf.log_prob for leaf in found], dtype=torch.float64)
+    return Exact(tuple(leaf.value[0] for leaf in found), densities, leaves.uncovered, priors)
+
+
+def _scored(program: Program[Any]) -> Coroutine[tuple[Trace, float]]:
+    """The trace of ``program`` and its log density. Sites are scored, and their values copied, before the program goes on: it may change
+    in place what it draws, or what a distribution is made of.
+    """
+    densities: list[float] = []
+
+    def score(site: Choice) -> Message:
+        densities.append(log_density_of(site).item())
+        return site.replaced("value", site.value.clone()) if isinstance(site, Sample) and isinstance(site.value, torch.Tensor) else site
+
+    def scored(*args: Any, **kwargs: Any) -> Coroutine[Any]:
+        return (yield Handling(Program(program.fn, *args, **kwargs), {Choice: Rule(down=score)}))
+
+    trace = yield from TracePoutine(scored).traced(*program.args, **program.kwargs)
+    return trace, math.fsum(densities)
 
 
 def _check_bound(what: str, number: Any, least: int) -> None:
@@ -182,15 +166,17 @@ def _check_bound(what: str, number: Any, least: int) -> None:
 
 @attrs.frozen(eq=False)
 class _Path:
-    """A choice after those of ``before``, by its number, and where it was made: the site's name and number of values.
+    """A choice after those of ``before``, and where it was made: the site's name and number of values.
 
-    length:    of the path, in choices.
-    log_prob:  of all of its choices.
+    value, own:  what was chosen, which nobody else may have, and the log probability of that.
+    length:      of the path, in choices.
+    log_prob:    of all of its choices.
     """
 
     before: _Path | None = None
-    choice: int = 0
     site: tuple[str, int] = ("", 0)
+    value: torch.Tensor = attrs.field(factory=lambda: torch.zeros(()))
+    own: float = 0.0
     log_prob: float = 0.0
     length: int = 0
 
@@ -280,32 +266,44 @@ class _Walk:
         return answers
 
     def _choose(self, site: Sample) -> Message:
-        return site if site.is_decided else self._next(site)[0]
+        return site if site.is_decided else self._next(site)
 
     def _choose_hidden(self, site: Sample) -> Message:
         if site.is_decided:
             return site
-        site, log_prob = self._next(site)
-        self.hidden += log_prob
+        site = self._next(site)
+        self.hidden += self._steps[len(self.chosen) - 1].own
         return site
 
-    def _next(self, site: Sample) -> tuple[Sample, float]:
-        """The site with its value on the path, and the log probability of that."""
-        values, log_probs = _finite(site)
-        self.here, at = (site.name, len(values)), len(self.chosen)
+    def _next(self, site: Sample) -> Sample:
+        """The site with its value on the path: a copy, which the program may change in place."""
+        self.here, at = (site.name, _number_of_values(site)), len(self.chosen)
         if at == len(self._steps):
-            self._fork(log_probs)
-        elif self.here != (before := self._steps[at].site):
-            raise _changed(f"site {site.name!r}, of {len(values)} values, is where", before)
-        choice = self._steps[at].choice
-        self.chosen.append((site.name, values[choice]))
-        return site.evolve(value=values[choice]), log_probs[choice]
+            self._fork(site)
+        else:
+            self._compare(site, self._steps[at])
+        value = self._steps[at].value
+        self.chosen.append((site.name, value))
+        return site.replaced("value", value.clone())
 
-    def _fork(self, log_probs: list[float]) -> None:
+    def _compare(self, site: Sample, before: _Path) -> None:
+        """Raises ``StructureChanged`` where the site is another one than it was, or its distribution, but for rounding."""
+        if self.here != before.site:
+            raise _changed(f"site {self.here[0]!r}, of {self.here[1]} values, is where", before.site)
+        now = _log_prob(_alone(site), before.value)
+        digits = torch.finfo(now.dtype).eps ** 0.5
+        if not math.isclose(now.item(), before.own, rel_tol=digits, abs_tol=digits):
+            name, value = site.name, before.value
+            raise _changed(f"site {name!r} has the log probability {now.item():.6g} at {value!r} where {before.own:.6g} of", before.site)
+
+    def _fork(self, site: Sample) -> None:
         here = self.path
         if self.frontier.leaves(here):
             raise _Elsewhere
-        paths = [_Path(here, choice, self.here, here.log_prob + log_prob, here.length + 1) for choice, log_prob in enumerate(log_probs)]
+        paths = [
+            _Path(here, self.here, value, log_prob, here.log_prob + log_prob, here.length + 1)
+            for value, log_prob in _finite(site, self.here[1])
+        ]
         self.frontier.push(paths[::-1])  # so that the first value is the youngest
         best = self.frontier.peek()
         if best is None or best.before is not here:
@@ -323,35 +321,43 @@ def _changed(now: str, before: tuple[str, int]) -> StructureChanged:
     )
 
 
-def _finite(site: Sample) -> tuple[list[torch.Tensor], list[float]]:
+def _number_of_values(site: Sample) -> int:
+    """For a batch, of all combinations. Raises ``NotFinite``."""
+    dist: Any = site.dist
+    if is_subsample(site):
+        raise NotFinite(
+            site.name,
+            f"a plate draws which {dist.drawn} of its {dist.size} elements take part: that is an estimate, whose traces are no parts of one sum (the log "
+            "density of the index is zero); give the plate its subsample, or condition on the index",
+        )
+    elements = math.prod(_batch_shape(site))
+    return check_finite(site, elements, _OTHERWISE, "make it a sequential plate of smaller sites")
+
+
+def _batch_shape(site: Sample) -> torch.Size:
+    return getattr(site.dist, "batch_shape", torch.Size())
+
+
+def _finite(site: Sample, number: int) -> list[tuple[torch.Tensor, float]]:
     """All values of a site (for a batch, every combination), and their log probabilities."""
     dist: Any = site.dist
-    shape = getattr(dist, "batch_shape", torch.Size())
-    check_finite(site, math.prod(shape), _OTHERWISE, "make it a sequential plate of smaller sites")
-    values = list(combined(values_of(dist), math.prod(shape)).reshape(-1, *shape, *dist.event_shape))
-    plain = site.evolve(scale=1.0, mask=True)
-    log_probs = [float(log_density(plain.evolve(value=value)).sum()) for value in values]
-    for value, log_prob in zip(values, log_probs, strict=True):
+    shape, plain = _batch_shape(site), _alone(site)
+    found = []
+    for value in combined(values_of(dist), math.prod(shape)).reshape(number, *shape, *dist.event_shape):
+        log_prob = _log_prob(plain, value).item()
         if math.isnan(log_prob):
             raise DistributionError(site.name, f"the log probability of {value!r} is nan; check the arguments of {dist!r}")
-    return values, log_probs
+        found.append((value, log_prob))
+    return found
+
+
+def _alone(site: Sample) -> Sample:
+    """Neither scaled nor masked, as it is drawn."""
+    return site.evolve(scale=1.0, mask=True) if "scale" in site.__dict__ or "mask" in site.__dict__ else site
+
+
+def _log_prob(site: Sample, value: torch.Tensor) -> torch.Tensor:
+    return log_density(site.replaced("value", value)).sum().detach()
 
 
 _OTHERWISE: Final = "condition it, put a finite distribution in its place, or use a method that draws"
-
-
-def _key(name: str, value: Any) -> Any:
-    """A value as the key of a dictionary."""
-    try:
-        hash(key := _hashable(value))
-    except TypeError as error:
-        raise TypeError(f"the values of {name!r}, such as {value!r}, are no keys of a dictionary; use expectation") from error
-    return key
-
-
-def _hashable(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return _hashable(value.tolist())
-    if isinstance(value, Mapping):
-        return tuple((key, _hashable(each)) for key, each in value.items())
-    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value

@@ -47,18 +47,22 @@ def values_of(dist: Any) -> torch.Tensor:
     if isinstance(dist, MixtureSameFamily):
         return values_of(dist.component_distribution)
     if isinstance(dist, Independent):
-        return combined(values_of(dist.base_dist), prod(_inside(dist))).reshape(-1, *event)
+        together = combined(values_of(dist.base_dist), prod(_inside(dist)))
+        return together.reshape(len(together), *event)
     return _divided(int(dist.total_count), event[0]).to(dist.probs.dtype)
 
 
 def combined(values: torch.Tensor, elements: int) -> torch.Tensor:
     """All combinations of as many ``values`` as there are ``elements``: [combinations, elements, *shape of one]."""
-    rows = torch.tensor(list(product(range(len(values)), repeat=elements)), dtype=torch.int64)
-    return values[rows.reshape(-1, elements)]
+    rows = list(product(range(len(values)), repeat=elements))
+    return values[torch.tensor(rows, dtype=torch.int64).reshape(len(rows), elements)]
 
 
-def check_finite(site: Sample, elements: int, otherwise: str, too_many: str) -> None:
-    """Raises ``NotFinite`` if so many elements together do not have finitely many values, or too many; the last two are the ways out."""
+def check_finite(site: Sample, elements: int, otherwise: str, too_many: str) -> int:
+    """How many values that many elements have together.
+
+    Raises ``NotFinite`` if so many elements together do not have finitely many values, or too many; the last two are the ways out.
+    """
     each = number_of_values(site.dist)
     if each is None:
         support = getattr(site.dist, "support", None)
@@ -67,6 +71,7 @@ def check_finite(site: Sample, elements: int, otherwise: str, too_many: str) -> 
         raise NotFinite(site.name, f"{site.dist!r} {what}; {otherwise}")
     if each**elements > _MOST:
         raise NotFinite(site.name, f"{site.dist!r} has {each**elements} values, more than {_MOST}; {too_many}")
+    return int(each**elements)
 
 
 def log_density(site: Sample) -> torch.Tensor:

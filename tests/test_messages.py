@@ -57,7 +57,9 @@ def test_evolving_what_is_no_field_is_an_error():
         Sample("x", D).evolve(sacle=3.0)
 
 
-@pytest.mark.parametrize("name", ["dist", "built", "is_decided", "is_observed", "is_deferred", "batch_log_pdf", "log_pdf", "type", "way_out", "get", "count"])
+@pytest.mark.parametrize(
+    "name", ["dist", "built", "is_decided", "is_observed", "is_deferred", "batch_log_pdf", "log_pdf", "type", "way_out", "get", "count"]
+)
 def test_evolving_a_property_is_an_error_since_nobody_would_read_it(name):
     with pytest.raises(TypeError, match=rf"Sample has no field '{name}'; it has name, .*scale"):
         Sample("x", D).evolve(**{name: D})

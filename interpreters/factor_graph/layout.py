@@ -89,7 +89,7 @@ class Layout:
         """The log density of a site as a factor; batch dimensions that belong to nothing are summed. Raises ``NotVectorizable``."""
         plates = plates_of(frames)
         axes: list[Axis | None] = [self._axis(name, density, dim, plates) for dim in range(-density.dim(), 0)]
-        loose = [i for i, axis in enumerate(axes) if axis is None and density.shape[i] > 1]
+        loose = [i for i, axis in enumerate(axes) if axis is None and density.shape[i] != 1]
         density = density.sum(loose, keepdim=True) if loose else density
         kept = tuple(axis for axis in axes if axis is not None)
         sizes = [size for size, axis in zip(density.shape, axes, strict=True) if axis is not None]

@@ -50,7 +50,7 @@ def support(site: Sample, plate_dims: frozenset[int], rank: int) -> torch.Tensor
     check_finite(site, prod(batch), _OTHERWISE, _TOO_MANY)
     one = values_of(dist)
     together = one if prod(batch) == 1 else combined(one, prod(batch))
-    return together.reshape(-1, *batch, *dist.event_shape)
+    return together.reshape(len(together), *batch, *dist.event_shape)
 
 
 _OTHERWISE: Final = "condition it, put a finite distribution in its place, or sample it (density sums out the rest)"

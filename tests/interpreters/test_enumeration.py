@@ -10,9 +10,10 @@ import torch
 import torch.distributions as td
 
 from interpreters import enumeration
+from interpreters.elimination import eliminate
 from interpreters.enumeration import Enumeration, exact
 from interpreters.errors import DegenerateWeights, NotFinite, StructureChanged
-from poutine import DistributionError, Observe, Program, Sample, block, condition, factor, mask, plate, run, scale, substitute
+from poutine import DistributionError, Observe, Param, Program, Sample, block, condition, factor, mask, plate, run, scale, substitute
 
 F64 = torch.float64
 STRATEGIES = ["depth", "breadth", "best"]
@@ -76,6 +77,41 @@ def test_breadth_comes_in_order_of_length_and_best_in_order_of_probability_of_th
     assert lengths[0] <= lengths[-1]
     first = next(Enumeration(model, "best"))
     assert choices(first)[0] == ("heads", 0.0)
+
+
+def risen():
+    """A factor that is no probability: most of the evidence is where the prior is small."""
+    z = yield Sample("z", td.Bernoulli(p(0.3)[0]))
+    yield factor("f", 3 * z)
+    yield Sample("w", td.Bernoulli(p(0.5)[0]))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(("program", "largest", "names"), [(model, 0.0, ["heads", "_RETURN"]), (risen, 3.0, ["z", "w"])])
+def test_what_a_budget_leaves_bounds_evidence_and_marginals(program, largest, names, strategy):
+    whole = exact(program, strategy)
+    for budget in range(1, len(whole.traces) + 1):
+        part = exact(program, strategy, budget)
+        low, high = part.evidence_bounds(largest)
+        assert low - 1e-12 <= whole.log_evidence.item() <= high + 1e-12
+        for name in names:
+            truth, bounds = whole.marginal(name), part.marginal_bounds(name, largest)
+            assert bounds.keys() == part.marginal(name).keys()
+            assert all(low - 1e-12 <= truth[key] <= high + 1e-12 for key, (low, high) in bounds.items())
+            missing = 1 - math.fsum(low for low, _ in bounds.values())
+            assert all(truth[key] <= missing + 1e-12 for key in truth.keys() - bounds.keys())
+    assert (low, bounds) == (pytest.approx(high), {key: pytest.approx((each, each)) for key, each in truth.items()})
+
+
+def test_bounds_need_a_bound_on_the_weights():
+    part = exact(risen, "depth", budget=3)
+    for ask in (part.evidence_bounds, lambda: part.marginal_bounds("z")):
+        with pytest.raises(
+            ValueError, match=r"a trace has the log weight 3, greater than 0.0: .*; give as largest the greatest log weight"
+        ):
+            ask()
+    none = exact(risen, budget=0)
+    assert none.evidence_bounds(3.0) == (-math.inf, pytest.approx(3.0))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -281,6 +317,86 @@ def test_a_program_that_changes_between_runs_is_refused(second, problem, strateg
 
     with pytest.raises(StructureChanged, match=problem):
         exact(changing, strategy)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_program_whose_probabilities_change_between_runs_is_refused(strategy):
+    """Its masses would be of neither the one nor the other."""
+    runs = iter(range(100))
+
+    def drifting():
+        a = yield Sample("a", td.Bernoulli(p(0.9 if next(runs) % 2 else 0.5)[0]))
+        yield Sample("b", td.Bernoulli(p(0.5)[0]))
+        return a
+
+    with pytest.raises(
+        StructureChanged, match=r"site 'a' has the log probability .* at tensor\(.*\) where .* of site 'a', of 2 values, was"
+    ):
+        exact(drifting, strategy)
+
+
+def test_a_program_may_change_in_place_what_it_draws():
+    def turned():
+        z = yield Sample("z", td.Categorical(p(0.5, 0.3, 0.2)))
+        loc = torch.zeros((), dtype=F64)
+        first = yield Sample("first", td.Bernoulli(logits=loc))
+        loc.add_(5.0)
+        w = yield Sample("w", td.Bernoulli(p(0.25)[0]))
+        z.add_(1).remainder_(3)
+        return (int(z), int(w), int(first))
+
+    found = exact(turned)
+    assert found.marginal("z") == pytest.approx({0: 0.5, 1: 0.3, 2: 0.2})
+    expected = {((z + 1) % 3, w, f): a * b * 0.5 for z, a in enumerate([0.5, 0.3, 0.2]) for w, b in enumerate([0.75, 0.25]) for f in (0, 1)}
+    assert found.marginal("_RETURN") == pytest.approx(expected, rel=1e-12)
+    assert found.log_evidence.item() == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_site_that_is_followed_is_scored_at_its_value_alone():
+    scored = []
+
+    class Counted(td.Categorical):
+        def log_prob(self, value):
+            scored.append(value)
+            return super().log_prob(value)
+
+    def wide():
+        yield Sample("a", Counted(torch.ones(30, dtype=F64)))
+        yield Sample("b", td.Bernoulli(p(0.5)[0]))
+
+    leaves = Enumeration(wide)
+    assert len(list(leaves)) == 60
+    assert len(scored) == 30 + 59
+
+
+def test_an_empty_batch_has_one_value():
+    def empty(dist):
+        x = yield Sample("x", dist)
+        yield Sample("y", td.Bernoulli(p(0.25)[0]))
+        return x
+
+    for dist in (td.Bernoulli(torch.zeros(0)), td.Independent(td.Bernoulli(torch.zeros(2, 0)), 1), td.Categorical(torch.ones(0, 3))):
+        found = exact(Program(empty, dist))
+        assert [trace["_RETURN"].value.shape for trace in found.traces] == [dist.batch_shape + dist.event_shape] * 2
+        assert found.marginal("y") == pytest.approx({0.0: 0.75, 1.0: 0.25})
+        assert eliminate(Program(empty, dist)).log_evidence.item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_a_parameter_is_made_of_is_scored_without_its_gradient():
+    def learning():
+        logits = yield Param("logits", torch.tensor([0.0, 1.0, 2.0]))
+        yield Sample("x", td.Categorical(logits=logits))
+
+    assert exact(learning).marginal("x") == pytest.approx(dict(enumerate(torch.tensor([0.0, 1.0, 2.0]).softmax(0).tolist())))
+
+
+def test_a_plate_that_draws_its_elements_is_refused_for_what_it_is():
+    @plate("p", 3, subsample_size=2)
+    def part(index):
+        yield Sample("x", td.Bernoulli(p(0.5)[0]))
+
+    with pytest.raises(NotFinite, match=r"site 'p': a plate draws which 2 of its 3 elements take part: .*; give the plate its subsample"):
+        exact(part)
 
 
 def test_no_posterior_is_told():
