@@ -109,8 +109,13 @@ class Message(_Defaults):
 
     type: ClassVar[str] = "message"
     way_out: ClassVar[str] = "wrap the program in a poutine whose rules answer it"
+    _fields: ClassVar[frozenset[str]] = frozenset(("name", "value"))
     name: str
     value: Any = attrs.field(default=UNDECIDED, kw_only=True)
+
+    @classmethod
+    def __attrs_init_subclass__(cls) -> None:
+        cls._fields = frozenset(field.name for field in attrs.fields(cls))
 
     def __init_subclass__(cls) -> None:
         if cls.__dict__.get("__slots__"):
@@ -138,12 +143,12 @@ class Message(_Defaults):
 
     def _check_known(self, names: Iterable[str]) -> None:
         """A property that is set would never be read: ``dist`` is made of ``fn``."""
-        cls = self.__class__
-        known = cls.__attrs_attrs__
+        known = self._fields
         for name in names:
-            if name not in self.__dict__ and not isinstance(getattr(known, name, None), attrs.Attribute):
+            if name not in known and name not in self.__dict__:
                 hint = "; write evolve(fn=distribution, args=(), kwargs={})" if name == "dist" else ""
-                raise TypeError(f"{cls.__name__} has no field {name!r}; it has {', '.join(f.name for f in known)}{hint}")
+                cls = self.__class__
+                raise TypeError(f"{cls.__name__} has no field {name!r}; it has {', '.join(f.name for f in attrs.fields(cls))}{hint}")
 
     def replaced(self: Self, field: str, value: Any) -> Self:
         """``evolve(field=value)``, in half of the time: for what is done at every site. Nobody checks that there is such a field."""
