@@ -39,7 +39,8 @@ class Trace:
 
     ``trace["x"].value`` and, as in the seed, ``trace.nodes["x"]["value"]``. Edges go from parent to child; ``graph_type`` is
     ``"flat"`` (no edges of its own) or ``"dense"``. Every list is in execution order. Log densities are computed at each call, and
-    none is kept: it would go stale with what no trace sees, like a parameter that is changed in place, or the grad mode.
+    none is kept: it would go stale with what no trace sees, like a parameter that is changed in place, or the grad mode. So a program
+    that changes in place what it has drawn, or what its distributions are made of, is scored at what has become of that.
 
     **Laws**: ``log_pdf`` is the sum of ``compute_batch_log_pdf`` and of ``batch_log_pdf``; editing a ``copy`` never changes
     the original; a node that is removed leaves the induced subgraph.

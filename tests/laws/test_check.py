@@ -317,3 +317,18 @@ def test_an_undecided_reply_ends_a_run_that_is_stepped():
             return {Sample: Rule(around=around)}
 
     check_laws(Asks, ["H13"], max_examples=5)
+
+
+class Asking(Poutine):
+    """Asks for a number where the program asks for a message of ours, which random programs may do twice."""
+
+    def rules(self):
+        def ask(tell):
+            site = yield Sample(tell.name, torch.distributions.Normal, 0.0, 1.0)
+            return tell.evolve(value=site.value)
+
+        return {Tell: Rule(around=ask)}
+
+
+def test_a_message_of_ones_own_that_is_sent_twice_may_be_one_site_twice():
+    check_law(LAWS["H23"], Asking, messages=[Tell("x")], seed=0)
