@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 import numpy
 import torch
 
 from interpreters.replies import unsealed, valued
-from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Passing, Site, log_density
+from poutine import UNDECIDED, Choice, DistributionError, Message, NoDensity, Passing, Site, log_density, same
 
 Density = torch.Tensor | DistributionError | None
 
@@ -61,6 +61,21 @@ class Answer:
         """Whether a trace around the whole program has it."""
         return isinstance(self.site, Site)
 
+    def difference(self, site: Message) -> str | None:
+        """In what the log density of ``site``, answered again, is another one than then, but for rounding."""
+        now, before = unsealed(site), unsealed(self.site)
+        if not isinstance(now, Choice) or not isinstance(before, Choice):
+            return None
+        if isinstance(self._scored_then, str):  # made of numbers: they are compared in a tenth of the time that scoring takes
+            alike = _class(now) == _class(before) and all(same(getattr(now, field), getattr(before, field)) for field in _SCORED)
+            return None if alike else f"it is {now!r}, and was {before!r}"
+        score = _density(now)
+        if not isinstance(score, torch.Tensor) or not isinstance(self.density, torch.Tensor):
+            return None if type(score) is type(self.density) else f"its log density is {score} and was {self.density}"
+        digits = torch.finfo(score.dtype).eps ** 0.5
+        close = torch.isclose(score, self.density.to(score.dtype), rtol=digits, atol=digits, equal_nan=True)
+        return None if close else f"its log density is {score.item():.6g}, and was {self.density.item():.6g}"
+
     def passing(self, way: tuple[Passing, ...], sent: Message) -> Answer:
         """This answer with its ``way``, on which ``sent`` came back; what bears its value bears the recorded one."""
         before, mine = unsealed(sent).value, unsealed(self.site).value
@@ -75,6 +90,14 @@ def _is_of_numbers(site: Message) -> bool:
     if not isinstance(site, Choice):
         return True
     return isinstance(site.fn, type) and {*map(type, (*site.args, *site.kwargs.values(), site.scale, site.mask))} <= {bool, int, float}
+
+
+_SCORED: Final = ("value", "args", "kwargs", "scale", "mask")
+
+
+def _class(site: Choice) -> str | None:
+    """By its name: a class that the model defines is another one in each run."""
+    return site.fn.__qualname__ if isinstance(site.fn, type) else None
 
 
 def _density(site: Message) -> Density:

@@ -89,15 +89,12 @@ class Live(Generic[T]):
         return self._reply(site, Answer.of(site, given=True, edited=edited))
 
     def replay(self, answer: Answer) -> Pause[T]:
-        """Answers as before. Raises ``StructureChanged`` if it waits at another message than before."""
+        """Answers as before. Raises ``StructureChanged`` if it waits at another message than before, or one of another log density."""
         here, before = self.pause.pending, unsealed(answer.site)
         if here is None or (type(unsealed(here)), unsealed(here).name) != (type(before), before.name):
             now = "it ended" if here is None else f"it yielded {unsealed(here)!r}"
-            raise StructureChanged(
-                f"the program did not do the same twice: instead of site {before.name!r} ({before.type}) {now}; "
-                "a program that is stepped through must depend on nothing but its arguments and what it is sent"
-            )
-        return self._step(answer) if answer.given is UNDECIDED else self._reply(self._valued(answer.given), answer)
+            raise _changed(f"instead of site {before.name!r} ({before.type}) {now}")
+        return self._step(answer) if answer.given is UNDECIDED else self._again(self._valued(answer.given), answer)
 
     def close(self) -> None:
         self._running.close()
@@ -121,7 +118,13 @@ class Live(Generic[T]):
             site = self.natural()
         except Exception as error:
             return self._go(self._running.fail, error)
-        return self._reply(site, answer or Answer.of(site, given=is_open(self._pending()), edited=False))
+        return self._again(site, answer) if answer else self._reply(site, Answer.of(site, given=is_open(self._pending()), edited=False))
+
+    def _again(self, site: Message, answer: Answer) -> Pause[T]:
+        difference = answer.difference(site)
+        if difference is not None:
+            raise _changed(f"at site {unsealed(site).name!r} {difference}")
+        return self._reply(site, answer)
 
     def _reply(self, site: Message, answer: Answer) -> Pause[T]:
         """Sends ``site``. Program and record have a value each, so that neither is changed through the other, in place."""
@@ -150,3 +153,10 @@ class Live(Generic[T]):
         answered = answer.passing(visits[0], *sent) if answer is not None else None
         way = visits[-1] if ending is None else ()
         return Pause(answered, self._running.message, way, self._running.places(), ending)
+
+
+def _changed(how: str) -> StructureChanged:
+    return StructureChanged(
+        f"the program did not do the same twice: {how}; a program that is stepped through must depend on nothing but its arguments and what "
+        "it is sent"
+    )

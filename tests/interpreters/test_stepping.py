@@ -344,6 +344,42 @@ def test_a_program_that_does_not_do_the_same_twice_is_told():
         point.back().step().step()
 
 
+@pytest.mark.parametrize(("site", "problem"), [
+    (lambda run: Sample("x", Normal(torch.tensor(float(run)), 1.0)), "at site 'x' its log density is -[0-9.]+, and was -"),
+    (lambda run: Sample("x", Normal, float(run), 1.0), r"at site 'x' it is Sample\('x', Normal, 3.0, 1.0, .*, and was Sample\('x', Normal, 2.0"),
+    (lambda run: Observe("x", Normal(0.0, 1.0), torch.tensor(float(run))), "at site 'x' its log density is -5.41894, and was -2.91894"),
+    (lambda run: Observe("x", Normal, torch.tensor(float(run)), 0.0, 1.0), "at site 'x' it is Observe"),
+    (lambda run: Sample("x", Uniform if run == 2 else Normal, 0.0, 1.0), "at site 'x' it is"),
+    (lambda run: Sample("x", D).evolve(scale=float(run)), "at site 'x' its log density is"),
+    (lambda run: Sample("x", Normal(0.0, 1.0) if run == 2 else Uniform(5.0, 6.0)), "at site 'x' its log density is site 'x': cannot score a value"),
+])  # fmt: skip
+def test_a_program_whose_densities_change_from_run_to_run_is_told(site, problem):
+    runs: list[int] = []
+
+    def fickle():
+        runs.append(1)
+        x = yield site(len(runs))
+        yield Sample("y", Normal(x, 1.0))
+
+    with pytest.raises(StructureChanged, match=f"did not do the same twice: {problem}"):
+        begin(fickle).step().step()
+
+
+def test_a_program_may_define_its_distribution_anew_and_change_its_values_in_place():
+    def model():
+        class Mine(Normal):
+            pass
+
+        x = yield Sample("x", Mine, 0.0, 1.0)
+        x.add_(1.0)
+        loc = torch.zeros(())
+        y = yield Sample("y", Normal(loc, 1.0))
+        loc.add_(x)
+        return x + y + loc
+
+    assert begin(model).step().step().step().value == run(model)
+
+
 @pytest.mark.parametrize("move", [
     lambda point: point.step(),
     lambda point: point.goto("y"),
