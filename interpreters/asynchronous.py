@@ -31,10 +31,13 @@ from interpreters.errors import WrongAnswer
 from interpreters.replies import fitted_to, unsealed, valued
 from poutine import (
     UNDECIDED,
+    AlreadyObserved,
     Choice,
+    Deterministic,
     EnterMarkov,
     EnterPlate,
     Message,
+    Observe,
     ParamStore,
     Program,
     Running,
@@ -56,6 +59,7 @@ class Await(Site):
     """``x = yield Await("x", fn, *args)``: the value is what ``await fn(*args, **kwargs)`` gives; it is in the trace, and has no density.
 
     ``run`` does not answer it: the program needs ``run_async``, or a poutine that decides the value.
+    The instances of one ``lockstep`` batch are awaited one after another; ``run_all`` awaits many programs at once.
     """
 
     type: ClassVar[str] = "await"
@@ -78,18 +82,18 @@ async def run_async(
     """Runs ``program`` and returns its value; the event loop goes on while it awaits.
 
     answers:  from a site's name, or a type of message, to an async function of the message that returns its value. A name goes before a
-              type. What is decided already, an observation say, is not asked for. A sample comes with its ``key``, of which ``Keyed``
+              type. What is decided already, an observation say, is not asked for where a type means it. A sample comes with its ``key``, of which ``Keyed``
               makes generators; it must be used between two awaits, since what is entered in a thread is entered for all of its tasks.
-    strict:   whether each name in ``answers`` must be that of a site that the program reaches.
+    strict:   whether each name in ``answers`` must be that of a site that the program reaches, and that nothing has decided.
 
     The answer to a site of a distribution of torch's has the shape and the type of a draw, that to a ``Param`` those of its initial
     value; numbers and lists become tensors. Every now and then it lets others go on, and a cancellation in, though nothing is awaited.
 
     **Law**: without awaitables it gives what ``run`` gives. A visit that is awaited is counted as a draw is: it moves no other draw.
-    Raises ``WrongAnswer`` where an answer is no awaitable or gives no such value, ``UnusedNames`` at the end, and what the program and the
+    Raises ``AlreadyObserved`` where a name in ``answers`` is that of a decided site, ``WrongAnswer`` where an answer is no awaitable or gives no such value, ``UnusedNames`` at the end, and what the program and the
     awaitables raise.
     """
-    runtime = _Asking(seed, params, answers)
+    runtime = _Asking(seed, params, answers, strict)
     turns = count(1)
     with Running(as_program(program)) as running:
         running.begin()
@@ -102,8 +106,7 @@ async def run_async(
                 running.fail(error)
             else:
                 running.reply(site)
-        if strict:
-            runtime.check_used()
+        runtime.check_used()
         return running.value  # type: ignore[return-value]  # it has returned
 
 
@@ -147,8 +150,9 @@ async def run_all(
 class _Asking:
     """Answers one run: what ``answers`` names or a program awaits by awaiting it, the rest as the default runtime does."""
 
-    def __init__(self, seed: int, params: ParamStore | None, answers: Answers) -> None:
-        self._seed, self._answers = seed, answers
+    def __init__(self, seed: int, params: ParamStore | None, answers: Answers, strict: bool) -> None:
+        _check_answers(answers)
+        self._seed, self._answers, self._strict = seed, answers, strict
         self._runtime = Runtime(seed, params)
         for kind in (Await, *answers):
             if isinstance(kind, type):
@@ -165,12 +169,18 @@ class _Asking:
         fn = self._wanted(asked)
         if fn is not None and asked.value is UNDECIDED:
             message = valued(message, await _value(self._keyed(asked), fn))
+        elif self._strict and asked.name in self._answers and not isinstance(asked, EnterPlate | EnterMarkov):
+            raise AlreadyObserved(
+                asked.name,
+                f"its answer is not asked for: the program, or a handler around it, has decided that the value is {asked.value!r}; leave it out "
+                "of answers, uncondition it, or allow it with strict=False",
+            )
         return self._runtime[type(message)](message)
 
     def check_used(self) -> None:
-        """Raises ``UnusedNames`` at names of answers that the program has not reached."""
+        """If it is strict, raises ``UnusedNames`` at names of answers that the program has not reached."""
         unused = [name for name in self._answers if isinstance(name, str) and name not in self._reached]
-        if unused:
+        if unused and self._strict:
             raise UnusedNames("answers", unused, self._reached)
 
     def _keyed(self, message: Message) -> Message:
@@ -186,6 +196,18 @@ class _Asking:
             if key in self._answers:
                 return self._answers[key]
         return _own if isinstance(message, Await) else None
+
+
+def _check_answers(answers: Answers) -> None:
+    for key, fn in answers.items():
+        if not callable(fn):
+            raise TypeError(
+                f"answers: expected for {key!r} an async function of the message, got {fn!r}; a value is given by substitute or condition"
+            )
+        if isinstance(key, type) and issubclass(key, Observe | Deterministic):
+            raise TypeError(
+                f"answers: {key.__name__} sites carry their values, and are never asked for; uncondition makes samples of observations"
+            )
 
 
 async def _value(site: Message, fn: Callable[[Any], Awaitable[Any]]) -> Any:

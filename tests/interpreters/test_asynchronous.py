@@ -21,6 +21,7 @@ from interpreters.errors import WrongAnswer
 from interpreters.lockstep import lockstep
 from interpreters.stepping import begin
 from poutine import (
+    AlreadyObserved,
     Deterministic,
     Keyed,
     Message,
@@ -39,6 +40,7 @@ from poutine import (
     same,
     scope,
     seed,
+    substitute,
     trace,
 )
 from poutine.laws import Ask, chains, difference, outcome, programs
@@ -154,10 +156,39 @@ def test_answers_are_chosen_by_name_then_by_type():
         seen = yield Observe("seen", D, torch.tensor(5.0))
         return [float(each) for each in (x, y, w, seen)]
 
-    answers = {"x": one, Sample: two, "w": one, "seen": one}
+    answers = {"x": one, Sample: two, "w": one}
     assert asyncio.run(run_async(several, answers=answers)) == [1.0, 2.0, 1.0, 5.0], "what is decided is not asked for"
-    assert asyncio.run(run_async(condition(several, data={"x": torch.tensor(7.0)})(), answers=answers))[0] == 7.0
+    given = condition(several, data={"y": torch.tensor(7.0)})()
+    assert asyncio.run(run_async(given, answers=answers)) == [1.0, 7.0, 1.0, 5.0], "a type means what is not decided"
     assert asyncio.run(run_async(block(several)(), answers=answers)) == [1.0, 2.0, 1.0, 5.0], "what is hidden is answered, too"
+
+
+@pytest.mark.parametrize("handled", [
+    lambda: ((yield Observe("x", D, torch.tensor(5.0)))),
+    lambda: ((yield Deterministic("x", 5.0))),
+    condition(lambda: ((yield Sample("x", D))), data={"x": torch.tensor(5.0)}),
+    block(substitute(lambda: ((yield Sample("x", D))), data={"x": torch.tensor(5.0)})),
+    lambda: ((yield Await("x", simulate, 1).evolve(value=5.0))),
+])  # fmt: skip
+def test_an_answer_for_what_is_decided_is_told(handled):
+    async def never(site):
+        raise AssertionError
+
+    with pytest.raises(
+        AlreadyObserved, match=r"site 'x'.* its answer is not asked for: .* has decided that the value is .*5.*strict=False"
+    ):
+        asyncio.run(run_async(Program(handled), answers={"x": never}))
+    assert asyncio.run(run_async(Program(handled), answers={"x": never}, strict=False)) == 5.0
+
+
+@pytest.mark.parametrize(("answers", "problem"), [
+    ({"x": torch.tensor(1.0)}, r"answers: expected for 'x' an async function of the message, got tensor\(1.\)"),
+    ({Observe: simulate}, "answers: Observe sites carry their values"),
+    ({Deterministic: simulate}, "answers: Deterministic sites carry their values"),
+])  # fmt: skip
+def test_answers_that_cannot_be_are_told(answers, problem):
+    with pytest.raises(TypeError, match=problem):
+        asyncio.run(run_async(lambda: (yield Sample("x", D)), answers=answers))
 
 
 def test_a_name_that_no_site_has_is_told():
