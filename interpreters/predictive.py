@@ -22,7 +22,6 @@ from interpreters.sampled_posterior import SampledPosterior
 from interpreters.vmapped import vmapped
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
-from interpreters.weighted.particles import computed_or_drawn
 from interpreters.weighted.vectorization import Row, batch_size, try_two
 from poutine import Coroutine, Message, Observe, ParamStore, Poutine, Program, Rule, Rules, SubstitutePoutine, TracePoutine, as_program, run
 
@@ -66,7 +65,8 @@ def predictions(program: Program[Any], posterior: SampledPosterior, params: Para
     program = opened(with_doubles(as_program(program)))  # as the density that its draws are from
     chains, draws = posterior.num_draws
     known = {name: values.flatten(0, 1) for name, values in posterior.draws.items()}
-    first = SubstitutePoutine(program.fn, _at(known, 0), strict=False)(*program.args, **program.kwargs)
+    own = {name: value.clone() for name, value in _at(known, 0).items()}  # which the program may change in place
+    first = SubstitutePoutine(program.fn, own, strict=False)(*program.args, **program.kwargs)
     trace = run(TracePoutine(first.fn).traced(*first.args, **first.kwargs), 0, params)
     latent = {name: values for name, values in known.items() if trace.nodes[name].type == "sample"}
 
@@ -123,7 +123,7 @@ def _only_drawn(program: Program[Any], hide: Sequence[str]) -> Coroutine[Row]:
 
 def _drawn_or_computed(program: Program[Any]) -> Coroutine[Row]:
     found: Drawn = yield from drawn(program)
-    return {name: torch.as_tensor(value) for name, value in computed_or_drawn(found.trace)}
+    return dict(found.values)
 
 
 def _at(given: Row, index: Any) -> Row:

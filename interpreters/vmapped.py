@@ -118,7 +118,7 @@ class _Runs(Generic[T]):
         assert self._running is not None and self._running.message is not None
         waiting: Any = self._running.message
         if row is not None:
-            site = _finished(unsealed(waiting), unsealed(out), unsealed(site), row)
+            site = _finished(unsealed(waiting), unsealed(out), unsealed(site), row.clone())  # which a run may change in place
             site = Sealed(site) if isinstance(waiting, Sealed) else site
         self._running.reply(site)
         return self._next()

@@ -24,7 +24,8 @@ class Stacked:
     message: Any
 
     def rows(self, site: Message, numbers: bool) -> Sequence[Any]:
-        """Each one's value in the finished ``site``: what it gave itself, a row or, where it is to be one, a number. Raises ``BatchError``."""
+        """Each one's value in the finished ``site``: what it gave itself, a copy of a row
+        or, where it is to be one, a number: an instance may change it in place. Raises ``BatchError``."""
         if site.value is self.message.value:
             return self.asked.values
         value = site.value
@@ -36,7 +37,7 @@ class Stacked:
                 f"expected a value of shape {tuple(expected)}, the first dimension for the {expected[0]} instances that ask, got {got}; "
                 "to decide a site in every instance alike, put the handler around the program inside of lockstep",
             )
-        rows: Sequence[Any] = value.tolist() if numbers and self.asked.numbers and value.dim() == 1 else value.unbind(0)
+        rows: Sequence[Any] = value.tolist() if numbers and self.asked.numbers and value.dim() == 1 else value.clone().unbind(0)
         return rows
 
     @property

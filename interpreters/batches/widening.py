@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.distributions import (
     AffineTransform,
+    CatTransform,
     ComposeTransform,
     Distribution,
     Independent,
+    IndependentTransform,
     MixtureSameFamily,
+    StackTransform,
     TransformedDistribution,
 )
+from torch.distributions.transforms import _InverseTransform
 
 from interpreters.batches.inside import Inside
-from interpreters.batches.recipes import aligned, recipe_of
+from interpreters.batches.recipes import aligned, is_known, recipe_of
 from interpreters.errors import NotVectorizable
 from poutine import Sample
 from poutine.tensors import tensors_in
@@ -36,8 +41,8 @@ def widened(name: str, dist: Any, inside: Inside) -> Distribution:
         mixture: Any = widened(name, dist.mixture_distribution, inside)
         return MixtureSameFamily(mixture, widened(name, dist.component_distribution, inside), validate_args=dist._validate_args)
     if type(dist) is TransformedDistribution:
-        base, rank = dist.base_dist, len(dist.base_dist.batch_shape + dist.base_dist.event_shape)
-        transforms = [_transform(name, each, inside, rank) for each in dist.transforms]
+        base, shape = dist.base_dist, dist.base_dist.batch_shape + dist.base_dist.event_shape
+        transforms = _transforms(name, dist.transforms, inside, shape)
         return TransformedDistribution(widened(name, base, inside), transforms, dist._validate_args)
     found = recipe_of(Sample(name, dist))
     if found is None:
@@ -64,24 +69,51 @@ def _unknown(name: str, thing: Any) -> NotVectorizable:
 
 
 def _expanded(name: str, dist: Distribution, size: int) -> Distribution:
+    inner: Any = dist
+    while inner is not None:
+        for each in getattr(inner, "transforms", ()):
+            _check_counts_from_the_right(name, each)
+        inner = getattr(inner, "base_dist", None)
     try:
         wide: Distribution = dist.expand(torch.Size((size, *dist.batch_shape)))
     except NotImplementedError as error:
         raise NotVectorizable(f"site {name!r}: {dist!r} cannot be expanded") from error
+    lost = () if is_known(type(dist)) else vars(dist).keys() - vars(wide).keys()
+    if lost:
+        raise NotVectorizable(f"site {name!r}: {dist!r} loses {', '.join(sorted(lost))} when it is expanded")
     return wide
 
 
-def _transform(name: str, transform: Any, inside: Inside, rank: int) -> Any:
-    """For values of ``rank`` dimensions in one run."""
+def _check_counts_from_the_right(name: str, transform: Any) -> None:
+    """A dimension that is counted from the left is another one for all runs. Raises ``NotVectorizable``."""
+    inner = transform.inv if isinstance(transform, _InverseTransform) else transform
+    if isinstance(inner, (CatTransform, StackTransform)) and inner.dim >= 0:
+        raise NotVectorizable(f"site {name!r}: {inner!r} is along dimension {inner.dim}, counted from the left; count from the right")
+    for each in getattr(inner, "parts", ()):
+        _check_counts_from_the_right(name, each)
+    if isinstance(inner, IndependentTransform):
+        _check_counts_from_the_right(name, inner.base_transform)
+
+
+def _transforms(name: str, transforms: Sequence[Any], inside: Inside, shape: torch.Size) -> list[Any]:
+    """One after another, for values of ``shape`` in one run."""
+    wide = []
+    for each in transforms:
+        _check_counts_from_the_right(name, each)
+        wide.append(_transform(name, each, inside, shape))
+        shape = torch.Size(each.forward_shape(shape))
+    return wide
+
+
+def _transform(name: str, transform: Any, inside: Inside, shape: torch.Size) -> Any:
+    """For values of ``shape`` in one run."""
     if type(transform) is ComposeTransform:
-        return ComposeTransform([_transform(name, each, inside, rank) for each in transform.parts])
+        return ComposeTransform(_transforms(name, transform.parts, inside, shape))
     tensors = [*tensors_in(transform)]
     if not tensors or not any(differs for _, differs in inside.whole(*tensors)):
         return transform
     if type(transform) is not AffineTransform:
         raise _unknown(name, transform)
-    loc, scale = (
-        aligned(inside.rows(each), rank - each.dim()) if isinstance(each, torch.Tensor) else each
-        for each in (transform.loc, transform.scale)
-    )
+    rank = len(transform.forward_shape(shape))  # type: ignore[no-untyped-call]  # torch's own
+    loc, scale = (_aligned(inside, each, rank) if isinstance(each, torch.Tensor) else each for each in (transform.loc, transform.scale))
     return AffineTransform(loc, scale, transform.event_dim)

@@ -1,38 +1,77 @@
-"""Which of a program's samples it leaves to be drawn."""
+"""What a program draws and what it says of it, each as it was at its site: a program may change in place what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import attrs
+import torch
 
-from poutine import BlockPoutine, Coroutine, Handling, Message, Program, Rule, Sample, Trace, TracePoutine
+from interpreters.weighted.particles import is_numeric
+from poutine import BlockPoutine, Choice, Coroutine, Deterministic, Handling, Message, Program, Rule, Sample, Trace, TracePoutine
+from poutine.trace_graph import is_subsample
+
+Score = Callable[[Any, bool], torch.Tensor | None]
 
 
 @attrs.frozen(eq=False)
 class Drawn:
-    """A trace, and the names of the samples that left the program undecided: those are draws, the others were given."""
+    """A run of a program.
+
+    trace:   its sites; their values are those that were drawn, whatever the program has made of them since.
+    names:   of the samples that left the program undecided: those are draws, the others were given.
+    values:  the samples and computed values by name of site, as far as they are numbers; indices of subsampled plates are left out.
+    terms:   what ``score`` said, in order.
+    """
 
     trace: Trace
     names: frozenset[str]
+    values: Mapping[str, torch.Tensor]
+    terms: tuple[torch.Tensor, ...] = ()
 
 
-def drawn(program: Program[Any], hide: Collection[str] = ()) -> Coroutine[Drawn]:
+def drawn(program: Program[Any], hide: Collection[str] = (), score: Score | None = None) -> Coroutine[Drawn]:
     """Traces ``program`` and notes what is drawn. From further out only its draws and parameters are visible, without the
     sites in ``hide``: observations and computed values are no randomness of the algorithm that asks.
+
+    score:  from a finished sample or observation, and whether it is a draw, to a term; asked before the program goes on. What it raises
+            is raised at the program's yield.
     """
     names: set[str] = set()
+    terms: list[torch.Tensor] = []
 
-    def note(site: Sample) -> Message:
-        if not site.is_decided:
+    def note(site: Choice) -> Message:
+        if isinstance(site, Sample) and not site.is_decided:
             names.add(site.name)
         return site
 
+    def finish(site: Choice) -> Message:
+        term = score(site, site.name in names) if score is not None and site.is_decided else None
+        if term is not None:
+            terms.append(term)
+        return _with_a_copy(site) if isinstance(site, Sample) else site
+
     def noting() -> Coroutine[Trace]:
-        traced = TracePoutine(program.fn).traced(*program.args, **program.kwargs)
-        trace: Trace = yield Handling(traced, {Sample: Rule(up=note)})
+        traced = TracePoutine(copying).traced()
+        rules = {Choice: Rule(up=note, down=finish), Deterministic: Rule(down=_with_a_copy)}
+        trace: Trace = yield Handling(traced, rules)
         return trace
 
+    def copying() -> Coroutine[Any]:
+        return (yield Handling(program, {Sample: Rule(down=_with_a_copy), Deterministic: Rule(down=_with_a_copy)}))
+
     trace = yield from BlockPoutine(noting, hide=hide, hide_types=["observe", "deterministic"])()
-    return Drawn(trace, frozenset(names))
+    return Drawn(trace, frozenset(names), dict(_numbers(trace)), tuple(terms))
+
+
+def _with_a_copy(site: Any) -> Message:
+    """The one who gave the value, and the one who gets it, may change it."""
+    copied: Message = site.replaced("value", site.value.clone()) if isinstance(site.value, torch.Tensor) else site
+    return copied
+
+
+def _numbers(trace: Trace) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, site in trace.nodes.items():
+        if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(site.value):
+            yield name, torch.as_tensor(site.value)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import torch
 
-from poutine import Deterministic, Sample, Trace
-from poutine.trace_graph import is_subsample
+from poutine import Trace
 
 
 @attrs.frozen(eq=False)
@@ -54,13 +53,6 @@ def ragged(name: str, shapes: Iterable[torch.Size]) -> ValueError:
         f"site {name!r} has different shapes in different particles: {told}; give it another name for each shape, f'{name}_{{size}}', or block "
         "it, if its draws are not wanted"
     )
-
-
-def computed_or_drawn(trace: Trace) -> Iterator[tuple[str, Any]]:
-    """The names and values of the samples and deterministic sites, as far as they are numbers; indices of subsampled plates are left out."""
-    for name, site in trace.nodes.items():
-        if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(site.value):
-            yield name, site.value
 
 
 def is_numeric(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import attrs
@@ -11,7 +11,6 @@ import torch
 from interpreters.errors import GuideMismatch
 from interpreters.ranges import contains, is_bounded, value_in_range
 from interpreters.weighted.drawn import Drawn, drawn
-from interpreters.weighted.particles import computed_or_drawn
 from interpreters.weighted.scores import check_not_subsampled, score
 from poutine import Choice, Coroutine, Handling, Message, Observe, Program, ReplayPoutine, Rule, Sample, Trace, batch_log_density
 from poutine.trace_graph import is_subsample
@@ -28,18 +27,24 @@ class Weighted:
 
 def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Coroutine[Weighted]:
     """Runs one particle. Raises ``GuideMismatch``, ``SubsampledWeight``."""
-    proposal = Drawn(Trace(), frozenset()) if guide is None else (yield from drawn(guide))
+    proposal = Drawn(Trace(), frozenset(), {}) if guide is None else (yield from drawn(guide, score=_proposed))
     given = [name for name, site in proposal.trace.nodes.items() if isinstance(site, Sample)]
     replay = _Replay(program, proposal.trace, given)
-    model = yield from drawn(Program(replay.run), hide=given)
-    for each in (proposal, model):
-        for name in each.names:
-            check_not_subsampled(each.trace[name])
-    _check_guide(proposal, model)
-    draws = {name: torch.as_tensor(value).detach() for name, value in computed_or_drawn(model.trace)}
-    draws |= {name: torch.as_tensor(proposal.trace[name].value).detach() for name in given if name in draws}
-    terms = [term.detach().sum() for term in (*_terms(proposal, model), *replay.impossible)]
-    return Weighted(model.trace, draws, sum(terms, start=torch.zeros(())))
+    model = yield from drawn(Program(replay.run), given, replay.score)
+    _check_all_replayed(proposal.trace, model.trace)
+    draws = {**model.values, **{name: value for name, value in proposal.values.items() if name in model.values}}
+    terms = [term.detach().sum() for term in (*model.terms, *proposal.terms, *replay.impossible)]
+    return Weighted(model.trace, {name: value.detach() for name, value in draws.items()}, sum(terms, start=torch.zeros(())))
+
+
+def _proposed(site: Any, is_drawn: bool) -> torch.Tensor | None:
+    """The term of - log q."""
+    if isinstance(site, Observe):
+        raise GuideMismatch(f"the guide observes {site.name!r}; a guide only draws")
+    if not is_drawn:
+        return None
+    check_not_subsampled(site)
+    return -batch_log_density(site.evolve(scale=1.0))
 
 
 class _Replay:
@@ -51,10 +56,22 @@ class _Replay:
 
     def __init__(self, program: Program[Any], trace: Trace, given: Collection[str]) -> None:
         self.impossible: list[torch.Tensor] = []
-        self._program, self._given = ReplayPoutine(program.fn, trace)(*program.args, **program.kwargs), given
+        self._program, self._given, self._trace = ReplayPoutine(program.fn, trace)(*program.args, **program.kwargs), given, trace
 
     def run(self) -> Coroutine[Any]:
         return (yield Handling(self._program, {Sample: Rule(up=self._in_range)}))
+
+    def score(self, site: Any, is_drawn: bool) -> torch.Tensor | None:
+        """The term of log p, of which log q of what the model draws itself is taken."""
+        if is_drawn:
+            check_not_subsampled(site)
+            is_plain = not isinstance(site.scale, torch.Tensor) and site.scale == 1.0  # then p and q are the same
+            return None if is_plain else batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
+        if isinstance(site, Sample) and site.name in self._given and not is_subsample(site):
+            shape, expected = tuple(torch.as_tensor(self._trace[site.name].value).shape), _shape(site)
+            if shape != expected:
+                raise GuideMismatch(f"site {site.name!r} has shape {expected} in the model, but the guide draws {shape}")
+        return score(site)
 
     def _in_range(self, site: Sample) -> Message:
         if site.name not in self._given or not is_bounded(site.dist):
@@ -72,32 +89,11 @@ class _Replay:
         return site.evolve(value=torch.where(chosen, value, stand_in.to(value.dtype)))
 
 
-def _terms(proposal: Drawn, model: Drawn) -> Iterator[torch.Tensor]:
-    """The terms of log p - log q."""
-    for name, site in model.trace.nodes.items():
-        if not isinstance(site, Choice):
-            continue
-        if name not in model.names:
-            yield score(site)
-        elif isinstance(site.scale, torch.Tensor) or site.scale != 1.0:  # else p and q are the same
-            yield batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
-    for name in proposal.trace:
-        if name in proposal.names:
-            yield -batch_log_density(proposal.trace[name].evolve(scale=1.0))
-
-
-def _check_guide(proposal: Drawn, model: Drawn) -> None:
-    for name, site in proposal.trace.nodes.items():
-        if isinstance(site, Observe):
-            raise GuideMismatch(f"the guide observes {name!r}; a guide only draws")
-        if not isinstance(site, Sample) or is_subsample(site):
-            continue
-        ours = model.trace.nodes.get(name)
-        if not isinstance(ours, Sample):
-            raise GuideMismatch(f"the guide samples {name!r}, which the model {'does not have' if ours is None else f'has as {ours!r}'}")
-        shape, expected = tuple(torch.as_tensor(site.value).shape), _shape(ours)
-        if shape != expected:
-            raise GuideMismatch(f"site {name!r} has shape {expected} in the model, but the guide draws {shape}")
+def _check_all_replayed(proposal: Trace, model: Trace) -> None:
+    for name, site in proposal.nodes.items():
+        if isinstance(site, Sample) and not is_subsample(site) and not isinstance(model.nodes.get(name), Sample):
+            has = f"has as {model[name]!r}" if name in model else "does not have"
+            raise GuideMismatch(f"the guide samples {name!r}, which the model {has}")
 
 
 def _shape(site: Choice) -> tuple[int, ...]:

@@ -19,7 +19,7 @@ from interpreters.importance import importance, importance_resampling, infer
 from interpreters.posterior import Posterior
 from interpreters.weighted.particles import Particles, joined
 from interpreters.weighted.varying import Lockstep
-from interpreters.weighted.vectorization import vectorize
+from interpreters.weighted.vectorization import Vectorization, vectorize
 from interpreters.weighted.weights import log_mean, log_mean_error
 from poutine import (
     Coroutine,
@@ -40,6 +40,7 @@ from poutine import (
     log_density,
     plate,
     run,
+    scale,
     scope,
     seed,
     substitute,
@@ -574,3 +575,49 @@ def test_a_flat_prior_needs_a_guide():
     assert infer(Program(model, Y), 50, guide).log_weights.abs().max() < 1e-12
     with pytest.raises(DistributionError, match="flat prior on Real"):
         infer(Program(model, Y), 50)
+
+
+# A program that changes in place what it is given
+
+
+def doubled_in_place(y: torch.Tensor) -> Coroutine[None]:
+    x = yield Sample("x", Normal(f64(0.0), f64(1.0)))
+    yield Observe("w", Normal(x, f64(1.0)), f64(0.5))
+    x.mul_(2.0)
+    z = yield Deterministic("z", x + 0.0)
+    yield Observe("y", Normal(z, f64(1.0)), y)
+    z.zero_()
+
+
+def doubled(y: torch.Tensor) -> Coroutine[None]:
+    x = yield Sample("x", Normal(f64(0.0), f64(1.0)))
+    yield Observe("w", Normal(x, f64(1.0)), f64(0.5))
+    z = yield Deterministic("z", 2.0 * x)
+    yield Observe("y", Normal(z, f64(1.0)), y)
+
+
+def changed_in_place(_: torch.Tensor) -> Coroutine[None]:
+    x = yield Sample("x", Normal(f64(0.3), f64(0.8)))
+    x.zero_()
+
+
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+@pytest.mark.parametrize("guide", [None, Program(changed_in_place, Y)])
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_weights_and_draws_are_those_of_the_values_as_they_were_drawn(plan: str, guide: Any, power: float):
+    found = []
+    for model in (doubled_in_place, doubled):
+        program = scale(model, power)(Y)
+        plans = {"alone": None, "lockstep": Lockstep(), "at once": vectorize(program, guide)}
+        assert plan != "at once" or isinstance(plans[plan], Vectorization)
+        found.append(run(Program(importance, program, 20, guide, plans[plan])))
+    changed, plain = found
+    assert torch.equal(changed.log_weights, plain.log_weights) and len(plain.draws["x"].unique()) == 20
+    assert all(torch.equal(changed.draws[name], plain.draws[name]) for name in ("x", "z"))
+
+
+@pytest.mark.parametrize("plan", ["lockstep", "at once"])
+def test_an_outer_trace_has_what_was_drawn(plan: str):
+    program = Program(doubled_in_place, Y)
+    outer = run(trace(importance).traced(program, 20, None, Lockstep() if plan == "lockstep" else vectorize(program)))
+    assert torch.equal(outer["batch_0/x"].value, outer["_RETURN"].value.draws["x"].reshape(outer["batch_0/x"].value.shape))

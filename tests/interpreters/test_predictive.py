@@ -151,3 +151,20 @@ def test_an_improper_prior_cannot_be_drawn_from():
     assert predict(program, posterior).predictive["y"].shape == (2, 10, 3)
     with pytest.raises(DistributionError, match="site 'x'.* flat prior"):
         predict_prior(program, posterior, 10)
+
+
+@pytest.mark.parametrize("branches", [False, True])
+def test_a_program_that_changes_a_draw_in_place_changes_no_posterior_and_no_prediction(branches: bool):
+    def of_a_number(factor: float):
+        x = yield Sample("x", Normal(torch.tensor(0.0, dtype=F64), 1.0))
+        far = bool(x > 90.0) if branches else False
+        y = yield Observe("y", Normal(x, 1e-3), torch.tensor(1.0, dtype=F64))
+        if factor != 1.0:
+            x.mul_(factor)
+            y.zero_()
+        return far
+
+    _, posterior = at(lambda: of_a_number(1.0), 5)
+    before = posterior.draws["x"].clone()
+    predicted = run(Program(predictions, Program(of_a_number, 100.0), posterior))["y"]
+    assert torch.equal(posterior.draws["x"], before) and torch.allclose(predicted, before, atol=0.1)

@@ -56,6 +56,10 @@ MAKERS: dict[str, Callable[[torch.Tensor], Distribution]] = {
     "TransformedDistribution": lambda p: d.TransformedDistribution(
         Normal(ONES, 1.0), [d.ComposeTransform([d.AffineTransform(p, 2.0 * p), d.ExpTransform()]), d.AffineTransform(ONES, 2.0)]
     ),
+    "TransformedDistribution of another shape": lambda p: d.TransformedDistribution(
+        d.Independent(Normal(p * torch.ones(2, 3, 2, dtype=torch.float64), 1.0), 2),
+        [d.ReshapeTransform((3, 2), (6,)), d.AffineTransform(p, 2.0 * p, 1)],
+    ),
     "Uniform": lambda p: d.Uniform(0.0, p),
     "VonMises": lambda p: d.VonMises(p, 2.0),
     "Weibull": lambda p: d.Weibull(p, torch.tensor(2.0, dtype=torch.float64)),
@@ -80,6 +84,9 @@ def test_each_row_is_the_distribution_of_its_run(name: str):
     assert torch.allclose(wide.log_prob(values), expected)
 
 
+CAT = d.CatTransform([d.ExpTransform(), d.AffineTransform(0.0, 2.0)], 0, [1, 2])
+
+
 class Own(Normal):
     """A distribution of the user's own, which does not say how it is made."""
 
@@ -89,9 +96,28 @@ class Own(Normal):
         raise NotImplementedError
 
 
+class Shifted(Normal):
+    """What torch's ``expand`` makes of it has no shift."""
+
+    has_rsample = False
+    shift = 2.0
+
+    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
+        return super().sample(sample_shape) + self.shift
+
+
+def shifted(shift: float) -> Shifted:
+    dist = Shifted(torch.zeros(()), 1.0)
+    dist.shift = shift
+    return dist
+
+
 @pytest.mark.parametrize(
     "make, text",
     [
+        (lambda p: shifted(1.0), "Shifted.* loses shift when it is expanded"),
+        (lambda p: d.TransformedDistribution(Normal(p * ONES, 1.0), [CAT.inv]), "Cat.* is along dimension 0, counted from the left"),
+        (lambda p: d.TransformedDistribution(Normal(ONES, 1.0), [d.ComposeTransform([CAT])]), "Cat.* is along dimension 0"),
         (lambda p: Own(p, 1.0), "it is not known how"),
         (lambda p: d.RelaxedBernoulli(p, logits=0.0), "it is not known how RelaxedBernoulli"),
         (lambda p: Own(0.0, 1.0), "cannot be expanded"),
