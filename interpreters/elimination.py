@@ -150,7 +150,8 @@ def eliminate(
     max_plate_nesting:  how many batch dimensions the program has by itself. Without it, the program is run plainly some times more, to
                         find out, and at the values of those runs the log density of each site is compared; so are the steps of
                         vectorised loops with one another. A loop that trains a model needs that once. (With it, nobody notices a
-                        handler, not strict, that names a site of one step of a vectorised loop.)
+                        handler, not strict, that names a site of one step of a vectorised loop, nor a look at a value, as in
+                        ``if (x == 3).all():``.)
 
     Choices that ``block`` hides are summed out, too, with the probability that they are drawn with, and are not in the results; what is
     hidden and observed does not count.
@@ -162,7 +163,7 @@ def eliminate(
     whole = as_program(program)
     if max_plate_nesting is None:
         plain = Plain(whole, params)
-        graph = _collected(whole, params, Collector(plain.rank, in_turn=plain.watch.in_turn, drawn=plain.drawn))
+        graph = _collected(whole, params, Collector(plain.rank, in_turn=plain.watch.in_turn, drawn=plain.drawn, looks=False))
         for way in (None, *WAYS):
             plain = plain if way is None else Plain(whole, params, way)
             check(graph, plain.values, plain.densities, plain.drawn)

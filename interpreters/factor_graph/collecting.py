@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.factors import Factor, Plate, Variable, step_names
 from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
+from interpreters.factor_graph.looking import NoLooks, mark
 from interpreters.factor_graph.loops import Chain, Loops
 from interpreters.factor_graph.supports import enumerated_density, support
 from interpreters.ranges import bounded_log_density, bounds, is_bounded
@@ -82,6 +84,7 @@ class Collector:
     asks:     whether states of loops are compared; a tracer cannot.
     in_turn:  the names of vectorised loops whose steps are taken in turn.
     drawn:    the names of those sites that are undecided in a plain run, if that is known.
+    looks:    whether the program may look at values that depend on what is enumerated. To find out takes time in each operation.
     """
 
     def __init__(
@@ -91,7 +94,9 @@ class Collector:
         asks: bool = True,
         in_turn: Collection[str] = (),
         drawn: Collection[str] | None = None,
+        looks: bool = True,
     ) -> None:
+        self.looks = looks
         self._build, self._asks, self._in_turn, self._drawn = build, asks, frozenset(in_turn), drawn
         self._layout = Layout(rank)
         self._loops = Loops(self._layout, asks, self._in_turn)
@@ -102,11 +107,11 @@ class Collector:
 
     def wider(self, rank: int) -> Collector:
         """Another one, which has collected nothing, for a program of so many batch dimensions."""
-        return Collector(rank, self._build, self._asks, self._in_turn, self._drawn)
+        return Collector(rank, self._build, self._asks, self._in_turn, self._drawn, self.looks)
 
     def in_turn(self, loops: Collection[str]) -> Collector:
         """Another one, which takes the steps of these loops in turn, too."""
-        return Collector(self._layout.rank, self._build, self._asks, self._in_turn.union(loops), self._drawn)
+        return Collector(self._layout.rank, self._build, self._asks, self._in_turn.union(loops), self._drawn, self.looks)
 
     def answers(self, params: ParamStore | None) -> Runtime:
         """What answers the messages of a run whose samples are all to be summed out."""
@@ -144,6 +149,8 @@ class Collector:
         _check_scale(site, variable)
         self._variables[site.name] = variable
         value = self._layout.place(variable, event_dim, site.cond_indep_stack)
+        if not self.looks and variable.size > 1:
+            mark(value)
         self._loops.note(variable)
         site = site.evolve(value=value)
         self._collect(site, enumerated_density(site))
@@ -235,7 +242,8 @@ class Collector:
 def collected(program: Program[Any], answers: Runtime, collector: Collector) -> FactorGraph:
     """What ``collector`` collects of ``program``, run by its ``answers``. Raises ``NotVectorizable``, ``TooFewDimensions``, ``StepsUnlike``."""
     try:
-        answer(program, answers)
+        with nullcontext() if collector.looks else NoLooks(collector.variables):
+            answer(program, answers)
     except (PoutineError, TooFewDimensions, StepsUnlike):
         raise
     except Exception as error:

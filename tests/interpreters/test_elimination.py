@@ -558,7 +558,7 @@ REDUCED = {
     "mean": lambda z: z.mean(),
     "product": lambda z: z.prod(),
     "any": lambda z: (z.sum() > 0) * 1.0,
-    "all": lambda z: 5.0 * bool((z > 0).all()),
+    "all": lambda z: 5.0 * (z > 0).all(),
     "first": lambda z: z[0],
     "turned": lambda z: z.flip(0)[0],
 }
@@ -718,3 +718,51 @@ def test_errors_of_the_program_come_through():
 
     with pytest.raises(ArithmeticError):
         eliminate(failing)
+
+
+def in_a_plate(look):
+    @plate("p", 3)
+    def part(index):
+        return (yield Sample("z", td.Categorical(torch.ones(5, dtype=F64))))
+
+    z = yield from part()
+    f = look(z, torch.tensor([1, 3, 2]))
+    yield Observe("y", td.Normal(5.0 * f, 1.0), torch.tensor(3.0, dtype=F64))
+
+
+def alone(look):
+    z = yield Sample("z", td.Categorical(torch.ones(30, dtype=F64)))
+    if look(z, torch.tensor(17)):
+        yield Observe("y", td.Normal(0.0, 1.0), torch.tensor(3.0, dtype=F64))
+
+
+@pytest.mark.parametrize("program", [in_a_plate, alone])
+@pytest.mark.parametrize("look", [
+    lambda z, t: bool((z == t).all()),
+    lambda z, t: float((z == t).all()),
+    lambda z, t: (z - t).abs().sum().item() == 0,
+    lambda z, t: torch.equal(z, t),
+    lambda z, t: z.tolist() == t.tolist(),
+    lambda z, t: (z == t).nonzero().numel() == 3,
+    lambda z, t: torch.stack([z + 0 * t, t + 0 * z]).unique().numel() == 1,
+    lambda z, t: torch.allclose(z.double(), t.double()),
+    lambda z, t: (z == t).all().numpy() == 1,
+])  # fmt: skip
+def test_a_look_at_what_is_enumerated_is_refused_where_no_plain_run_meets_it(program, look):
+    """The draws with which it is compared rarely are the one of thousands for which the branch is taken."""
+    with pytest.raises(
+        NotVectorizable,
+        match="with all values at once of z, the program (asks for|raises).*which value it is.*interpreters.enumeration.exact",
+    ):
+        eliminate(Program(program, look))
+
+
+def test_a_look_at_what_is_not_enumerated_and_torchs_own_validation_are_none():
+    def model(y):
+        z = yield Sample("z", td.Categorical(torch.ones(3, dtype=F64)))
+        one = yield Sample("one", td.Categorical(torch.ones(1, dtype=F64)))
+        assert bool((y > 0).all()) and int(one) == 0
+        yield Observe("y", td.Normal(z.double(), 1.0 + z, validate_args=True), y)
+
+    program = Program(model, torch.tensor(2.0, dtype=F64))
+    assert eliminate(program).log_evidence.item() == pytest.approx(exact(program).log_evidence.item(), rel=1e-12)
