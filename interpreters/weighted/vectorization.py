@@ -1,22 +1,22 @@
 """Many particles in one run (``vmapped``): whether a program can, and how many at once.
 
-A program is tried once, with two particles. What vmap refuses, it refuses there or, on a branch that is rarer, in a whole batch. The trial
+A program is tried with two particles. What vmap refuses, it refuses there or, on a branch that is rarer, in a whole batch. The trial
 draws in a run of its own: it is no part of any algorithm, and decides only how one is run.
 """
 
 from __future__ import annotations
 
-import pickle
-import random
 from collections.abc import Callable, Mapping
+from itertools import zip_longest
 from typing import Any, Final
 
 import attrs
-import numpy
 import torch
+from torch.utils._pytree import tree_leaves
 
 from interpreters.errors import NotVectorizable
 from interpreters.vmapped import vmapped
+from interpreters.weighted.generators import generators_of, states
 from interpreters.weighted.particles import is_numeric
 from interpreters.weighted.weighing import Weighted, weighted
 from poutine import Choice, Coroutine, Deterministic, ParamStore, Program, Trace, run
@@ -59,22 +59,35 @@ def weighed(program: Program[Any], guide: Program[Any] | None) -> Coroutine[tupl
 
 
 def try_two(make: Callable[[Row], Program[Any]], given: Row | None = None, *, seed: int = 0, params: ParamStore | None = None) -> None:
-    """Runs ``make(row)`` for two particles. Raises ``NotVectorizable`` whatever it raises, and if it draws behind vmap's back."""
-    before = _others_generators()
+    """Runs ``make(row)`` for two particles, twice. Raises ``NotVectorizable`` whatever it raises, and if it draws behind vmap's back.
+
+    That is seen if a generator of numpy or ``random`` has moved, a global one or one that the program refers to, and if the second time it
+    computes other values from the same draws. It is not seen of a rare draw, or of one with few values, from any other source.
+    """
+    generators = generators_of(make)
+    before = states(generators)
     try:
-        run(Program(vmapped, make, 2, given), seed, params)
+        outcomes: list[Any] = [run(Program(vmapped, make, 2, given), seed, params) for _ in range(2)]
     except NotVectorizable:
         raise
     except Exception as error:
         raise NotVectorizable(f"run for two particles at once, it raises {type(error).__name__}: {error}") from error
-    if _others_generators() != before:
+    if states(generators) != before:
         raise NotVectorizable(
             "it draws from a generator of numpy or random, where all particles at once would share a draw; make it a site"
         )
+    if not _is_the_same(*outcomes):
+        raise NotVectorizable(
+            "run twice with the same draws, it computes different values, which all particles at once would share: "
+            "make a site of what is random, and keep nothing from run to run"
+        )
 
 
-def _others_generators() -> bytes:
-    return pickle.dumps((random.getstate(), numpy.random.get_state()))
+def _is_the_same(first: Any, second: Any) -> bool:
+    """But for rounding."""
+    tensors = ([leaf for leaf in tree_leaves(each) if isinstance(leaf, torch.Tensor)] for each in (first, second))
+    pairs = zip_longest(*tensors, fillvalue=torch.empty(0))
+    return all(one.shape == other.shape and torch.allclose(one, other, equal_nan=True) for one, other in pairs)
 
 
 def batch_size(trace: Trace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -321,6 +322,36 @@ def random_by_numpy() -> Coroutine[None]:
     yield Observe("y", Normal, torch.tensor(1.0), z + numpy.random.randn(), 1.0)
 
 
+GENERATOR = numpy.random.default_rng(0)
+
+
+def random_by_a_generator(kind: Any = None) -> Coroutine[None]:
+    """A coin, which falls twice the same in half of the trials."""
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Observe("y", Normal(z + float(coin() if kind is None else kind.choice([0.0, 1.0])), 1.0), torch.tensor(1.0))
+
+
+def coin() -> int:
+    return int(GENERATOR.integers(2))
+
+
+def random_by_a_new_generator() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Observe("y", Normal(z + numpy.random.default_rng().normal(), 1.0), torch.tensor(1.0))
+
+
+def random_by_a_generator_of_torch() -> Coroutine[None]:
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Observe("y", Normal(z + torch.randn((), generator=torch.Generator()), 1.0), torch.tensor(1.0))
+
+
+class Holder:
+    generator = random.Random(0)
+
+    def model(self) -> Coroutine[None]:
+        yield from random_by_a_generator(self.generator)
+
+
 def saved_from_an_invalid_argument() -> Coroutine[None]:
     """It is invalid in some particles."""
     z = yield Sample("z", Normal(0.0, 1.0))
@@ -379,6 +410,12 @@ def asking() -> Coroutine[None]:
         (saved_from_a_singular_matrix, "goes on after .*factorization could not be completed"),
         (saved_from_vmap, "goes on after .*data-dependent"),
         (random_by_numpy, "draws from a generator of numpy or random"),
+        (random_by_a_generator, "draws from a generator of numpy or random"),
+        (partial(random_by_a_generator, random.Random(0)), "draws from a generator of numpy or random"),
+        (partial(random_by_a_generator, numpy.random.RandomState(0)), "draws from a generator of numpy or random"),
+        (Holder().model, "draws from a generator of numpy or random"),
+        (random_by_a_new_generator, "run twice with the same draws, it computes different values"),
+        (random_by_a_generator_of_torch, "random operation"),
         (with_a_drawn_die, r"'x': Die\(\) is none of torch's distributions"),
         (with_a_parameter_of_its_own, "'w'.* is each particle's own"),
     ],
@@ -386,6 +423,15 @@ def asking() -> Coroutine[None]:
 def test_what_runs_for_one_particle_at_a_time_is_found_out(model: Callable[..., Any], text: str):
     with pytest.raises(NotVectorizable, match=text):
         try_two(lambda _: Program(weighed, Program(model), None))
+
+
+def test_a_generator_that_is_the_same_in_each_particle_and_one_that_is_not_drawn_from_are_no_matter():
+    def model() -> Coroutine[None]:
+        z = yield Sample("z", Normal(0.0, 1.0))
+        assert GENERATOR is not None  # it is held, and not drawn from
+        yield Observe("y", Normal(z + numpy.random.default_rng(0).normal(), 1.0), torch.tensor(1.0))
+
+    vectorize(Program(model))
 
 
 def test_a_message_of_the_users_own_is_each_particles():
