@@ -44,11 +44,11 @@ class NoLooks(TorchFunctionMode):
         if func in _LOOKS and not (func in _NUMBERS and args[0].numel() != 1) and not _is_ours():
             raise NotVectorizable(
                 f"with all values at once of {', '.join(self._sites)}, the program asks for {getattr(func, '__name__', func)} of what depends on "
-                "which value it is; what it does must not depend on which value it is (if x:, int(x), x.tolist()): make the branch a torch.where, a mask or an index "
-                "into a tensor, or use interpreters.enumeration.exact, which runs it once for each value"
+                "them; what it does must not depend on which value it is (if x:, int(x), x.tolist()): make the branch a torch.where, a mask or an "
+                "index into a tensor, or use interpreters.enumeration.exact, which runs it once for each value"
             )
         result = func(*args, **(kwargs or {}))
-        for each in result if isinstance(result, (tuple, list)) else (args[0] if result is None else result,):
+        for each in result if isinstance(result, (tuple, list)) else (args[:1] if result is None else (result,)):
             mark(each)
         return result
 

@@ -10,14 +10,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
 from torch.fx import Graph, GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from interpreters.factor_graph.scans import fast_product
+from interpreters.kernels.graphs import mapped
+from interpreters.kernels.recording import Recorder
 
 aten: Final = torch.ops.aten
 Scan = Callable[[torch.Tensor], torch.Tensor]
@@ -45,10 +46,54 @@ def recorded(function: Callable[[Sequence[torch.Tensor], Scan], torch.Tensor], i
     with torch.no_grad():
         plain = [value.detach() for value in inputs]
         function(plain, noting)
-        module: GraphModule = make_fx(traced)(*plain, *products)
+        module = _module(traced, [*plain, *products])
     _put_products_between(module, len(inputs))
     _simplify(module)
     return module
+
+
+class _Anew(Recorder):  # type: ignore[no-untyped-call]  # torch's own
+    """Tensors that the program refers to are read anew by each call, so what depends on them varies; numbers that it writes are fixed."""
+
+    def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
+        super().__init__(inputs, len(inputs), {})
+        self.referred: dict[Node, torch.Tensor] = {}
+        self._numbers: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        if func is aten.lift_fresh.default:  # torch.tensor(0.5)
+            self._numbers.append(func(*args))
+            return self._numbers[-1]
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+    def _constant(self, value: torch.Tensor) -> Node:
+        node = super()._constant(value)
+        self.referred[node] = value
+        if not any(value is number for number in self._numbers):
+            self.depending.add(node)
+        return node
+
+    def is_number(self, node: Node) -> bool:
+        return node not in self.depending
+
+
+def _module(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> GraphModule:
+    """``function`` as a module of ``inputs``, which refers to the same tensors as it."""
+    recorder = _Anew(inputs)
+    with recorder:
+        result = function(*inputs)
+    graph, root = recorder.graph, torch.nn.Module()
+    graph.output(mapped(result, recorder.node_of))
+    for i, node in enumerate(recorder.constants):
+        number = recorder.is_number(node)
+        name = f"{'written' if number else 'tensor'}_{i}"
+        setattr(root, name, node.meta["val"] if number else recorder.referred[node])  # the program may have written into its number
+        with graph.inserting_before(node):
+            read = graph.get_attr(name)
+        read.meta = dict(node.meta)
+        node.replace_all_uses_with(read)
+        graph.erase_node(node)
+    return GraphModule(root, graph)
 
 
 def _put_products_between(module: GraphModule, inputs: int) -> None:
@@ -77,7 +122,9 @@ def _simplify(module: GraphModule) -> None:
 
 def _fold(module: GraphModule) -> None:
     """Computes what is made of numbers alone."""
-    known: dict[Node, torch.Tensor] = {}
+    known = {
+        node: getattr(module, node.target) for node in module.graph.nodes if node.op == "get_attr" and node.target.startswith("written_")
+    }
     for node in [node for node in module.graph.nodes if node.op == "call_function"]:
         if not _is_fixed(node, known):
             continue
@@ -95,8 +142,6 @@ def _fold(module: GraphModule) -> None:
 
 
 def _is_fixed(node: Node, known: dict[Node, torch.Tensor]) -> bool:
-    if node.target is aten.lift_fresh_copy.default:
-        return True  # torch.tensor(0.5), in the program
     return bool(node.target in _MADE or node.all_input_nodes) and all(at in known for at in node.all_input_nodes)
 
 

@@ -39,7 +39,7 @@ def recorded(
 
     The first ``varying`` of the inputs are those that vary.
     """
-    recorder = _Recorder(inputs, varying, table)
+    recorder = Recorder(inputs, varying, table)
     with torch.no_grad(), recorder:
         result = function(*inputs)
     recorder.graph.output(mapped(result, recorder.node_of))
@@ -47,7 +47,7 @@ def recorded(
     return recorder.graph, tuple(node.meta["val"] for node in recorder.constants)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
     """Tensors are known by their ``id``, and so kept alive."""
 
     def __init__(self, inputs: Sequence[torch.Tensor], varying: int, table: Table) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -194,3 +195,36 @@ def test_a_continuous_site():
 
     with pytest.raises(NotFinite, match="site 'x'"):
         evidence(model)
+
+
+def test_threads_record_and_call_modules_at_the_same_time():
+    """A tracer that patches torch for all threads would note what others do, or leave it patched."""
+    y, net = torch.tensor(1.0, dtype=F64), torch.nn.Linear(1, 1).double()
+    before = torch.nn.Module.__call__, torch.nn.Module.__getattr__
+
+    def model(y, width):
+        z = yield Sample("z", Categorical(torch.ones(3, dtype=F64)))
+        yield Observe("y", Normal(net(z.double().reshape(-1, 1)).reshape(z.shape), width), y)
+
+    def work(number):
+        width = torch.tensor(1.0 + number, dtype=F64)
+        recorded = evidence(Program(model, y, width))
+        net(torch.ones(1, 1, dtype=F64))
+        return recorded(y + 1, width).item(), eliminate(Program(model, y + 1, width)).log_evidence.item()
+
+    with ThreadPoolExecutor(4) as pool:
+        for here, there in pool.map(work, range(12)):
+            assert here == pytest.approx(there, rel=1e-12)
+    assert (torch.nn.Module.__call__, torch.nn.Module.__getattr__) == before
+
+
+def test_a_number_that_the_program_writes_into():
+    def model(y):
+        total = torch.tensor(0.5, dtype=F64)
+        total.add_(y)
+        z = yield Sample("z", Bernoulli(torch.tensor(0.3, dtype=F64)))
+        yield Observe("y", Normal(z, 1.0), total)
+
+    recorded = evidence(Program(model, torch.tensor(1.0, dtype=F64)))
+    for y in (torch.tensor(1.0, dtype=F64), torch.tensor(-2.0, dtype=F64)):
+        assert recorded(y).item() == pytest.approx(eliminate(Program(model, y)).log_evidence.item(), rel=1e-12)
