@@ -120,7 +120,11 @@ class Elimination:
             known |= {name: (variable, step) for step, name in step_names(variable.name, variable.plates).items()}
         missing = [name for name in names if name not in known]
         if missing or not names:
-            raise KeyError(f"no site {', '.join(missing) or '(none)'} among those summed out: {', '.join(v.name for v in self._visible)}")
+            hidden = len(self.graph.variables) - len(self._visible)
+            hint = f" (and {hidden} that block hides, which are in no result)" if hidden else ""
+            raise KeyError(
+                f"no site {', '.join(missing) or '(none)'} among those summed out: {', '.join(v.name for v in self._visible)}{hint}"
+            )
         if len({(known[name][0].plates, known[name][1]) for name in names}) > 1:
             raise ValueError(f"sites {', '.join(names)} are not in the same plates, or steps; ask for each by itself")
         return [known[name][0] for name in names], known[names[0]][1]

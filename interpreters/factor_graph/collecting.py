@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch.distributions import Distribution
 
-from interpreters.errors import NotVectorizable
+from interpreters.errors import BatchError, NotVectorizable
 from interpreters.factor_graph.factors import Factor, Plate, Variable, step_names
 from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
@@ -244,6 +244,13 @@ def collected(program: Program[Any], answers: Runtime, collector: Collector) -> 
     try:
         with nullcontext() if collector.looks else NoLooks(collector.variables):
             answer(program, answers)
+    except BatchError as error:
+        if not collector.variables:
+            raise
+        raise NotVectorizable(
+            f"the program runs a batch, whose instances' dimension is the first, and so is that of all values of {', '.join(collector.variables)} "
+            f"({error}); eliminate the program of one instance, or use interpreters.enumeration.exact, which runs the batch once for each value"
+        ) from error
     except (PoutineError, TooFewDimensions, StepsUnlike):
         raise
     except Exception as error:

@@ -109,11 +109,17 @@ def _problem(live: Live[Any], answer: SavedAnswer) -> str | None:
 def _changed(now: Message, value: Any, before: SavedAnswer) -> str | None:
     natural = unsealed(now).value
     if value is not UNDECIDED and not before.edited and not _alike(natural, value):
-        return f"expected the value {before.text}, got {shown(natural)}"
+        return f"expected the value {before.text}, got {shown(natural)}{_types(value, natural)}"
     density = score(Answer.of(now if value is UNDECIDED else valued(now, value), given=False, edited=False))
     if (density is None) != (before.log_density is None) or (density is not None and not _alike(density, before.log_density)):
         return f"expected the log density {before.log_density}, got {density}"
     return None
+
+
+def _types(before: Any, now: Any) -> str:
+    """Two tensors look the same in single and in double precision."""
+    both = isinstance(before, torch.Tensor) and isinstance(now, torch.Tensor) and before.dtype != now.dtype
+    return f" (of type {now.dtype} in place of {before.dtype}; has the default type changed?)" if both else ""
 
 
 def _program(saved: Saved) -> Program[Any]:

@@ -40,6 +40,9 @@ class BlockPoutine(Poutine):
     exposes all but what ``hide`` and ``hide_types`` name. Types are "sample", "observe", "param", "deterministic", and those of sites of
     your own. A name that no site has is no error: a block further in may have hidden it.
 
+    A plate around it does not see what is hidden, either: inside of a vectorised plate, a hidden site that does not have the plate's size
+    by itself is drawn once, for all elements. Put the block around the plate to hide what is drawn for each.
+
     ::
 
         inner = trace(model)

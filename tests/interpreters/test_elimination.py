@@ -16,6 +16,7 @@ from interpreters.density import density
 from interpreters.elimination import Elimination, eliminate
 from interpreters.enumeration import exact
 from interpreters.errors import DegenerateWeights, NotFinite, NotVectorizable
+from interpreters.lockstep import lockstep
 from poutine import (
     Deterministic,
     Observe,
@@ -718,6 +719,27 @@ def test_errors_of_the_program_come_through():
 
     with pytest.raises(ArithmeticError):
         eliminate(failing)
+
+
+def test_a_lockstep_batch_is_refused_with_the_way_out():
+    def one():
+        z = yield Sample("z", td.Bernoulli(torch.tensor(0.3, dtype=F64)))
+        yield Observe("y", td.Normal(z, 1.0), torch.tensor(1.0, dtype=F64))
+        return z
+
+    batch = Program(lockstep, one, 3)
+    with pytest.raises(NotVectorizable, match=r"the program runs a batch.*all values of .*; eliminate the program of one instance, or use"):
+        eliminate(batch)
+    assert exact(batch).log_evidence.item() == pytest.approx(3 * eliminate(one).log_evidence.item(), rel=1e-12)
+
+
+def test_a_site_that_is_hidden_is_told_from_one_that_is_not_there():
+    def two():
+        z = yield Sample("z", td.Bernoulli(torch.tensor(0.3, dtype=F64)))
+        yield Sample("w", td.Bernoulli(0.1 + 0.5 * z))
+
+    with pytest.raises(KeyError, match=r"no site z among those summed out: w \(and 1 that block hides, which are in no result\)"):
+        eliminate(block(two, hide=["z"])()).marginal("z")
 
 
 def in_a_plate(look):

@@ -295,3 +295,14 @@ def test_parameters_that_have_changed_are_told():
     save(begin(Program(starting, 1.0)).step(), "run.step")
     departure = resume("run.step", Program(starting, 2.0)).departure
     assert departure is not None and departure.problem == "expected the value 1, got 2"
+
+
+def test_a_value_of_another_type_is_told_though_it_looks_the_same():
+    def model(dtype):
+        x = yield Deterministic("x", torch.tensor([-1.5, 0.25], dtype=dtype))
+        yield Sample("y", Normal(x, 1.0))
+
+    save(begin(Program(model, torch.float32)).step(2), "run.step")
+    departure = resume("run.step", Program(model, torch.float64)).departure
+    assert departure is not None
+    assert "(of type torch.float64 in place of torch.float32; has the default type changed?)" in departure.problem
