@@ -37,7 +37,7 @@ class SkipValidation(TorchFunctionMode):
 def asker() -> str:
     """The module whose code called, past function modes."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals["__name__"] in _BETWEEN:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "") in _BETWEEN:
         frame = frame.f_back
-    name: str = frame.f_globals["__name__"]
+    name: str = frame.f_globals.get("__name__", "")
     return name

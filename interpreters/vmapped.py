@@ -168,7 +168,10 @@ class _Runs(Generic[T]):
             return request
         if isinstance(request, Param) and not any(differs for _, differs in self._inside.whole(*tensors_in(request.__dict__))):
             return request
-        raise NotVectorizable(f"{type(request).__name__} {request.name!r} is each particle's own")
+        what = f"{type(request).__name__} {request.name!r}"
+        if isinstance(request, Param):
+            raise NotVectorizable(f"{what} is each particle's own")
+        raise NotVectorizable(f"{what} cannot be asked for all particles at once")
 
     def _widened(self, request: Sample) -> Any:
         try:
@@ -193,4 +196,6 @@ def _finished(request: Message, out: Message, site: Message, row: torch.Tensor) 
 def _told(error: BaseException) -> str:
     """The first sentence of an error, and the last line that it has come by on its way from torch."""
     lines = [line for line in extract_tb(error.__traceback__) if not line.filename.startswith(_MACHINERY)]
-    return f"`{lines[-1].line}` ({Path(lines[-1].filename).name}:{lines[-1].lineno}) raises {type(error).__name__}: {str(error).partition('. ')[0]}"
+    at = f"{Path(lines[-1].filename).name}:{lines[-1].lineno}"
+    where = f"`{lines[-1].line}` ({at})" if lines[-1].line else at  # of code without a file, there is no text
+    return f"{where} raises {type(error).__name__}: {str(error).partition('. ')[0]}"

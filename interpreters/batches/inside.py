@@ -135,8 +135,8 @@ _VALIDATING: Final = frozenset(("torch.distributions.constraints", "torch.distri
 def _is_the_programs() -> bool:
     """Whether there is code of others between here and what drives the program."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals["__name__"] != _DRIVER:
-        if frame.f_globals["__name__"].partition(".")[0] not in _OURS:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "") != _DRIVER:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
             return True
         frame = frame.f_back
     return False

@@ -48,8 +48,12 @@ def widened(name: str, dist: Any, inside: Inside) -> Distribution:
     if found is None:
         raise _unknown(name, dist)
     recipe, arguments = found
+    try:
+        event_dims = recipe.event_dims
+    except NotImplementedError as error:
+        raise _unknown(name, dist) from error
     columns = []
-    for argument, event_dim in zip(arguments, recipe.event_dims, strict=True):
+    for argument, event_dim in zip(arguments, event_dims, strict=True):
         if isinstance(argument, torch.Tensor) and event_dim is not None:
             columns.append(_aligned(inside, argument, len(dist.batch_shape) + event_dim))
         elif isinstance(argument, torch.Tensor) and inside.whole(argument)[0][1]:

@@ -68,9 +68,7 @@ class _Replay:
             is_plain = not isinstance(site.scale, torch.Tensor) and site.scale == 1.0  # then p and q are the same
             return None if is_plain else batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
         if isinstance(site, Sample) and site.name in self._given and not is_subsample(site):
-            shape, expected = tuple(torch.as_tensor(self._trace[site.name].value).shape), _shape(site)
-            if shape != expected:
-                raise GuideMismatch(f"site {site.name!r} has shape {expected} in the model, but the guide draws {shape}")
+            _check_guided(site, self._trace[site.name])
         return score(site)
 
     def _in_range(self, site: Sample) -> Message:
@@ -94,6 +92,27 @@ def _check_all_replayed(proposal: Trace, model: Trace) -> None:
         if isinstance(site, Sample) and not is_subsample(site) and not isinstance(model.nodes.get(name), Sample):
             has = f"has as {model[name]!r}" if name in model else "does not have"
             raise GuideMismatch(f"the guide samples {name!r}, which the model {has}")
+
+
+def _check_guided(ours: Sample, theirs: Any) -> None:
+    """A density of a number, and a probability of one, are no weight."""
+    shape, expected = tuple(torch.as_tensor(theirs.value).shape), _shape(ours)
+    if shape != expected:
+        raise GuideMismatch(f"site {ours.name!r} has shape {expected} in the model, but the guide draws {shape}")
+    discrete = _is_discrete(ours.dist), _is_discrete(theirs.dist)
+    if None not in discrete and discrete[0] != discrete[1]:
+        said = ["is discrete" if each else "has a density" for each in discrete]
+        raise GuideMismatch(
+            f"site {ours.name!r} {said[0]} in the model, {ours.dist!r}, but what the guide draws {said[1]}, {theirs.dist!r}"
+        )
+
+
+def _is_discrete(dist: Any) -> bool | None:
+    """None if its support does not tell."""
+    try:
+        return bool(dist.support.is_discrete)
+    except (AttributeError, NotImplementedError):
+        return None
 
 
 def _shape(site: Choice) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import attrs
 import numpy
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, Uniform, constraints
+from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, Poisson, Uniform, constraints
 
 from interpreters.errors import DegenerateWeights, GuideMismatch
 from interpreters.importance import importance, importance_resampling, infer
@@ -394,6 +394,19 @@ def guide_that_observes() -> Coroutine[None]:
 
 def guide_of_another_shape() -> Coroutine[None]:
     yield Sample("z", Normal(torch.zeros(2), 1.0))
+
+
+def guide_of_counts() -> Coroutine[None]:
+    yield Sample("z", Poisson(f64(1.0)))
+
+
+@pytest.mark.parametrize("plan", [None, Lockstep()])
+def test_a_probability_is_no_density(plan: Lockstep | None):
+    model, guide = Program(conjugate, Y), Program(guide_of_counts)
+    with pytest.raises(GuideMismatch, match=r"site 'z' has a density in the model, Normal.* the guide draws is discrete, Poisson"):
+        run(Program(importance, model, 5, guide, plan))
+    with pytest.raises(GuideMismatch, match="site 'z'"):
+        infer(model, 5, guide)
 
 
 @pytest.mark.parametrize(

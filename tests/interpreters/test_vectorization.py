@@ -425,6 +425,13 @@ def test_what_runs_for_one_particle_at_a_time_is_found_out(model: Callable[..., 
         try_two(lambda _: Program(weighed, Program(model), None))
 
 
+def test_a_line_without_a_text_is_told_by_its_number():
+    names: dict[str, Any] = {"Sample": Sample, "Bernoulli": Bernoulli}
+    exec("def model():\n    z = yield Sample('z', Bernoulli(0.5))\n    return 1.0 if z else 2.0", names)
+    with pytest.raises(NotVectorizable, match="at once, <string>:3 raises RuntimeError"):
+        vectorize(Program(names["model"]))
+
+
 def test_a_generator_that_is_the_same_in_each_particle_and_one_that_is_not_drawn_from_are_no_matter():
     def model() -> Coroutine[None]:
         z = yield Sample("z", Normal(0.0, 1.0))
@@ -434,8 +441,8 @@ def test_a_generator_that_is_the_same_in_each_particle_and_one_that_is_not_drawn
     vectorize(Program(model))
 
 
-def test_a_message_of_the_users_own_is_each_particles():
-    with pytest.raises(NotVectorizable, match="Ask.*is each particle's own"):
+def test_a_message_of_the_users_own_is_asked_for_one_particle_at_a_time():
+    with pytest.raises(NotVectorizable, match="Ask 'which' cannot be asked for all particles at once"):
         try_two(lambda _: Program(asking))
 
 

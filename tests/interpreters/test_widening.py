@@ -122,6 +122,7 @@ def shifted(shift: float) -> Shifted:
         (lambda p: d.RelaxedBernoulli(p, logits=0.0), "it is not known how RelaxedBernoulli"),
         (lambda p: Own(0.0, 1.0), "cannot be expanded"),
         (lambda p: d.TransformedDistribution(Normal(0.0, 1.0), [d.PowerTransform(p)]), "it is not known how PowerTransform"),
+        (lambda p: d.Wishart(4.0, p * EYE), "it is not known how Wishart"),
         (lambda p: object(), "is none of torch's"),
     ],
 )
