@@ -72,6 +72,8 @@ class Answer:
         score = _density(now)
         if not isinstance(score, torch.Tensor) or not isinstance(self.density, torch.Tensor):
             return None if type(score) is type(self.density) else f"its log density is {score} and was {self.density}"
+        if score.dtype == self.density.dtype and torch.equal(score, self.density):
+            return None  # nearly always, and found in a tenth of the time
         digits = torch.finfo(score.dtype).eps ** 0.5
         close = torch.isclose(score, self.density.to(score.dtype), rtol=digits, atol=digits, equal_nan=True)
         return None if close else f"its log density is {score.item():.6g}, and was {self.density.item():.6g}"
