@@ -40,7 +40,7 @@ def diagnose(draws: torch.Tensor) -> Diagnostics:
     folded_from = _median(halves.flatten(1))
     folded = _normal_scores((halves - folded_from[:, None, None]).abs())
     tails = torch.stack([_ess(_split((x <= level[:, None, None]).double())) for level in quantiles(x.flatten(1), _TAILS)])
-    r_hat = torch.maximum(_r_hat(bulk), _r_hat(folded))
+    r_hat = torch.fmax(_r_hat(bulk), _r_hat(folded))  # of two values alike often, all distances from the median are one: that tells nothing
     mcse = x.flatten(1).std(dim=1) / _ess(halves).sqrt()
     found = Diagnostics(mcse, _ess(bulk), tails.min(dim=0).values, r_hat)
     still = (x == x[:, :1, :1]).flatten(1).all(dim=1) | ~x.isfinite().flatten(1).all(dim=1)

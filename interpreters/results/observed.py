@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -14,9 +14,18 @@ from poutine import Choice, NoDensity, Observe, Poutine, Program, Site, Trace
 
 def observed_values(trace: Trace) -> dict[str, torch.Tensor]:
     """The observations by name of site. A factor observes nothing."""
-    sites = (site for site in trace.nodes.values() if isinstance(site, Observe) and is_numeric(site.value))
-    values = {site.name: torch.as_tensor(site.value).detach() for site in sites}
-    return {name: value for name, value in values.items() if value.numel()}
+    values = {site.name: _numbers(site.value) for site in trace.nodes.values() if isinstance(site, Observe)}
+    return {name: value for name, value in values.items() if value is not None and value.numel()}
+
+
+def _numbers(value: Any) -> torch.Tensor | None:
+    """A value, a list of numbers too, as a tensor; None if it is none."""
+    if not is_numeric(value) and not isinstance(value, Sequence):
+        return None
+    try:
+        return torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError):  # words, or rows of unlike lengths
+        return None
 
 
 def constant_values(program: Program[Any], sites: Container[str]) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,3 +39,12 @@ def test_what_never_moves_or_is_too_short_tells_nothing():
     assert bool(torch.stack(diagnose(torch.ones(2, 50, 1))).isnan().all())
     assert bool(torch.stack(diagnose(torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)))).isnan().all())
     assert torch.stack(diagnose(torch.zeros(2, 50, 0))).shape == (4, 0)
+
+
+def test_of_two_values_alike_often_the_distances_tell_nothing_and_the_ranks_do():
+    coin = (torch.arange(100) % 2).double().expand(4, 100)
+    stuck = torch.tensor([0.0, 0.0, 1.0, 1.0], dtype=F64)[:, None].expand(4, 100)
+    r_hat = diagnose(torch.stack([coin, stuck], dim=-1)).r_hat
+    with np.errstate(all="ignore"):
+        assert r_hat[0].item() == pytest.approx(float(arviz.rhat(coin.numpy())))
+    assert r_hat[1].item() > 1e6  # nan warned of nothing

@@ -17,7 +17,8 @@ from torch.distributions import Bernoulli, Dirichlet, MultivariateNormal, Normal
 from interpreters.importance import importance_resampling, infer
 from interpreters.posterior import Posterior
 from interpreters.results.extras import extra
-from poutine import Coroutine, Deterministic, Observe, Program, Sample, factor, plate, run, scope
+from interpreters.results.observed import observed_values
+from poutine import Coroutine, Deterministic, Observe, Program, Sample, Trace, factor, plate, run, scope
 
 arviz = extra("arviz")  # at import, since it takes a second
 extra("matplotlib.figure")
@@ -192,3 +193,10 @@ def test_no_warning_leaks_from_the_extras(tmp_path: Path):
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_lists_of_numbers_are_observed_data_and_words_are_none():
+    trace = Trace()
+    for name, value in {"y": [1.0, 2.0], "words": ["a", "b"], "ragged": [[1.0], [1.0, 2.0]]}.items():
+        trace.add_node(name, type="observe", fn=Normal(0.0, 1.0), value=value)
+    assert {name: value.tolist() for name, value in observed_values(trace).items()} == {"y": [1.0, 2.0]}
