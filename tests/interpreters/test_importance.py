@@ -597,9 +597,11 @@ def doubled_in_place(y: torch.Tensor) -> Coroutine[None]:
     x = yield Sample("x", Normal(f64(0.0), f64(1.0)))
     yield Observe("w", Normal(x, f64(1.0)), f64(0.5))
     x.mul_(2.0)
-    z = yield Deterministic("z", x + 0.0)
+    z = x + 0.0
+    sent = yield Deterministic("z", z)
     yield Observe("y", Normal(z, f64(1.0)), y)
     z.zero_()
+    sent.zero_()
 
 
 def doubled(y: torch.Tensor) -> Coroutine[None]:

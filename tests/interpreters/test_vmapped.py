@@ -70,6 +70,15 @@ def test_only_what_it_draws_is_out_one_message_for_all():
     assert torch.allclose(outer["y"].dist.scale, outer["x"].value.exp().unsqueeze(1).expand(5, 2))
 
 
+def test_what_a_run_changes_in_place_is_its_own():
+    def in_place() -> Coroutine[torch.Tensor]:
+        x = yield Sample("x", Normal(torch.zeros(2), 1.0))
+        return x.zero_()
+
+    outer = run(trace(vmapped).traced(lambda _: Program(in_place), 5))
+    assert torch.equal(outer["_RETURN"].value, torch.zeros(5, 2)) and len(outer["x"].value.unique()) == 10
+
+
 def test_the_draws_are_those_of_the_site_and_hiding_moves_none():
     plain = run(Program(vmapped, lambda _: Program(pair), 5), 1)
     hidden = run(Program(vmapped, lambda _: BlockPoutine(pair)(), 5), 1)
