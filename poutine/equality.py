@@ -24,7 +24,7 @@ from torch.distributions.transforms import Transform
 
 Pairs = Iterable[tuple[Any, Any]]
 
-_CACHES: Final = frozenset(("_cached_x_y", "_inv"))
+CACHES: Final = frozenset(("_cached_x_y", "_inv"))  # what a transform of torch fills in when it is used
 _PLAIN: Final = frozenset((str, int, bool))  # a look at these first: most parts are
 _IDENTITY: Final[Any] = object.__eq__
 
@@ -126,7 +126,7 @@ def _states(a: Any, b: Any) -> bool | Pairs:
     both have counts; two distributions that hold parameters must have one of them in common.
     """
     left, right = vars(a), vars(b)
-    common = left.keys() & right.keys() - _CACHES
+    common = left.keys() & right.keys() - CACHES
     parameters = getattr(a, "arg_constraints", None)
     if isinstance(parameters, Mapping):
         mine, yours = left.keys() & parameters.keys(), right.keys() & parameters.keys()

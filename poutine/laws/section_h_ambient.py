@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -13,10 +13,11 @@ from poutine.laws.ambient import SURROUNDINGS, ambient, changed, module_state, o
 from poutine.laws.law import ANY, Case, law
 from poutine.laws.links import Wrap, written
 from poutine.laws.outcome import Outcome, difference, outcome
+from poutine.laws.probes import NotingPoutine
 from poutine.laws.settings import kept, patches
 from poutine.laws.stepping import Stepper
 from poutine.laws.transcript import Transcript
-from poutine.messages import Message
+from poutine.messages import Message, Sample
 from poutine.tensors import tensors_in
 
 DTYPE: Final = "torch's default dtype"
@@ -26,7 +27,7 @@ DTYPE: Final = "torch's default dtype"
     "H11",
     "nothing ambient is changed, or has an influence",
     ANY,
-    "the default dtype has one on the dtype of what h computes, and so on its rounding",
+    "the default dtype has one on the dtype of what h computes, and so on its rounding and on what is drawn for h",
 )
 def nothing_ambient(case: Case) -> None:
     # Names that no other law has: what is remembered by name, from run to run, is yet to be remembered.
@@ -70,15 +71,38 @@ def _no_influence(case: Case, wrap: Wrap, transcript: Transcript, expected: Outc
 
     def run(*what: str) -> Outcome:
         with other_surroundings(*what, module=module):
-            found = outcome(wrap(transcript), seed=seed)
-        return _rounded_like(expected, found) if DTYPE in (what or SURROUNDINGS) else found
+            return outcome(wrap(transcript), seed=seed)
 
-    together = run()
-    if difference(expected, together) is None:
-        return
-    for what in SURROUNDINGS:  # which of them was it?
-        case.equal(expected, run(what), written(wrap, "model"), f"the same, with {what} otherwise")
-    case.equal(expected, together, written(wrap, "model"), f"the same, with {', '.join(SURROUNDINGS)} otherwise")  # pragma: no cover
+    others = [what for what in SURROUNDINGS if what != DTYPE]
+    together = run(*others)
+    if difference(expected, together) is not None:
+        for what in others:  # which of them was it?
+            case.equal(expected, run(what), written(wrap, "model"), f"the same, with {what} otherwise")
+        case.equal(expected, together, written(wrap, "model"), f"the same, with {', '.join(others)} otherwise")  # pragma: no cover
+    given = NotingPoutine(wrap(transcript), up=_giving(expected))
+    with other_surroundings(DTYPE):
+        found = outcome(given, seed=seed)
+    case.equal(expected, _rounded_like(expected, found), written(wrap, "model"), f"the same, with {DTYPE} otherwise")
+
+
+def _giving(expected: Outcome) -> Callable[[Message], Message]:
+    """Gives a site that h draws from numbers of its own the value that it has in ``expected``, in its own dtype: another dtype has other draws.
+
+    What is drawn from a distribution of the same dtypes as there is drawn as ever.
+    """
+    drawn = {site.name: (site.value, _dtypes(site)) for site in expected.sites if isinstance(site, Sample)}
+
+    def give(message: Message) -> Message:
+        value, dtypes = drawn.get(message.name, (None, None))
+        if not isinstance(message, Sample) or message.is_decided or not isinstance(value, torch.Tensor) or _dtypes(message) == dtypes:
+            return message
+        return message.evolve(value=value.to(torch.get_default_dtype()) if value.is_floating_point() else value)
+
+    return give
+
+
+def _dtypes(site: Sample) -> list[torch.dtype]:
+    return [tensor.dtype for tensor in tensors_in(site.dist)]
 
 
 def _rounded_like(expected: Outcome, found: Outcome) -> Outcome:

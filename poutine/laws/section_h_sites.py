@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch.distributions import constraints
 
+from poutine.equality import CACHES
 from poutine.laws.ambient import changed, state_of
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import written
@@ -121,9 +122,10 @@ _WIDE: Final = constraints.interval(-1e3, 1e3)  # type: ignore[no-untyped-call] 
 
 
 def _contents(message: Message) -> dict[str, Any]:
-    """Its fields, deep."""
+    """Its fields, deep; but for what torch itself fills in where a density is computed."""
     fields = ((field.name, getattr(message, field.name, None)) for field in attrs.fields(type(message)))
-    return {f"{name}{path}": part for name, value in fields for path, part in state_of(value, "torch").items()}
+    parts = {f"{name}{path}": part for name, value in fields for path, part in state_of(value, "torch").items()}
+    return {path: part for path, part in parts.items() if CACHES.isdisjoint(path.split("."))}
 
 
 def _written_otherwise(message: Message) -> Message:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 import torch
-from torch.distributions import Normal, transform_to
+from torch.distributions import Normal, Uniform, transform_to
 
 from poutine import (
     BlockPoutine,
@@ -463,4 +463,36 @@ class Mean(Poutine):
         return {Sample: Rule(around=mean)}
 
 
-SOUND = (Mean, Numbers, Tempers, Mirrors, Decentres, Counts, Stops)
+class Metropolis(Poutine):
+    """Draws another value, and takes it if its density is large enough; with a coin of its own, which is written in plain numbers."""
+
+    def rules(self) -> Rules:
+        def step(request: Sample) -> Coroutine[Any]:
+            site = yield request
+            if request.is_decided or not isinstance(site, Sample):
+                return site
+            other = yield request.evolve(name=f"{request.name}_other", key=None)
+            context = {"scale": request.scale, "mask": request.mask, "cond_indep_stack": request.cond_indep_stack, "infer": request.infer}
+            coin = yield Sample(f"{request.name}_coin", Uniform(0.0, 1.0)).evolve(**context)
+            odds = (request.dist.log_prob(other.value) - request.dist.log_prob(site.value)).sum().exp()
+            return site.evolve(value=other.value) if bool(coin.value < odds) else site
+
+        return {Sample: Rule(around=step)}
+
+
+class Scores(Poutine):
+    """Says at the end what the density of all was."""
+
+    def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+        terms: list[Any] = []
+
+        def score(site: Choice) -> Message:
+            terms.append(site.log_pdf)
+            return site
+
+        value = yield Handling(program, {Choice: Rule(down=score)})
+        yield Deterministic("score", sum(terms))
+        return value
+
+
+SOUND = (Metropolis, Scores, Mean, Numbers, Tempers, Mirrors, Decentres, Counts, Stops)
