@@ -61,7 +61,7 @@ def other_surroundings(*what: str, module: str = "") -> Iterator[None]:
 
 
 class _Answering(dict[str, str]):
-    """An environment in which everything is set."""
+    """An environment in which everything is set, and what is set already is set to something else."""
 
     def get(self, name: Any, default: Any = None) -> Any:
         return self[name]
@@ -76,11 +76,16 @@ class _Answering(dict[str, str]):
 @contextmanager
 def _other_environment() -> Iterator[None]:
     before = os.environ
-    os.environ = _Answering(before)  # type: ignore[assignment]  # noqa: B003  # no other process is started in it
+    others = {name: value if name.startswith("TORCH") else _another(value) for name, value in before.items()}
+    os.environ = _Answering(others)  # type: ignore[assignment]  # noqa: B003  # no other process is started in it
     try:
         yield
     finally:
         os.environ = before  # noqa: B003
+
+
+def _another(value: str) -> str:
+    return str(int(value) + 1) if value.isdecimal() else f"{value}_elsewhere"
 
 
 @contextmanager

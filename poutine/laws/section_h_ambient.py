@@ -13,7 +13,7 @@ from poutine.laws.ambient import SURROUNDINGS, ambient, changed, module_state, o
 from poutine.laws.law import ANY, Case, law
 from poutine.laws.links import Wrap, written
 from poutine.laws.outcome import Outcome, difference, outcome
-from poutine.laws.probes import NotingPoutine
+from poutine.laws.probes import NotingPoutine, keeping
 from poutine.laws.settings import kept, patches
 from poutine.laws.stepping import Stepper
 from poutine.laws.transcript import Transcript
@@ -37,7 +37,7 @@ def nothing_ambient(case: Case) -> None:
     transcript = Transcript.of(program, seed)
     before_any_run, around = {**state_of_class(type(handler)), **patches()}, ambient()
     with kept(patched=True):
-        expected = outcome(wrap(transcript), seed=seed)  # also imports and builds what is imported and built at the first use
+        expected = _seen(wrap, transcript, seed)  # also imports and builds what is imported and built at the first use
         _check_unchanged(case, around, ambient(), source)
         with other_generators(9):  # in a state to which nobody would set them
             _no_change(case, handler, seed, source)
@@ -71,7 +71,7 @@ def _no_influence(case: Case, wrap: Wrap, transcript: Transcript, expected: Outc
 
     def run(*what: str) -> Outcome:
         with other_surroundings(*what, module=module):
-            return outcome(wrap(transcript), seed=seed)
+            return _seen(wrap, transcript, seed)
 
     others = [what for what in SURROUNDINGS if what != DTYPE]
     together = run(*others)
@@ -79,10 +79,16 @@ def _no_influence(case: Case, wrap: Wrap, transcript: Transcript, expected: Outc
         for what in others:  # which of them was it?
             case.equal(expected, run(what), written(wrap, "model"), f"the same, with {what} otherwise")
         case.equal(expected, together, written(wrap, "model"), f"the same, with {', '.join(others)} otherwise")  # pragma: no cover
-    given = NotingPoutine(wrap(transcript), up=_giving(expected))
     with other_surroundings(DTYPE):
-        found = outcome(given, seed=seed)
+        found = _seen(wrap, transcript, seed, _giving(expected))
     case.equal(expected, _rounded_like(expected, found), written(wrap, "model"), f"the same, with {DTYPE} otherwise")
+
+
+def _seen(wrap: Wrap, transcript: Transcript, seed: int, give: Callable[[Message], Message] | None = None) -> Outcome:
+    """What is seen of h from outside, and after that the sites that come back, as they are seen from inside."""
+    came: list[Message] = []
+    found = outcome(NotingPoutine(wrap(NotingPoutine(transcript, down=keeping(came))), up=give), seed=seed)
+    return attrs.evolve(found, sites=(*found.sites, *came))
 
 
 def _giving(expected: Outcome) -> Callable[[Message], Message]:

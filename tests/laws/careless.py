@@ -191,7 +191,21 @@ class ActsByDtype(Poutine):
         return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * factor))}
 
 
-DEPENDENT = (ReadsEnvironment, ActsByHash, ActsByDtype)
+class NotesHome(Poutine):
+    """Notes something of the machine, which nobody but the program gets to see."""
+
+    def rules(self) -> Rules:
+        return {Sample: Rule(down=lambda site: site.evolve(infer={**site.infer, "home": os.environ.get("HOME")}))}
+
+
+class NotesHash(Poutine):
+    """Notes the hash of the name, in what the program gets."""
+
+    def rules(self) -> Rules:
+        return {Sample: Rule(down=lambda site: site.evolve(infer={**site.infer, "hash": hash(site.name)}))}
+
+
+DEPENDENT = (ReadsEnvironment, ActsByHash, ActsByDtype, NotesHome, NotesHash)
 
 
 # They are a handler of the library but for one thing

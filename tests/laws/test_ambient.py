@@ -174,7 +174,10 @@ def test_numbers_are_the_same_up_to_the_rounding_of_the_coarser_dtype():
     assert _site_like(mine, other_type := Observe("x", Normal(third, 1.0), third)) is other_type
 
 
-def test_in_another_environment_everything_is_set():
+def test_in_another_environment_everything_is_set_and_otherwise(monkeypatch):
+    monkeypatch.setenv("POUTINE_LEVEL", "7")
+    monkeypatch.setenv("POUTINE_MODE", "fast")
     with other_surroundings("the environment"):
         assert "POUTINE_CARELESS" in os.environ and os.environ["POUTINE_CARELESS"] == "1"
+        assert os.environ["POUTINE_LEVEL"] == "8" and os.environ["POUTINE_MODE"] == "fast_elsewhere"
     assert "POUTINE_CARELESS" not in os.environ
