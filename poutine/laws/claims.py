@@ -6,6 +6,7 @@
     **Breaks**: H7, because errors of the program are its values.
 
 1. Such a statement begins a line and ends with a full stop at the end of a line. Its names are separated by commas or semicolons.
+   One amid a line is an error, if its label is bold and not quoted.
 2. What is no name of a law is an error. So is what any handler must obey anyway among the first, what no handler need obey among the
    second, and a second without a reason.
 3. A class states for itself: what its base class states says nothing of what it does itself.
@@ -17,7 +18,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from inspect import cleandoc
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -57,8 +58,13 @@ def claims_of(handler: Any) -> Claims:
     return Claims(obeys, breaks)
 
 
+_STATES: Final = re.compile(r"^\s*(\*\*)?(Obeys|Breaks)(:|\*\*)|(?<!`)\*\*(Obeys|Breaks)(:\*\*|\*\*:)", re.MULTILINE)
+
+
 def _statements(label: str, text: str, who: str) -> list[str]:
     """What stands after each ``label``, up to its full stop."""
+    if (amid := re.search(rf"^.*[^\s`].*?(?<!`)\*\*{label}(:\*\*|\*\*:).*", text, re.MULTILINE)) is not None:
+        raise ValueError(f"{who}: {label} states nothing in {amid[0].strip()!r}; begin a line with it")
     found = []
     for match in re.finditer(rf"^(\*\*)?{label}(:\*\*|\*\*:|\*\*|:)(.*?)(\.[ \t]*$|\n[ \t]*\n|\Z)", text, re.MULTILINE | re.DOTALL):
         if ":" not in match[2]:
@@ -103,7 +109,7 @@ def _described(handler: Any) -> Any:
         return handler.poutine
     if isinstance(handler, Poutine):
         return type(handler)
-    if isinstance(handler, type) or re.search(r"^\s*(\*\*)?(Obeys|Breaks)(:|\*\*)", _doc(handler), re.MULTILINE):
+    if isinstance(handler, type) or _STATES.search(_doc(handler)):
         return handler
     return Subject.of(handler).poutine or handler
 

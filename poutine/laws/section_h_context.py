@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -20,7 +21,7 @@ from poutine.messages import Choice, CondIndepStackFrame, Message, Param, Sample
 
 @law(
     "H20",
-    "what h asks for in place of a site is in the site's plates, has its notes, its scale times h's, its mask and h's and, under its name, its key",
+    "what h asks for in place of a site is in the site's plates, has its notes, its scale times h's, its mask and h's and, under its name, its key; no two draws have one",
     ANY,
     "scale and mask: of a choice or a param",
 )
@@ -61,6 +62,17 @@ def context_is_kept(case: Case) -> None:
             case.same(f"site {site.name!r}: what it is drawn by", message.key, site.key, source, f"key={site.key}")
         if isinstance(site, (Choice, Param)) and isinstance(message, (Choice, type(site))):
             _counts_as_much(case, source, site, message, mine)
+    _are_drawn_apart(case, source, [message for _, message in left])
+
+
+def _are_drawn_apart(case: Case, source: str, left: Iterable[Message]) -> None:
+    """No two samples have the same key: they would be the same number."""
+    names: dict[Any, str] = {}
+    for site in left:
+        if isinstance(site, Sample) and not site.is_decided and site.key is not None:
+            first = names.setdefault(site.key, site.name)
+            same_key = f"site {site.name!r}: it is drawn by the key of {first!r}, {site.key}, and so is the same draw; write key=None"
+            case.expect(first == site.name, same_key, source)
 
 
 def _counts_as_much(case: Case, source: str, site: Choice | Param, message: Site, mine: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ from poutine.laws.ask import AskingRuntime
 from poutine.laws.law import ANY, Case, law
 from poutine.laws.links import written
 from poutine.laws.probes import Failing, error_of
-from poutine.laws.watch import OfTheSystem, Several, Watched
+from poutine.laws.watch import OfTheSystem, OfTorch, Several, Watched
 from poutine.messages import Message
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
@@ -55,7 +55,7 @@ def ends(case: Case) -> None:
 def once(case: Case) -> None:
     program, steps, seed = case.program(cleanup=False), case.draw(_STEPS), case.seed()
     handler = case.handler(program)
-    for error in (None, Several(), OfTheSystem()):
+    for error in (None, Several(), OfTheSystem(), OfTorch()):
         watched = Watched(program if error is None else Failing(program, steps, error))
         error_of(handler(watched), AskingRuntime(seed))
         how = "" if error is None else f", where the model raises {error!r} at message {steps + 1}"

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any
 
+import torch
+
 from poutine.errors import NonlocalExit
 from poutine.messages import Deterministic
 from poutine.program import Coroutine
@@ -21,6 +23,10 @@ class Quit(BaseException):
 
 class Several(ZeroDivisionError, OverflowError, FloatingPointError, IndexError, KeyError, AssertionError, TypeError, NotImplementedError):
     """An error of several kinds at once: who waits for one of them catches it."""
+
+
+class OfTorch(torch.linalg.LinAlgError, ValueError):  # type: ignore[name-defined, misc]  # torch does not declare it
+    """The same of those that torch raises where parameters are bad: a ``RuntimeError``, too."""
 
 
 class OfTheSystem(TimeoutError, ConnectionError, FileNotFoundError, InterruptedError, PermissionError):

@@ -114,6 +114,32 @@ class RefusesAll(Poutine):
         return {Sample: Rule(up=up)}
 
 
+class ProposesTheSame(Poutine):
+    """Draws another value for a site, but by the key that a seed has given to the site: it is the same."""
+
+    def rules(self) -> Rules:
+        def propose(request: Sample) -> Coroutine[Any]:
+            site = yield request
+            other = yield request.evolve(name=f"{request.name}_other")
+            return site.evolve(value=other.value)
+
+        return {Sample: Rule(around=propose)}
+
+
+def trying_again(*kinds: type[BaseException]) -> type[Poutine]:
+    """A handler that runs the program again where it fails in one of some ways."""
+
+    class TriesAgain(Poutine):
+        def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
+            try:
+                return (yield from super().coroutine(program))
+            except kinds:
+                return (yield from super().coroutine(program))
+
+    TriesAgain.__name__ = TriesAgain.__qualname__ = f"TriesAgain_{kinds[0].__name__}"
+    return TriesAgain
+
+
 FAILING = (Misspells, Miswrites, ForgetsToReturn, ReturnsWhatWasAsked, DividesByZero, FailsAtTheEnd, Narrows, RunsTwice)
 
 

@@ -456,7 +456,7 @@ class Mean(Poutine):
         def mean(request: Sample) -> Coroutine[Any]:
             draws = []
             for i in range(self.n):
-                site = yield request.evolve(name=f"{request.name}_{i}")
+                site = yield request.evolve(name=f"{request.name}_{i}", key=None)
                 draws.append(site.value)
             return request.evolve(value=sum(draws) / self.n)
 

@@ -126,6 +126,11 @@ def test_a_handler_may_state_that_it_breaks_a_law_of_any_handler():
         ("**Breaks** H7, because.", "Breaks 'H7, because' states nothing"),
         ("**Obeys**: H5.", "states H5, which any handler must obey: leave it out"),
         ("**Breaks**: H7.", "'H7' gives no reason; write"),
+        (
+            "It is so. **Breaks**: H7, because it is.",
+            r"Breaks states nothing in 'It is so. \*\*Breaks\*\*: H7, because it is.'; begin a line with it",
+        ),
+        ("- **Obeys:** H4.", "Obeys states nothing in '- "),
         ("**Breaks**: I.scale, because it adds.", "states that it breaks I.scale, which no handler need obey"),
     ],
 )
@@ -160,7 +165,7 @@ def test_prose_about_laws_states_nothing():
     def wrap(fn: Callable[..., Any]) -> Poutine:
         """It has to do with H4, and whoever (I.scale) obeys: H10.
 
-        Obeys nobody.
+        Obeys nobody. One writes `**Obeys**: H4.` for that.
         """
         return Poutine(Poutine(fn))
 

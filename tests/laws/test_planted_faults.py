@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from poutine import NonlocalExit
 from poutine.laws import LAWS, LawBroken, ambient, check_law, check_laws
@@ -127,6 +128,10 @@ FAULTS = [
     # what somebody is not careful about
     *(("H23", fault) for fault in careless.FAILING),
     *(("H11", fault) for fault in (*careless.LEAVING, *careless.DEPENDENT)),
+    ("H20", careless.ProposesTheSame),
+    ("H26", careless.trying_again(ValueError)),
+    ("H26", careless.trying_again(RuntimeError)),
+    ("H26", careless.trying_again(torch.linalg.LinAlgError)),
     *careless.ALMOST,
     *lossy.FAULTS,
 ]
