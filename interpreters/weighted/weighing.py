@@ -12,7 +12,20 @@ from interpreters.errors import GuideMismatch
 from interpreters.ranges import contains, is_bounded, value_in_range
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.scores import check_not_subsampled, score
-from poutine import Choice, Coroutine, Handling, Message, Observe, Program, ReplayPoutine, Rule, Sample, Trace, batch_log_density
+from poutine import (
+    Choice,
+    Coroutine,
+    Deterministic,
+    Handling,
+    Message,
+    Observe,
+    Program,
+    ReplayPoutine,
+    Rule,
+    Sample,
+    Trace,
+    batch_log_density,
+)
 from poutine.trace_graph import is_subsample
 
 
@@ -89,6 +102,8 @@ class _Replay:
 
 def _check_all_replayed(proposal: Trace, model: Trace) -> None:
     for name, site in proposal.nodes.items():
+        if isinstance(site, Deterministic) and isinstance(model.nodes.get(name), Sample):
+            raise GuideMismatch(f"the guide computes {name!r}, which the model samples; a value is proposed by a Sample of the same name")
         if isinstance(site, Sample) and not is_subsample(site) and not isinstance(model.nodes.get(name), Sample):
             has = f"has as {model[name]!r}" if name in model else "does not have"
             raise GuideMismatch(f"the guide samples {name!r}, which the model {has}")

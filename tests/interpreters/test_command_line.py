@@ -320,7 +320,7 @@ def test_bad_arguments(capsys: pytest.CaptureFixture[str], args: list[str], text
     "name, text",
     [
         ("raising_later", "m.py, line 36: ValueError: rarely"),
-        ("subsampled", "m.py: site 'p': it draws the index of a subsampled plate"),
+        ("subsampled", "m.py, line 94: site 'p': it draws the index of a subsampled plate"),
         ("impossible", "m.py: every one of 10000 particles has weight zero"),
     ],
 )

@@ -392,6 +392,10 @@ def guide_that_observes() -> Coroutine[None]:
     yield Observe("z", Normal, 0.0, 0.0, 1.0)
 
 
+def guide_that_computes() -> Coroutine[None]:
+    yield Deterministic("z", f64(1.0))
+
+
 def guide_of_another_shape() -> Coroutine[None]:
     yield Sample("z", Normal(torch.zeros(2), 1.0))
 
@@ -414,6 +418,7 @@ def test_a_probability_is_no_density(plan: Lockstep | None):
     [
         (guide_with_more, "samples 'other', which the model does not have"),
         (guide_of_the_observation, "samples 'y', which the model has as Observe"),
+        (guide_that_computes, "the guide computes 'z', which the model samples"),
         (guide_that_observes, "observes 'z'; a guide only draws"),
         (guide_of_another_shape, r"shape \(\) in the model, but the guide draws \(2,\)"),
     ],
