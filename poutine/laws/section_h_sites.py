@@ -150,7 +150,10 @@ def _meanings(found: Outcome) -> list[dict[str, Any]]:
 def _meaning(site: Site) -> dict[str, Any]:
     meaning = {"name": site.name, "type": site.type, "value": site.value, "frames": site.cond_indep_stack, "infer": dict(site.infer)}
     dist = site.dist if isinstance(site, Choice) else None
-    return {**meaning, "scale": torch.as_tensor(site.scale), "mask": torch.as_tensor(site.mask), "distribution": dist}
+    mask = torch.as_tensor(site.mask)
+    if not mask.any():
+        mask = torch.tensor(False)  # what is off everywhere is off, of whatever shape
+    return {**meaning, "scale": torch.as_tensor(site.scale), "mask": mask, "distribution": dist}
 
 
 SECTION_H_SITES: Final[tuple[Law, ...]] = (

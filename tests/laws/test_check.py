@@ -12,10 +12,12 @@ import torch
 from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
 
-from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, Site, block, chain, run, scale
+from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, Site, block, chain, mask, run, scale
+from poutine.equality import same
 from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, difference, law, laws_of, link, outcome, programs
 from poutine.laws.links import Chain, written
-from poutine.laws.probes import AskingRuntime, error_of
+from poutine.laws.probes import AskingRuntime, NotingPoutine, error_of
+from poutine.laws.section_h_sites import _meaning, _written_otherwise
 from poutine.laws.table import ANY_HANDLER
 
 
@@ -337,3 +339,14 @@ class Asking(Poutine):
 
 def test_a_message_of_ones_own_that_is_sent_twice_may_be_one_site_twice():
     check_law(LAWS["H23"], Asking, messages=[Tell("x")], seed=0)
+
+
+def test_h17_takes_what_is_off_everywhere_for_what_is_off():
+    def model():
+        return (yield from mask(lambda: (yield Sample("x", torch.distributions.Normal(0.0, 1.0))), mask=False)())
+
+    part = torch.tensor([True, False])
+    off, further_off = (outcome(mask(fn, mask=part)).sites[0] for fn in (model, NotingPoutine(model, up=_written_otherwise)))
+    assert off.mask is False and further_off.mask.shape == (2,)
+    assert same(_meaning(off), _meaning(further_off))
+    assert not same(_meaning(off)["mask"], _meaning(off.evolve(mask=part))["mask"])
