@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
+from time import monotonic
 from typing import Any, Final, NoReturn
 
 import attrs
@@ -24,6 +26,7 @@ from poutine.messages import Message
 
 BUDGET: Final = 40
 _FIRST: Final = ("H11", "H23")  # what fails, or changes what is around it, breaks others, too, and they would say less well what is wrong
+_SHRINKING: Final = 30.0  # seconds; then the smallest program so far is told
 Messages = Iterable[Message] | st.SearchStrategy[Message]
 
 
@@ -93,6 +96,7 @@ def check_law(
     examples = profile.max_examples if max_examples is None else max_examples
     sent, numbers = _strategy(messages), count()
     said: list[Case] = []
+    shrinking = _Shrinking()
 
     @settings(
         max_examples=examples,
@@ -107,13 +111,14 @@ def check_law(
     @given(st.data())
     def holds(data: st.DataObject) -> None:
         case = Case(law, data.draw, known, sent, is_first=next(numbers) == 0)
-        try:
-            with kept():
-                law.check(case)
-        except (LawBroken, HypothesisException):
-            raise
-        except Exception as error:
-            case.broken_by(error)
+        with shrinking.noting():
+            try:
+                with kept():
+                    law.check(case)
+            except (LawBroken, HypothesisException):
+                raise
+            except Exception as error:
+                case.broken_by(error)
         if case.shown or case.vacuous is not None:
             said.append(case)
 
@@ -124,6 +129,8 @@ def check_law(
         _check_telling(said)
     except LawBroken as broken:
         _report(broken, again)
+    except _Enough:
+        _report(_smallest(shrinking.found), again)
     except FlakyFailure as flaky:
         # It failed, and then held in the same case: what is remembered from run to run makes the difference.
         broken_ones = [error for error in flaky.exceptions if isinstance(error, LawBroken)]
@@ -132,11 +139,38 @@ def check_law(
         _report(broken_ones[0], again)
 
 
+class _Enough(BaseException):
+    """Ends Hypothesis's search, which takes no ``Exception`` for that."""
+
+
+class _Shrinking:
+    """Notes the failures that are ``found``, and for how long smaller ones are looked for."""
+
+    def __init__(self) -> None:
+        self.found: list[LawBroken] = []
+        self._until = float("inf")
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        try:
+            yield
+        except LawBroken as broken:
+            self._until = self._until if self.found else monotonic() + _SHRINKING
+            self.found.append(broken)
+            raise
+        if monotonic() > self._until:  # in a case that holds: Hypothesis checks that what has failed does so again
+            raise _Enough
+
+
+def _smallest(several: list[LawBroken]) -> LawBroken:
+    return min(several, key=lambda broken: len(repr(broken.programs)))
+
+
 def _check_telling(said: list[Case]) -> None:
     """A law that asks for a case that shows something holds for want of one otherwise."""
     vacuous = [case.vacuous for case in said if case.vacuous is not None]
     if vacuous and not any(case.shown for case in said):
-        raise min(vacuous, key=lambda broken: len(repr(broken.programs)))
+        raise _smallest(vacuous)
 
 
 def _report(broken: LawBroken, again: str) -> NoReturn:

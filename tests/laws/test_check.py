@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any, ClassVar
 
 import attrs
@@ -350,3 +351,22 @@ def test_h17_takes_what_is_off_everywhere_for_what_is_off():
     assert off.mask is False and further_off.mask.shape == (2,)
     assert same(_meaning(off), _meaning(further_off))
     assert not same(_meaning(off)["mask"], _meaning(off.evolve(mask=part))["mask"])
+
+
+def test_the_smallest_program_so_far_is_told_when_the_search_for_a_smaller_one_takes_long(monkeypatch):
+    now = count()
+    monkeypatch.setattr("poutine.laws.check.monotonic", lambda: 10.0 * next(now))
+    asked = []
+
+    @law("large", "h∘p has few sites", ("block",))
+    def large(case):
+        program = case.program()
+        sites = outcome(program).sites
+        asked.append(program)
+        case.expect(len(sites) < 3, "it has many", repr(program))
+
+    with pytest.raises(LawBroken, match="law large does not hold") as caught:
+        check_law(large, block(), max_examples=50, seed=0)
+    failing = [len(repr((program,))) for program in asked if len(outcome(program).sites) >= 3]
+    assert len(repr(caught.value.programs)) == min(failing)
+    assert len(asked) < 60
