@@ -21,7 +21,8 @@ from poutine.messages import Choice, CondIndepStackFrame, Message, Param, Sample
 
 @law(
     "H20",
-    "what h asks for in place of a site is in the site's plates, has its notes, its scale times h's, its mask and h's and, under its name, its key; no two draws have one",
+    "what h asks for in place of a site is in the site's plates, has its notes, its scale times h's, its mask and h's and, under its name, its key; "
+    "no two draws have one",
     ANY,
     "scale and mask: of a choice or a param",
 )
