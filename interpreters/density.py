@@ -114,7 +114,7 @@ class Density:
 
     def constrain_and_score(self, position: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """``constrain`` and ``log_likelihood``, in one run."""
-        evaluation = self._unconstrained(position)
+        evaluation = self._unconstrained(position.clone())  # of which a real site's value is a part
         self._run(evaluation)
         return evaluation.named, evaluation.likelihoods
 

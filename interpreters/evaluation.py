@@ -96,7 +96,7 @@ class Evaluation:
         if site.name in self.named:
             raise StructureChanged(f"site {site.name!r} is sampled twice in one run; give every site its own name")
         site = site.evolve(value=self.locate(site, _bijection_of(site)))
-        self.named[site.name] = site.value
+        self.named[site.name] = site.value.clone()  # as drawn, whatever the program then changes in place
         return self._score(site)
 
     def _score(self, site: Choice) -> Message:
@@ -136,7 +136,7 @@ class Evaluation:
     def _note(self, site: Deterministic) -> Message:
         value = torch.as_tensor(site.value)
         if not self._depends(value):
-            self.named[site.name] = value
+            self.named[site.name] = value.clone()
         return site
 
     def _depends(self, value: torch.Tensor) -> bool:

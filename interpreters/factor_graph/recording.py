@@ -53,12 +53,16 @@ def recorded(function: Callable[[Sequence[torch.Tensor], Scan], torch.Tensor], i
 
 
 class _Anew(Recorder):  # type: ignore[no-untyped-call]  # torch's own
-    """Tensors that the program refers to are read anew by each call, so what depends on them varies; numbers that it writes are fixed."""
+    """Tensors that the program refers to are read anew by each call, so what depends on them varies; numbers that it writes are fixed.
+
+    Whole numbers that it refers to are read anew, too, but by an operation alone: a look at one is a look at that of then.
+    """
 
     def __init__(self, inputs: Sequence[torch.Tensor]) -> None:
         super().__init__(inputs, len(inputs), {})
         self.referred: dict[Node, torch.Tensor] = {}
         self._numbers: list[torch.Tensor] = []
+        self._written: set[Node] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         if func is aten.lift_fresh.default:  # torch.tensor(0.5)
@@ -69,12 +73,14 @@ class _Anew(Recorder):  # type: ignore[no-untyped-call]  # torch's own
     def _constant(self, value: torch.Tensor) -> Node:
         node = super()._constant(value)
         self.referred[node] = value
-        if not any(value is number for number in self._numbers):
+        if any(value is number for number in self._numbers):
+            self._written.add(node)
+        elif value.is_floating_point():  # a program may look at the whole numbers that it refers to: xs[i] does, and nobody trains them
             self.depending.add(node)
         return node
 
     def is_number(self, node: Node) -> bool:
-        return node not in self.depending
+        return node in self._written
 
 
 def _module(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> GraphModule:

@@ -155,7 +155,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         return self.buffers[memory]
 
     def _constant(self, value: torch.Tensor) -> Node:
-        with self.graph.inserting_after((self.constants or self.inputs)[-1]):
+        before = self.constants or self.inputs
+        with self.graph.inserting_after(before[-1]) if before else self.graph.inserting_before(None):  # None: at the beginning
             node = self.graph.placeholder(f"constant_{len(self.constants)}")
         self.constants.append(node)
         self._note(value, node)

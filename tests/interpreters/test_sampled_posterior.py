@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Independent, Normal
 
 from interpreters.density import density
-from interpreters.nuts import nuts
+from interpreters.nuts import infer, nuts
 from interpreters.results.extras import extra
 from interpreters.sampled_posterior import SampledPosterior
 from poutine import Deterministic, Observe, Program, Sample, chain, condition, plate, run, scale
@@ -195,3 +195,15 @@ class Held:
 
     def __init__(self, positions: torch.Tensor) -> None:
         self.positions, self.statistics = positions, {}
+
+
+def test_draws_are_as_drawn_whatever_a_program_then_changes_in_place():
+    def model():
+        x = yield Sample("x", Normal(torch.tensor(0.0, dtype=F64), 1.0))
+        x.mul_(2)
+        yield Observe("y", Normal(x, 1.0), torch.tensor(1.0, dtype=F64))
+
+    position = torch.tensor([0.3], dtype=F64)
+    assert density(Program(model)).constrain(position)["x"].item() == 0.3 and position.item() == 0.3
+    draws = infer(Program(model), seed=0).draws["x"]  # N(0.4, 1/5) by hand
+    assert draws.mean().item() == pytest.approx(0.4, abs=4 * 0.2**0.5 / 1000**0.5)
