@@ -85,6 +85,11 @@ class _KeyedInside(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self._keyed = keyed
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """What would keep Dynamo away from the mode imports it, which takes a second and adds to Python's warnings filters."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         options = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded in func.tags and not _has_generator(args, options):

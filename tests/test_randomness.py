@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -331,3 +333,14 @@ def test_a_key_that_an_observation_has_is_kept():
 
     keyed = run(trace(seed(model, seed=3)).traced(), 1)["y"]
     assert keyed.key == (3, "y", 1) and keyed.dist.loc == run(trace(seed(model, seed=3)).traced(), 2)["y"].dist.loc
+
+
+@pytest.mark.slow
+def test_a_callable_that_draws_does_not_import_dynamo():
+    """Which takes a second, and adds to Python's warnings filters."""
+    source = (
+        "import sys, torch, poutine\n"
+        "def model():\n    return (yield poutine.Param('w', lambda: torch.randn(3)))\n"
+        "poutine.run(model, 0)\nsys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
