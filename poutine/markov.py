@@ -95,10 +95,5 @@ class _NumberedPoutine(Poutine):
         def leave(site: Message) -> Message:
             return site.replaced("name", site.name.removesuffix(suffix))
 
-        def watched(site: Message) -> Message:
-            if watch is not None:
-                watch(site)
-            return leave(site)
-
-        rule = Rule(up=enter, undo=leave) if watch is None else Rule(up=enter, down=watched)
+        rule = Rule(up=enter, undo=leave) if watch is None else Rule(up=enter, down=lambda site: (watch(site), leave(site))[1])
         return {Choice: rule, Deterministic: rule}

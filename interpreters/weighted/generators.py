@@ -49,15 +49,16 @@ def _state(generator: Any) -> Any:
 
 
 def _parts(thing: Any) -> Iterator[Any]:
-    if isinstance(thing, ModuleType):
+    kind = type(thing)  # of the thing itself: isinstance would ask a proxy, whose object may be gone
+    if issubclass(kind, ModuleType):
         return
-    if isinstance(thing, type):
+    if issubclass(kind, type):
         if not _is_of_a_library(thing):
             yield from vars(thing).values()
             yield from thing.__bases__
-    elif isinstance(thing, FunctionType):
+    elif issubclass(kind, FunctionType):
         yield from _parts_of_a_function(thing)
-    elif isinstance(thing, MethodType):
+    elif issubclass(kind, MethodType):
         yield from (thing.__self__, thing.__func__)
     elif gc.is_tracked(thing):
         yield from gc.get_referents(thing)

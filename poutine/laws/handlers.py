@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from torch.distributions import Beta, Distribution, Laplace, Normal, Uniform, constraints
 
 from poutine import aliases
-from poutine.equality import same
 from poutine.handlers.lift import LiftPoutine
 from poutine.laws.links import Chain, Link
 from poutine.laws.traces import ELSEWHERE, Names, mostly, trace_of, traces, values
-from poutine.messages import Param
+from poutine.messages import Param, is_distribution
 from poutine.trace_graph import Trace, is_subsample
 
 Options = st.SearchStrategy[Mapping[str, Any]]
@@ -180,13 +179,15 @@ def _replay(program: Callable[..., Any]) -> Options:
 
 
 def alike(trace: Trace) -> list[tuple[str, str]]:
-    """The pairs of two samples of which one may have the value of the other."""
-    sites = [(name, trace[name]) for name in Names.of(trace).samples if not is_subsample(trace[name])]
+    """The pairs of two samples of which one may have the value of the other: of one support and shape."""
+    sites = {name: _of_value(trace[name]) for name in Names.of(trace).samples if not is_subsample(trace[name])}
+    return [(name, other) for name, kind in sites.items() for other, its in sites.items() if name != other and kind == its]
 
-    def drawn(site: Any) -> Any:
-        return site.fn, site.args, dict(site.kwargs)
 
-    return [(name, other) for name, site in sites for other, its in sites if name != other and same(drawn(site), drawn(its))]
+def _of_value(site: Any) -> tuple[Any, ...]:
+    """Its support, with the bounds; of a bare callable, which tells none, that it is this one."""
+    support = str(getattr(site.dist, "support", None)) if is_distribution(site.fn) or isinstance(site.fn, type) else site.fn
+    return support, getattr(site.value, "shape", None), getattr(site.value, "dtype", None)
 
 
 CONFIGURATIONS: Final[Mapping[str, Callable[[Callable[..., Any]], Options]]] = MappingProxyType(

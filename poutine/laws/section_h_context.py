@@ -159,10 +159,18 @@ def _unseen(asked: Message, left: Message, outside: Message, inside: Message) ->
             return what, mine, yours
     notes = dict(getattr(inside, "infer", {}))
     if "noted" not in notes:
-        return "infer", dict(getattr(outside, "infer", {})), notes
+        return (
+            "infer",
+            dict(getattr(outside, "infer", {})),
+            notes,
+        )  # pragma: no cover  # the planted faults that lose notes lose more, which is told first
     fn = getattr(asked, "fn", None)
     if isinstance(fn, Distribution) and getattr(left, "fn", None) is fn and getattr(inside, "fn", None) is fn:
-        return "distribution", "another, from further out", "what was asked for"
+        return (
+            "distribution",
+            "another, from further out",
+            "what was asked for",
+        )  # pragma: no cover  # for faults that random programs seldom meet
     return None
 
 

@@ -89,7 +89,7 @@ def _exchanges(handler: Callable[..., Any], program: Callable[..., Any], seed: i
 
     def leave(message: Message) -> Message:
         leaving.append(message)
-        if waiting:
+        if waiting:  # pragma: no branch  # a handler may ask for more before it is asked
             waiting[-1][1].append(message)
         return message
 

@@ -68,7 +68,7 @@ def test_the_laws_of_one_kind_can_be_put_to_it(handler: Any):
 
 
 class Hiding(BlockPoutine):
-    """Derives from one of the library's. **Obeys**: nothing here, since this is no line of its own.
+    """Derives from one of the library's. ``**Obeys**: nothing`` in quotes states nothing.
 
     **Obeys**: I.block, B.hides.
     """
