@@ -28,7 +28,7 @@ format: $(VENV)/installed ## Orders imports and lays out the code.
 	$(BIN)/ruff check --fix $(STYLE)
 	$(BIN)/ruff format $(STYLE)
 
-deep: $(VENV)/installed ## Puts the laws to tens of thousands of random programs, others in each run: about an hour, by projection.
+deep: $(VENV)/installed ## Puts the laws to tens of thousands of random programs, others in each run: half an hour or more.
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest -n 2 --dist worksteal tests/laws
 
 bench: $(VENV)/benchmarks ## Prints the tables of speed, side by side with Pyro, NumPyro, nutpie and Stan.
