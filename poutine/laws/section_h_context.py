@@ -152,7 +152,7 @@ def _is_as_it_was(left: Message, asked: Message) -> bool:
 def _unseen(asked: Message, left: Message, outside: Message, inside: Message) -> tuple[str, Any, Any] | None:
     """What of a site that came back from further out is not so further in, with both."""
     if type(inside) is not type(outside):
-        return "type", type(outside).__name__, type(inside).__name__
+        return "type", type(outside).__name__, type(inside).__name__  # pragma: no cover  # for faults that few random programs meet
     for what in ("cond_indep_stack", "scale", "mask", "key", "conditioned"):
         mine, yours = getattr(outside, what, None), getattr(inside, what, None)
         if not same(mine, yours):

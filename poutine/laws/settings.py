@@ -75,7 +75,7 @@ def _put_names(of: Any, before: Mapping[str, Any]) -> None:
         delattr(of, name)  # pragma: no cover  # only what a fault has set
     for name, value in before.items():
         if name not in now or now[name] is not value:
-            setattr(of, name, value)
+            setattr(of, name, value)  # pragma: no cover  # only where a fault has patched it
 
 
 def _own(of: Any) -> dict[str, Any]:
