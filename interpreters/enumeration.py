@@ -31,6 +31,7 @@ import torch
 from interpreters.errors import NotFinite, StructureChanged
 from interpreters.exact_posterior import Exact
 from interpreters.finite import check_finite, combined, log_density, values_of
+from interpreters.replies import with_own_value
 from poutine import (
     Choice,
     Coroutine,
@@ -150,7 +151,7 @@ def _scored(program: Program[Any]) -> Coroutine[tuple[Trace, float]]:
 
     def score(site: Choice) -> Message:
         densities.append(log_density_of(site).item())
-        return site.replaced("value", site.value.clone()) if isinstance(site, Sample) and isinstance(site.value, torch.Tensor) else site
+        return with_own_value(site) if isinstance(site, Sample) else site
 
     def scored(*args: Any, **kwargs: Any) -> Coroutine[Any]:
         return (yield Handling(Program(program.fn, *args, **kwargs), {Choice: Rule(down=score)}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Number
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.distributions import Distribution
@@ -24,6 +24,8 @@ from poutine import (
 )
 from poutine.runtime import draw_site
 
+S = TypeVar("S", bound=Message)
+
 
 def unsealed(message: Message) -> Message:
     """The message itself, or what a block hides in it."""
@@ -37,6 +39,11 @@ def valued(message: Message, value: Any) -> Message:
     if isinstance(message, Sealed):
         return Sealed(valued(message.message, value))
     return message.evolve(value=value)
+
+
+def with_own_value(site: S) -> S:
+    """``site`` with a copy of its value, if that is a tensor: the one who gave the value, and the one who gets it, may change it in place."""
+    return site.replaced("value", site.value.clone()) if isinstance(site.value, torch.Tensor) else site
 
 
 def fitted(site: Message, value: Any) -> Any:

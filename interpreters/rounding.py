@@ -16,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch.overrides import TorchFunctionMode
 
+from interpreters.callers import is_ours, module_of
 from poutine import Choice
 from poutine.tensors import tensors_in
 
@@ -23,7 +24,6 @@ _SINGLE: Final = frozenset({torch.float32, torch.float16, torch.bfloat16})
 _ASKED: Final = frozenset(
     {torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.to, torch.Tensor.type, torch.Tensor.type_as}
 )
-_OURS: Final = frozenset({"torch", "interpreters", "poutine"})
 
 
 class RoundingNotice(TorchFunctionMode):
@@ -52,7 +52,7 @@ class RoundingNotice(TorchFunctionMode):
 def _tell(made: torch.Tensor, scored: Choice | None) -> None:
     """At the line of the program, past the code of torch and of this library; where a site is scored, at that of who asked for the density."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
+    while frame is not None and is_ours(module_of(frame)):
         frame = frame.f_back
     if scored is None:
         what, of_it = "what depends on a latent site is", "it is combined with, or written into, a tensor of that type"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -10,10 +9,11 @@ import torch
 from torch.distributions import constraints
 from torch.overrides import TorchFunctionMode
 
+from interpreters.callers import asker
 from poutine.handlers import scale
 
 _VALIDATING: Final = frozenset({constraints.__name__, scale.__name__})  # who asks of all numbers of a tensor whether they are valid
-_BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", __name__})  # the question and its asker
+BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", __name__})  # the question and its asker
 
 
 class SkipValidation(TorchFunctionMode):
@@ -27,17 +27,8 @@ class SkipValidation(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is torch._is_all_true or (func is torch.Tensor.__bool__ and asker() in _VALIDATING):
+        if func is torch._is_all_true or (func is torch.Tensor.__bool__ and asker(BETWEEN) in _VALIDATING):
             return True
-        if func is torch.isclose and asker() == constraints.__name__:
+        if func is torch.isclose and asker(BETWEEN) == constraints.__name__:
             return torch.ones_like(args[0], dtype=torch.bool)
         return func(*args, **(kwargs or {}))
-
-
-def asker() -> str:
-    """The module whose code called, past function modes."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "") in _BETWEEN:
-        frame = frame.f_back
-    name: str = frame.f_globals.get("__name__", "")
-    return name

@@ -95,5 +95,13 @@ class _NumberedPoutine(Poutine):
         def leave(site: Message) -> Message:
             return site.replaced("name", site.name.removesuffix(suffix))
 
-        rule = Rule(up=enter, undo=leave) if watch is None else Rule(up=enter, down=lambda site: (watch(site), leave(site))[1])
+        rule = Rule(up=enter, undo=leave) if watch is None else Rule(up=enter, down=_watched(watch, leave))
         return {Choice: rule, Deterministic: rule}
+
+
+def _watched(watch: Callable[[Message], None], leave: Callable[[Message], Message]) -> Callable[[Message], Message]:
+    def down(site: Message) -> Message:
+        watch(site)
+        return leave(site)
+
+    return down

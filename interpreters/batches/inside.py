@@ -14,7 +14,8 @@ import attrs
 import torch
 from torch.overrides import TorchFunctionMode
 
-from interpreters.validation import asker
+from interpreters.callers import asker, is_ours, module_of
+from interpreters.validation import BETWEEN
 
 T = TypeVar("T")
 
@@ -101,11 +102,11 @@ class _WholeTruth(TorchFunctionMode):
             return self._verdict(args[0])
         if func is torch._is_any_true:
             return bool(torch._is_any_true(self._whole(args[0])))
-        if func is torch.Tensor.__bool__ and asker() in _VALIDATING:
+        if func is torch.Tensor.__bool__ and asker(BETWEEN) in _VALIDATING:
             return self._verdict(args[0])
-        if func is torch.isclose and asker() in _VALIDATING:  # it has no rule under vmap
+        if func is torch.isclose and asker(BETWEEN) in _VALIDATING:  # it has no rule under vmap
             return (args[0] - args[1]).abs() <= (kwargs or {}).get("atol", 1e-8) + 1e-5 * args[1].abs()
-        if func is torch.Tensor.__format__ and asker().startswith("torch.distributions"):  # it says what is invalid
+        if func is torch.Tensor.__format__ and asker(BETWEEN).startswith("torch.distributions"):  # it says what is invalid
             return format(self._whole(args[0]), *args[1:])
         try:
             return func(*args, **(kwargs or {}))
@@ -127,7 +128,6 @@ class _WholeTruth(TorchFunctionMode):
         return self._inside.whole(tensor)[0][0]
 
 
-_OURS: Final = frozenset(("torch", "poutine", "interpreters"))
 _DRIVER: Final = "poutine.driver.engine"
 _VALIDATING: Final = frozenset(("torch.distributions.constraints", "torch.distributions.geometric"))
 
@@ -135,8 +135,8 @@ _VALIDATING: Final = frozenset(("torch.distributions.constraints", "torch.distri
 def _is_the_programs() -> bool:
     """Whether there is code of others between here and what drives the program."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "") != _DRIVER:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
+    while frame.f_back is not None and module_of(frame) != _DRIVER:
+        if not is_ours(module_of(frame)):
             return True
         frame = frame.f_back
     return False

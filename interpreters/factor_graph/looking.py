@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from interpreters.callers import asker, is_ours
 from interpreters.errors import NotVectorizable
 
 _NUMBERS: Final = frozenset(
@@ -20,7 +20,6 @@ _LOOKS: Final = frozenset({
     torch.Tensor.unique, torch.unique_consecutive, torch.Tensor.unique_consecutive, torch.masked_select, torch.Tensor.masked_select,
 })  # fmt: skip
 _BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", "torch.functional", "torch._jit_internal", __name__})
-_OURS: Final = frozenset({"torch", "poutine", "interpreters"})  # who ask whether all numbers are valid
 _MARK: Final = "_depends_on_what_is_enumerated"
 
 
@@ -41,7 +40,9 @@ class NoLooks(TorchFunctionMode):
     ) -> Any:
         if not (_is_any_marked(args) or (kwargs and _is_any_marked(kwargs.values()))):
             return func(*args, **(kwargs or {}))
-        if func in _LOOKS and not (func in _NUMBERS and args[0].numel() != 1) and not _is_ours():
+        if (
+            func in _LOOKS and not (func in _NUMBERS and args[0].numel() != 1) and not is_ours(asker(_BETWEEN))
+        ):  # these ask whether all numbers are valid
             raise NotVectorizable(
                 f"with all values at once of {', '.join(self._sites)}, the program asks for {getattr(func, '__name__', func)} of what depends on "
                 "them; what it does must not depend on which value it is (if x:, int(x), x.tolist()): make the branch a torch.where, a mask or an "
@@ -66,11 +67,3 @@ def _is_any_marked(values: Any) -> bool:
         elif isinstance(value, (tuple, list)) and _is_any_marked(value):
             return True
     return False
-
-
-def _is_ours() -> bool:
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals["__name__"] in _BETWEEN:
-        frame = frame.f_back
-    root: str = frame.f_globals["__name__"].partition(".")[0]
-    return root in _OURS

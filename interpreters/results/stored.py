@@ -115,13 +115,9 @@ class Stored(Mapping[str, torch.Tensor]):
 
     def part(self, name: str, rows: slice) -> torch.Tensor:
         """``self[name][:, :, rows]`` (all of it, for a number), of which no more is read."""
-        if is_zarr(self.path):
-            with opened(self.path, self.group) as dataset:
-                variable = dataset[self.names[name]]
-                return torch.from_numpy(np.ascontiguousarray(variable[:, :, rows].values if variable.ndim > 2 else variable.values))
-        # Not by xarray, which asks all variables of the file for their sizes: a second a site where there are a hundred.
-        with extra("h5netcdf").File(self.path, "r") as file:
-            variable = file[self.group].variables[self.names[name]]
+        with opened(self.path, self.group) if is_zarr(self.path) else extra("h5netcdf").File(self.path, "r") as source:
+            # A file not by xarray, which asks all of its variables for their sizes: a second a site where there are a hundred.
+            variable = source[self.names[name]] if is_zarr(self.path) else source[self.group].variables[self.names[name]]
             values = np.ascontiguousarray(variable[:, :, rows] if variable.ndim > 2 else variable[...])
             return torch.from_numpy(values.astype(bool) if variable.attrs.get("dtype") == "bool" else values)
 

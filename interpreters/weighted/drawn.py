@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import torch
 
+from interpreters.replies import with_own_value
 from interpreters.weighted.particles import is_numeric
 from poutine import BlockPoutine, Choice, Coroutine, Deterministic, Handling, Message, Program, Rule, Sample, Trace, TracePoutine
 from poutine.trace_graph import is_subsample
@@ -50,25 +51,19 @@ def drawn(program: Program[Any], hide: Collection[str] = (), score: Score | None
         term = score(site, site.name in names) if score is not None and site.is_decided else None
         if term is not None:
             terms.append(term)
-        return _with_a_copy(site) if isinstance(site, Sample) else site
+        return with_own_value(site) if isinstance(site, Sample) else site
 
     def noting() -> Coroutine[Trace]:
         traced = TracePoutine(copying).traced()
-        rules = {Choice: Rule(up=note, down=finish), Deterministic: Rule(down=_with_a_copy)}
+        rules = {Choice: Rule(up=note, down=finish), Deterministic: Rule(down=with_own_value)}
         trace: Trace = yield Handling(traced, rules)
         return trace
 
     def copying() -> Coroutine[Any]:
-        return (yield Handling(program, {Sample: Rule(down=_with_a_copy), Deterministic: Rule(down=_with_a_copy)}))
+        return (yield Handling(program, {Sample: Rule(down=with_own_value), Deterministic: Rule(down=with_own_value)}))
 
     trace = yield from BlockPoutine(noting, hide=hide, hide_types=["observe", "deterministic"])()
     return Drawn(trace, frozenset(names), dict(_numbers(trace)), tuple(terms))
-
-
-def _with_a_copy(site: Any) -> Message:
-    """The one who gave the value, and the one who gets it, may change it."""
-    copied: Message = site.replaced("value", site.value.clone()) if isinstance(site.value, torch.Tensor) else site
-    return copied
 
 
 def _numbers(trace: Trace) -> Iterator[tuple[str, torch.Tensor]]:
