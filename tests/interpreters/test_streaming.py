@@ -163,10 +163,10 @@ def peak(folder: Path, chains: int, dim: int, draws: int) -> tuple[int, float]:
 
 @pytest.mark.slow
 def test_memory_is_flat_in_the_number_of_draws(tmp_path: Path):
-    """Six times the draws of 400 numbers are 78 MiB more."""
+    """24 times the draws of 400 numbers are 351 MiB more. From process to process the peak of either moves by a hundred or less: libraries."""
     few, _ = peak(tmp_path / "few", 2, 400, 2_500)
-    many, _ = peak(tmp_path / "many", 2, 400, 15_000)
-    assert many < few + 40
+    many, _ = peak(tmp_path / "many", 2, 400, 60_000)
+    assert many < few + 351 / 2
 
 
 @pytest.mark.slow
