@@ -224,7 +224,8 @@ class Collector:
         return site
 
     def _collect(self, site: Choice, density: torch.Tensor) -> None:
-        factor = self._layout.named(site.name, density, site.cond_indep_stack) if density.dim() else Factor(density)
+        frames = site.cond_indep_stack  # without dimensions, a density in a vectorised loop is that of each of its steps
+        factor = self._layout.named(site.name, density, frames) if density.dim() or frames else Factor(density)
         if factor.variables or any(plate.loop is not None for plate in factor.plates):
             self._factors.append((site.name, attrs.evolve(factor, tensor=floored(factor.tensor))))
         else:
@@ -280,9 +281,10 @@ def _variable(site: Sample, plates: frozenset[Plate], program_rank: int) -> tupl
 
 def _check_scale(site: Sample, variable: Variable) -> None:
     plain = isinstance(site.scale, (int, float)) and site.scale == 1
-    if variable.plates and not plain:
+    local = [plate.name for plate in variable.plates if plate.loop is None]
+    if local and not plain:
         raise NotVectorizable(
-            f"site {site.name!r} is local to plate {next(iter(variable.plates)).name!r} and scaled by {site.scale!r}: the sum of powers is not "
+            f"site {site.name!r} is local to plate {local[0]!r} and scaled by {site.scale!r}: the sum of powers is not "
             "the power of the sum that a subsample stands for; take the whole plate, scale outside of it, or take the scaled density at its "
             "word with interpreters.enumeration.exact"
         )

@@ -189,6 +189,43 @@ def from_outside(vectorized):
     yield Observe("again", normal(start), Y[0, 1])
 
 
+def constants_in_steps(vectorized):
+    """Terms that have no dimension of their own count in each step."""
+
+    @markov("time", 4, vectorized=vectorized)
+    def step(t, x):
+        x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+        yield factor("penalty", torch.tensor(-0.3, dtype=F64))
+        yield from scale(constant, scale=0.5)("halved")
+        yield from mask(constant, mask=torch.as_tensor(t) > 1)("masked")
+
+        @plate("features", 3, dim=-2)
+        def features(j):
+            yield from constant("in a plate")
+            yield Observe("of size 1", normal(torch.zeros(1)), 0.7)
+
+        yield from features()
+        return x
+
+    yield from step()
+
+
+def constant(name):
+    yield Observe(name, normal(0.0), 0.4)
+
+
+def tempered_chain(vectorized):
+    powers = 0.3 + 0.1 * torch.arange(4, dtype=F64)
+
+    @markov("time", 4, vectorized=vectorized)
+    def step(t, x):
+        x = yield from scale(lambda: (yield Sample("x", td.Categorical(P2 if x is None else T2[x]))), scale=powers[t])()
+        yield Observe("y", normal(LOC[0, x]), Y[t, 0])
+        return x
+
+    yield from scale(step, scale=0.7)()
+
+
 def second_order():
     @markov("time", 4)
     def step(t, state):
@@ -221,7 +258,7 @@ MODELS = {
     },
     **{
         f"{model.__name__}, {how}": Program(model, how == "vectorized")
-        for model in (chain_in_plate, plate_in_chain, two_states, from_outside)
+        for model in (chain_in_plate, plate_in_chain, two_states, from_outside, constants_in_steps, tempered_chain)
         for how in ("vectorized", "step by step")
     },
 }
@@ -243,6 +280,11 @@ def test_evidence_marginals_and_the_best_are_those_of_the_sequential_enumerator(
         mean = theirs.expectation(lambda t, name=name: t[name].value.to(F64))
         assert mean_of(ours, name).shape == value.shape
         assert torch.allclose(mean_of(ours, name), mean, rtol=1e-12, atol=1e-12), name
+
+
+def test_with_dimensions_that_are_told_it_is_the_same(model):
+    """Nothing is compared with a plain run then."""
+    assert eliminate(model, max_plate_nesting=2).log_evidence.item() == pytest.approx(exact(model).log_evidence.item(), rel=1e-12)
 
 
 def mean_of(posterior: Elimination, name: str, power: int = 1) -> torch.Tensor:
