@@ -80,7 +80,8 @@ def evidence(program: Program[Any] | Callable[..., Any], params: ParamStore | No
             optimizer.step()
 
     What is no tensor among the arguments, and which sites there are, stays as it is recorded; a call with another number or module is
-    refused. The program may not look at values (``if w > 0:``). Arguments of distributions are validated while it is recorded only.
+    refused. The program may not look at values (``if w > 0:``). Arguments of distributions are validated while it is recorded only;
+    a matrix that is not positive definite later has the log evidence nan.
 
     **Law**: ``evidence(program)() = eliminate(program).log_evidence``.
     Raises what ``eliminate`` raises, and ``NotVectorizable`` where the program looks at a value.

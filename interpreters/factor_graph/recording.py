@@ -18,10 +18,11 @@ from torch.fx import Graph, GraphModule, Node
 
 from interpreters.factor_graph.scans import fast_product
 from interpreters.kernels.graphs import mapped
-from interpreters.kernels.recording import Recorder
+from interpreters.kernels.recording import Recorder, mark_failures
 
 aten: Final = torch.ops.aten
 Scan = Callable[[torch.Tensor], torch.Tensor]
+_SHORTENED: Final = frozenset((aten.view.default, aten.expand.default, aten.permute.default, aten.index.Tensor))  # of one tensor, to one
 _MADE: Final = frozenset((aten.zeros.default, aten.ones.default, aten.full.default, aten.arange.default, aten.arange.start,
                           aten.arange.start_step, aten.scalar_tensor.default, aten.eye.default))  # fmt: skip
 
@@ -90,6 +91,7 @@ def _module(function: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> Gra
         result = function(*inputs)
     graph, root = recorder.graph, torch.nn.Module()
     graph.output(mapped(result, recorder.node_of))
+    mark_failures(graph)
     for i, node in enumerate(recorder.constants):
         number = recorder.is_number(node)
         name = f"{'written' if number else 'tensor'}_{i}"
@@ -153,10 +155,10 @@ def _is_fixed(node: Node, known: dict[Node, torch.Tensor]) -> bool:
 
 def _shorten(module: GraphModule, node: Any) -> None:
     """Leaves out what changes nothing, and reads what lies one after the other as a slice, whose gradient is none of scattered parts."""
-    graph, shape = module.graph, _value(node).shape
     before: Any = node.args[0] if node.args and isinstance(node.args[0], Node) else None
-    if before is None:
+    if before is None or node.target not in _SHORTENED:
         return
+    graph, shape = module.graph, _value(node).shape
     if node.target is aten.view.default and before.target is aten.view.default:
         node.args = (before := before.args[0], node.args[1])
     same = _value(before).shape == shape

@@ -28,7 +28,7 @@ from interpreters.kernels.graphs import Captured, NotStraight, Table, has_dynami
 def record(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> Captured:
     """The graph of ``function``, as it runs at ``example``; each node's ``meta["val"]`` is what it was there."""
     graph, constants = recorded(function, [example], 1, decompositions_before_derivatives())
-    _mark_failures(graph)
+    mark_failures(graph)
     return Captured(graph, constants)
 
 
@@ -206,7 +206,7 @@ def _made(operation: Any, view: torch.Tensor, *args: Any, **kwargs: Any) -> torc
     return made.to(view.dtype)
 
 
-def _mark_failures(graph: Graph) -> None:
+def mark_failures(graph: Graph) -> None:
     """A Cholesky factor of what is not positive definite is nan, and so is the density; the error that eager code raises is no value."""
     aten = torch.ops.aten
     for node in list(graph.nodes):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Bernoulli, Categorical, Normal, constraints
+from torch.distributions import Bernoulli, Categorical, MultivariateNormal, Normal, OneHotCategorical, constraints
 
 from interpreters.elimination import eliminate
 from interpreters.errors import NotFinite, NotVectorizable, StructureChanged
@@ -187,6 +187,63 @@ def test_a_program_that_looks_at_a_value():
 
     with pytest.raises(NotVectorizable, match="must not look at values of tensors .*; eliminate runs it each time"):
         evidence(Program(model, torch.tensor(1.0)))
+
+
+def matrix(w):
+    return torch.outer(w, w) + torch.eye(3, dtype=F64)
+
+
+@pytest.mark.parametrize("function", [
+    lambda w: sum(part * i for i, part in enumerate(w)),  # iteration is aten.unbind
+    lambda w: w.split(2)[1] * w.chunk(3)[0],
+    lambda w: w.max(0)[0] - w.min(0).values,
+    lambda w: w.sort()[0][0] * w.topk(2).values[1],
+    lambda w: w.cummax(0).values[2],
+    lambda w: torch.std_mean(w)[0] + torch.var_mean(w)[1],
+    lambda w: torch.linalg.svd(matrix(w)).S[1],
+    lambda w: torch.linalg.qr(matrix(w)).R.diagonal().sum(),
+    lambda w: torch.linalg.slogdet(matrix(w)).logabsdet,
+    lambda w: torch.linalg.eigvalsh(matrix(w))[0] + torch.linalg.eigh(matrix(w)).eigenvalues[2],
+    lambda w: torch.frexp(torch.tensor(12.0, dtype=F64)).mantissa * w[0],  # of numbers alone
+    lambda w: w.tensor_split(3)[2].expand(2).unbind()[0].view(1).expand(1)[0],
+])  # fmt: skip
+def test_operations_of_several_results(function):
+    def model(w):
+        x = yield Sample("x", Categorical(torch.ones(3, dtype=F64)))
+        yield Observe("y", Normal(function(w) * x, 1.0), 0.3)
+
+    recorded = evidence(Program(model, *numbers(0, (3,))))
+    for seed in (0, 1):
+        (w,) = numbers(seed, (3,))
+        ours, theirs = (value_and_grad(value, [w]) for value in (recorded(w), eliminate(Program(model, w)).log_evidence))
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_distributions_that_take_operations_of_several_results():
+    def model(locations, covariances):
+        z = yield Sample("z", OneHotCategorical(torch.tensor([0.3, 0.7], dtype=F64)))
+        x = yield Sample("x", Categorical(torch.ones(2, dtype=F64)))
+        yield Observe("y", MultivariateNormal(locations[x] + z.sum(-1, keepdim=True), covariances[x]), torch.tensor([0.3, 0.2], dtype=F64))
+
+    def covariances(seed):
+        (root,) = numbers(seed, (2, 2, 2))
+        return (root @ root.mT + torch.eye(2, dtype=F64)).detach()
+
+    recorded = evidence(Program(model, *numbers(0, (2, 2)), covariances(1)))
+    for seed in (0, 1):
+        given = (*numbers(seed, (2, 2)), covariances(seed))
+        assert recorded(*given).item() == pytest.approx(eliminate(Program(model, *given)).log_evidence.item(), rel=1e-12)
+
+
+def test_a_matrix_that_has_no_cholesky_factor():
+    """Elimination raises; what is recorded cannot ask."""
+
+    def model(covariance):
+        x = yield Sample("x", Categorical(torch.ones(2, dtype=F64)))
+        yield factor("f", torch.linalg.cholesky(covariance)[0, 0] * x)
+
+    recorded = evidence(Program(model, torch.eye(2, dtype=F64)))
+    assert recorded(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=F64)).isnan()
 
 
 def test_a_continuous_site():
