@@ -74,9 +74,9 @@ def check_finite(site: Sample, elements: int, otherwise: str, too_many: str) -> 
     return int(each**elements)
 
 
-def log_density(site: Sample) -> torch.Tensor:
-    """``batch_log_density`` of a site whose value is made of ``values_of``: -inf for those that are out of range in some elements."""
-    return bounded_log_density(site) if _is_uneven(site.dist) else batch_log_density(site)
+def log_density(site: Sample, wide: bool = False) -> torch.Tensor:
+    """``batch_log_density(site, wide)`` of a site whose value is made of ``values_of``: -inf for those that are out of range in some elements."""
+    return (bounded_log_density if _is_uneven(site.dist) else batch_log_density)(site, wide)
 
 
 def _is_uneven(dist: Any) -> bool:

@@ -93,8 +93,8 @@ def onto_range(dist: Any) -> Transform:
     raise NotImplementedError
 
 
-def bounded_log_density(site: Choice) -> torch.Tensor:
-    """``batch_log_density``, and -inf where the value is outside of the range of its distribution.
+def bounded_log_density(site: Choice, wide: bool = False) -> torch.Tensor:
+    """``batch_log_density(site, wide)``, and -inf where the value is outside of the range of its distribution.
 
     There, some value inside is scored in its place, so that no gradient is zero times infinity.
     """
@@ -106,7 +106,7 @@ def bounded_log_density(site: Choice) -> torch.Tensor:
         chosen = inside.reshape(inside.shape + (1,) * len(dist.event_shape))
         value = torch.where(chosen, value, stand_in.detach().to(value.dtype))
     with SkipValidation():
-        density = batch_log_density(site.evolve(value=value, fn=_by_components(dist), args=(), kwargs={}))
+        density = batch_log_density(site.evolve(value=value, fn=_by_components(dist), args=(), kwargs={}), wide)
     counts = inside if site.mask is True else inside | ~torch.as_tensor(site.mask)
     return torch.where(counts, density, -torch.inf)
 

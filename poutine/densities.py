@@ -25,23 +25,27 @@ class Scored(Protocol):
     @property
     def mask(self) -> Any: ...
     @property
+    def infer(self) -> Any: ...
+    @property
     def dist(self) -> Any: ...
     @property
     def is_decided(self) -> bool: ...
 
 
-def batch_log_density(site: Scored) -> torch.Tensor:
+def batch_log_density(site: Scored, wide: bool = False) -> torch.Tensor:
     """``scale * where(mask, log_prob(value), 0)``, with the batch shape of the site.
 
     The gradient is exactly zero where the mask is off, even where ``log_prob`` is infinite or nan there, and values
     outside the support are refused only where the mask is on: where it is off, the first element that is on is scored
-    in the place of the element. Raises ``NoDensity``, ``DistributionError``.
+    in the place of the element. A mask or a scale with more elements than the site has is refused: each of its elements would count
+    several times, and a mask that is True everywhere would be no identity. Not so if ``wide``: for a runtime that has many values of
+    something at once, on which they may depend and the site not. Raises ``NoDensity``, ``DistributionError``.
     """
     try:
-        log_prob = _log_prob(site)
+        log_prob = _log_prob(site, wide)
         if not isinstance(log_prob, torch.Tensor):
             log_prob = torch.as_tensor(log_prob)
-        return log_prob if isinstance(site.scale, float) and site.scale == 1.0 else log_prob * site.scale
+        return log_prob if isinstance(site.scale, float) and site.scale == 1.0 else _scaled(site, log_prob, wide)
     except PoutineError:
         raise
     except Exception as error:
@@ -55,7 +59,24 @@ def log_density(site: Scored) -> torch.Tensor:
     return batch_log_density(site).sum()
 
 
-def _log_prob(site: Scored) -> Any:
+def _scaled(site: Scored, log_prob: torch.Tensor, wide: bool) -> torch.Tensor:
+    scaled: torch.Tensor = log_prob * site.scale
+    _check_fits(site, "scale", site.scale, log_prob.shape, scaled.shape, wide)
+    return scaled
+
+
+def _check_fits(site: Scored, what: str, factor: Any, own: torch.Size, shape: torch.Size, wide: bool) -> None:
+    """Raises ``DistributionError`` if a site of batch shape ``own`` would have another number of elements with ``factor``, of ``shape``."""
+    if wide or shape.numel() == own.numel() or site.infer.get("is_subsample"):  # whose density is zero, however often it counts
+        return
+    raise DistributionError(
+        site.name,
+        f"the {what} around it has shape {tuple(factor.shape)}, and the site batch shape {tuple(own)}: each of its elements would count "
+        f"several times; put the {what} around the sites alone that have its shape, or give it one that broadcasts to {tuple(own)}",
+    )
+
+
+def _log_prob(site: Scored, wide: bool) -> Any:
     if not site.is_decided:
         raise NoDensity(site.name, "it has no value yet; a density needs a finished site")
     dist = site.dist
@@ -64,11 +85,13 @@ def _log_prob(site: Scored) -> Any:
         return _scored(dist, value)
     batch_shape = getattr(dist, "batch_shape", None)
     if batch_shape is None:
-        return _log_prob_without_shapes(dist, value, torch.as_tensor(site.mask))
+        return _log_prob_without_shapes(site, value, torch.as_tensor(site.mask), wide)
     event_dim = len(getattr(dist, "event_shape", ()))
     value = torch.as_tensor(value)
     mask = torch.as_tensor(site.mask, device=value.device)
-    shape = torch.broadcast_shapes(batch_shape, value.shape[: value.dim() - event_dim], mask.shape)  # type: ignore[no-untyped-call]  # torch's own
+    own = torch.broadcast_shapes(batch_shape, value.shape[: value.dim() - event_dim])  # type: ignore[no-untyped-call]  # torch's own
+    shape = torch.broadcast_shapes(own, mask.shape)  # type: ignore[no-untyped-call]  # torch's own
+    _check_fits(site, "mask", mask, own, shape, wide)
     mask = mask.expand(shape)
     value = value.expand(shape + value.shape[value.dim() - event_dim :])
     if not _is_any_on(mask):
@@ -92,12 +115,14 @@ def _scored(dist: Any, value: Any) -> Any:
         return dist.log_prob(value.to(dtype))
 
 
-def _log_prob_without_shapes(dist: Any, value: Any, mask: torch.Tensor) -> torch.Tensor:
+def _log_prob_without_shapes(site: Scored, value: Any, mask: torch.Tensor, wide: bool) -> torch.Tensor:
     """The same for a distribution that does not tell its shapes: which part of a value is one draw, only its density shows."""
     if isinstance(value, torch.Tensor) and value.shape[: mask.dim()] == mask.shape:
         value = gate(value, mask)
-    log_prob = torch.as_tensor(dist.log_prob(value))
-    return torch.where(mask, log_prob, torch.zeros_like(log_prob))
+    log_prob = torch.as_tensor(site.dist.log_prob(value))
+    masked = torch.where(mask, log_prob, torch.zeros_like(log_prob))
+    _check_fits(site, "mask", mask, log_prob.shape, masked.shape, wide)
+    return masked
 
 
 def _as_tensor(value: Any) -> torch.Tensor:

@@ -197,8 +197,8 @@ _set_fields: Final[Callable[[Message, dict[str, Any]], None]] = _Defaults.__dict
 class Site(Message):
     """What all of the built-in sites have: ``scale``, ``mask``, ``cond_indep_stack`` and ``infer``.
 
-    scale:  positive factor of the log density, a number or a tensor that broadcasts with the batch shape.
-    mask:   where the log density counts, a bool or a bool tensor that broadcasts with the batch shape.
+    scale:  positive factor of the log density, a number or a tensor that broadcasts to the batch shape.
+    mask:   where the log density counts, a bool or a bool tensor that broadcasts to the batch shape.
     cond_indep_stack:  the frames of the plates around the site, outermost first.
     infer:  free-form configuration for inference algorithms.
     """

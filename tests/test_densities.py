@@ -43,10 +43,29 @@ def test_a_mask_that_is_off(mask: object):
     assert torch.equal(batch_log_density(site), torch.zeros(3))
 
 
-def test_a_mask_broadcasts_the_batch():
-    site = Observe("y", D, torch.tensor(1.0)).evolve(mask=torch.tensor([True, False, True]))
-    assert batch_log_density(site).shape == (3,)
-    assert torch.equal(log_density(site), 2 * D.log_prob(torch.tensor(1.0)))
+class Shapeless:
+    def sample(self):
+        return D.sample()
+
+    def log_prob(self, value):
+        return D.log_prob(value)
+
+
+@pytest.mark.parametrize("around", [{"mask": torch.tensor([True, True])}, {"scale": torch.ones(2)}], ids=["mask", "scale"])
+def test_a_mask_or_a_scale_does_not_make_more_elements_of_a_site(around: dict[str, torch.Tensor]):
+    """Law I: a mask that is True everywhere, and a scale of one, are identities; elements that count twice are none."""
+    (what,) = around
+    column = Observe("y", td.Normal(torch.zeros(3, 1), 1.0), torch.ones(3, 1))
+    for site in (Observe("y", D, torch.tensor(1.0)), column, Observe("y", Shapeless(), torch.tensor(1.0))):
+        with pytest.raises(DistributionError, match=rf"site 'y': the {what} around it has shape \(2,\), and the site batch shape .* would count"):
+            log_density(site.evolve(**around))
+    nobody = {what: around[what][:0]}
+    with pytest.raises(DistributionError, match="would count"):
+        log_density(column.evolve(**nobody))
+    for fits in (Observe("y", D, torch.ones(3, 2)), Observe("y", D.expand([2]), torch.tensor(1.0))):
+        assert torch.equal(log_density(fits.evolve(**around)), log_density(fits))
+    alone = column.evolve(**{what: around[what][:1]})
+    assert torch.equal(log_density(alone), log_density(column))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])

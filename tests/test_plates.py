@@ -276,6 +276,27 @@ def test_the_index_of_a_plate_in_a_plate_is_a_column():
     assert torch.equal(trace(column).get_trace()["y"].value, y)
 
 
+def test_a_mask_of_an_inner_plate_is_none_for_the_sites_of_the_outer_one():
+    """Each would count once for each element of the inner one (in Pyro, it does)."""
+
+    @plate("a", 3, dim=-2)
+    def outer(i, few):
+        yield Sample("u", D)
+
+        @plate("b", 2, few, dim=-1)
+        def inner(j):
+            yield Sample("v", D)
+
+        yield from inner()
+
+    both = mask(mask=torch.tensor([True, True]))
+    with pytest.raises(DistributionError, match=r"site 'u': the mask around it has shape \(2,\), and the site batch shape \(3, 1\)"):
+        trace(both(outer)).get_trace(2).log_pdf()
+    column = mask(outer, mask=torch.tensor([[True], [False], [True]]))
+    assert trace(column).get_trace(1).batch_log_pdf(lambda name, _: name == "b").sum() == 0.0  # an index does not count, however often
+    assert set(trace(column).get_trace(2).compute_batch_log_pdf()) == {"u", "v"}
+
+
 def test_a_replayed_index_of_another_size_gives_both_numbers():
     def data(few):
         @plate("data", 10, subsample_size=few)

@@ -163,7 +163,8 @@ class Collector:
         """
         self._plates(site)
         site = self._build(site)
-        density = bounded_log_density(site) if may_be_outside or self._depends_on_bounds(site) else batch_log_density(site)
+        score = bounded_log_density if may_be_outside or self._depends_on_bounds(site) else batch_log_density
+        density = score(site, wide=True)
         self._collect(site, density)
         return density
 

@@ -65,7 +65,7 @@ def enumerated_density(site: Sample) -> torch.Tensor:
         logits = dist.logits.movedim(-1, 0)
         density = logits.reshape(len(logits), *[1] * (site.value.dim() - logits.dim()), *logits.shape[1:])
         return density if isinstance(site.scale, float) and site.scale == 1.0 else density * site.scale
-    return log_density(site)
+    return log_density(site, wide=True)
 
 
 def _is_plain(site: Sample) -> bool:

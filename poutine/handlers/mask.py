@@ -20,7 +20,7 @@ def _plain(mask: Any) -> Any:
 
 @attrs.frozen(slots=False, eq=False, repr=False)
 class MaskPoutine(Poutine):
-    """The log density of every site counts only where ``mask`` (a bool, or a bool tensor of the batch shape) is True.
+    """The log density of every site counts only where ``mask`` (a bool, or a bool tensor that broadcasts to the batch shape) is True.
 
     ::
 
@@ -35,7 +35,7 @@ class MaskPoutine(Poutine):
     C.condition, C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed,
     C.escape, C.indep, C.broadcast, C.indep.inside, C.trace.inside, C.condition.inside, C.replay.inside,
     C.uncondition.inside.
-    Raises ``TypeError`` if ``mask`` is not boolean.
+    Raises ``TypeError`` if ``mask`` is not boolean. A log density raises ``DistributionError`` if ``mask`` has more elements than a site.
     """
 
     mask: bool | torch.Tensor = attrs.field(converter=_plain, validator=lambda self, _, value: _check_boolean(value))

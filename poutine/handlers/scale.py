@@ -22,7 +22,7 @@ def _plain(scale: Any) -> Any:
 
 @attrs.frozen(slots=False, eq=False, repr=False)
 class ScalePoutine(Poutine):
-    """Multiplies the scale of every site by ``scale``, a positive number or tensor (broadcast with the batch shape).
+    """Multiplies the scale of every site by ``scale``, a positive number or tensor (which broadcasts to the batch shape).
 
     ::
 
@@ -38,7 +38,8 @@ class ScalePoutine(Poutine):
     C.substitute, C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast,
     C.scale.inside, C.mask.inside, C.indep.inside, C.trace.inside, C.condition.inside, C.replay.inside,
     C.uncondition.inside.
-    Raises ``ValueError`` if ``scale`` is not positive everywhere; to switch a site off, there is mask.
+    Raises ``ValueError`` if ``scale`` is not positive everywhere; to switch a site off, there is mask. A log density raises
+    ``DistributionError`` if ``scale`` has more elements than a site.
     """
 
     scale: float | torch.Tensor = attrs.field(converter=_plain, validator=lambda self, _, value: _check_positive(value))

@@ -130,6 +130,18 @@ def submodel_named(name, x):
     return (yield Sample(name, td.Bernoulli(0.2 + 0.3 * x)))
 
 
+def switched():
+    """A mask and a scale that depend on what is summed out, around sites that do not."""
+    x = yield Sample("x", td.Binomial(2, torch.tensor(0.25, dtype=F64)))
+    yield from mask(lambda: observed("y", 0.0), mask=x > 0)()
+    yield from scale(lambda: observed("z", 1.0), scale=1.0 + x)()
+    yield from mask(lambda: submodel_named("t", 1.0), mask=x < 2)()
+
+
+def observed(name, loc):
+    yield Observe(name, normal(torch.tensor(loc, dtype=F64)), Y[0, 0])
+
+
 def chain_in_plate(vectorized):
     k = yield Sample("k", td.Categorical(P2))
 
@@ -254,7 +266,7 @@ def chain_of_chains():
 MODELS = {
     **{
         model.__name__: model
-        for model in (mixture, nested, sequential_plate, joint_batch, one_hot, composed, second_order, chain_of_chains)
+        for model in (mixture, nested, sequential_plate, joint_batch, one_hot, composed, switched, second_order, chain_of_chains)
     },
     **{
         f"{model.__name__}, {how}": Program(model, how == "vectorized")
