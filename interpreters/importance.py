@@ -15,8 +15,8 @@ density, of which the exponential is not unbiased, nor the posterior right.
 
 An observation outside of the support of its distribution, ``Uniform(0, theta)`` say, makes a weight zero, and so does a draw of the guide's
 outside of the range of its prior. Where ``seed`` fixes the draws of a part of the program, each particle has draws of its own from that seed.
-Where a mask is off, a site counts neither in the model nor in the guide. A scale counts in the model's density, and not in
-the guide's: a draw is made from the distribution, not from a power of it.
+Where a mask of the model's is off, a site counts neither in the model nor in the guide, whoever draws it. A scale counts in the model's
+density, and not in the guide's: a draw is made from the distribution, not from a power of it, nor from a part, whatever the guide's own masks.
 
 Sources: Kahn and Marshall, "Methods of reducing sample size in Monte Carlo computations" (1953); Owen, "Monte Carlo theory,
 methods and examples" (2013), chapter 9; the resampling step: Rubin, "Using the SIR algorithm to simulate posterior

@@ -57,7 +57,9 @@ def test_a_mask_or_a_scale_does_not_make_more_elements_of_a_site(around: dict[st
     (what,) = around
     column = Observe("y", td.Normal(torch.zeros(3, 1), 1.0), torch.ones(3, 1))
     for site in (Observe("y", D, torch.tensor(1.0)), column, Observe("y", Shapeless(), torch.tensor(1.0))):
-        with pytest.raises(DistributionError, match=rf"site 'y': the {what} around it has shape \(2,\), and the site batch shape .* would count"):
+        with pytest.raises(
+            DistributionError, match=rf"site 'y': the {what} around it has shape \(2,\), and the site batch shape .* would count"
+        ):
             log_density(site.evolve(**around))
     nobody = {what: around[what][:0]}
     with pytest.raises(DistributionError, match="would count"):

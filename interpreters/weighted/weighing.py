@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,6 +12,7 @@ import torch
 from interpreters.errors import GuideMismatch
 from interpreters.ranges import contains, is_bounded, value_in_range
 from interpreters.weighted.drawn import Drawn, drawn
+from interpreters.weighted.proposed import counted, log_proposal
 from interpreters.weighted.scores import check_not_subsampled, score
 from poutine import (
     Choice,
@@ -40,24 +42,24 @@ class Weighted:
 
 def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Coroutine[Weighted]:
     """Runs one particle. Raises ``GuideMismatch``, ``SubsampledWeight``."""
-    proposal = Drawn(Trace(), frozenset(), {}) if guide is None else (yield from drawn(guide, score=_proposed))
+    log_q: dict[str, torch.Tensor] = {}
+    proposal = Drawn(Trace(), frozenset(), {}) if guide is None else (yield from drawn(guide, score=partial(_propose, log_q)))
     given = [name for name, site in proposal.trace.nodes.items() if isinstance(site, Sample)]
-    replay = _Replay(program, proposal.trace, given)
+    replay = _Replay(program, proposal.trace, given, log_q)
     model = yield from drawn(Program(replay.run), given, replay.score)
     _check_all_replayed(proposal.trace, model.trace)
     draws = {**model.values, **{name: value for name, value in proposal.values.items() if name in model.values}}
-    terms = [term.detach().sum() for term in (*model.terms, *proposal.terms, *replay.impossible)]
+    terms = [term.detach().sum() for term in (*model.terms, *replay.impossible)]
     return Weighted(model.trace, {name: value.detach() for name, value in draws.items()}, sum(terms, start=torch.zeros(())))
 
 
-def _proposed(site: Any, is_drawn: bool) -> torch.Tensor | None:
-    """The term of - log q."""
+def _propose(log_q: dict[str, torch.Tensor], site: Any, is_drawn: bool) -> None:
+    """Notes the density of a guide's draw."""
     if isinstance(site, Observe):
         raise GuideMismatch(f"the guide observes {site.name!r}; a guide only draws")
-    if not is_drawn:
-        return None
-    check_not_subsampled(site)
-    return -batch_log_density(site.evolve(scale=1.0))
+    if is_drawn:
+        check_not_subsampled(site)
+        log_q[site.name] = log_proposal(site)
 
 
 class _Replay:
@@ -67,21 +69,29 @@ class _Replay:
     is given some value inside in its place. ``impossible`` are -inf there, and zero elsewhere.
     """
 
-    def __init__(self, program: Program[Any], trace: Trace, given: Collection[str]) -> None:
+    def __init__(self, program: Program[Any], trace: Trace, given: Collection[str], log_q: Mapping[str, torch.Tensor]) -> None:
         self.impossible: list[torch.Tensor] = []
-        self._program, self._given, self._trace = ReplayPoutine(program.fn, trace)(*program.args, **program.kwargs), given, trace
+        self._program = ReplayPoutine(program.fn, trace)(*program.args, **program.kwargs)
+        self._given, self._trace, self._log_q = given, trace, log_q
 
     def run(self) -> Coroutine[Any]:
         return (yield Handling(self._program, {Sample: Rule(up=self._in_range)}))
 
     def score(self, site: Any, is_drawn: bool) -> torch.Tensor | None:
-        """The term of log p, of which log q of what the model draws itself is taken."""
+        """The term of log p, of which log q is taken: of what the model draws itself, and of what the guide has drawn."""
         if is_drawn:
             check_not_subsampled(site)
             is_plain = not isinstance(site.scale, torch.Tensor) and site.scale == 1.0  # then p and q are the same
             return None if is_plain else batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
         if isinstance(site, Sample) and site.name in self._given and not is_subsample(site):
-            _check_guided(site, self._trace[site.name])
+            theirs: Any = self._trace[site.name]
+            _check_guided(site, theirs)
+            if site.name in self._log_q:
+                log_q, shape = self._log_q[site.name], _shape(site)
+                batch = (
+                    shape[: len(shape) - len(getattr(site.dist, "event_shape", ()))] if hasattr(site.dist, "batch_shape") else log_q.shape
+                )
+                return score(site).sum() - counted(log_q, site, theirs.dist, torch.Size(batch)).sum()
         return score(site)
 
     def _in_range(self, site: Sample) -> Message:

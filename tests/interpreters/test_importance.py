@@ -584,6 +584,63 @@ def test_a_guide_may_split_a_draw_into_batch_and_event_as_it_likes(way: str, gui
     assert particles.log_weights.tolist() == pytest.approx([evidence] * 5, rel=1e-12)
 
 
+# Masks and scales: the model's count, those of a guide are no part of how it draws
+
+
+ON = torch.tensor([True, False, True])
+
+
+def masked_model(y: torch.Tensor, way: str, on: Any) -> Coroutine[None]:
+    def body(_: Any) -> Coroutine[None]:
+        x = yield Sample("x", Normal(f64(0.0), f64(1.0)))
+        yield Observe("y", Normal(x, f64(1.0)), y)
+
+    def together() -> Coroutine[None]:
+        x = yield Sample("x", MultivariateNormal(torch.zeros(2, 3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)))
+        yield Observe("y", Independent(Normal(x, f64(1.0)), 1), y)
+
+    yield from MaskPoutine(together if way == "rows" else plate("p", 3)(body), on)()
+
+
+def masked_guide(way: str, on: Any) -> Coroutine[None]:
+    def each() -> Coroutine[None]:
+        yield Sample("x", Normal(torch.full((2, 3) if way == "rows" else (3,), 0.3, dtype=torch.float64), f64(1.0)))
+
+    yield from MaskPoutine(each, on)()
+
+
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+@pytest.mark.parametrize("guided", [True, torch.tensor([False, True, True]), ON, False], ids=str)
+@pytest.mark.parametrize("way, on", [("elements", ON), ("elements", False), ("rows", torch.tensor([True, False]))])
+def test_a_site_that_the_model_masks_counts_neither_in_the_model_nor_in_the_guide(way: str, on: Any, guided: Any, plan: str):
+    y = f64(1.0, 2.0, 3.0)
+    model, guide = Program(masked_model, y, way, on), Program(masked_guide, way, guided)
+    plans = {"alone": None, "lockstep": Lockstep(), "at once": vectorize(model, guide)}
+    particles = run(Program(importance, model, 5, guide, plans[plan]))
+    x = particles.draws["x"]
+    each = Normal(f64(0.0), f64(1.0)).log_prob(x) + Normal(x, f64(1.0)).log_prob(y) - Normal(f64(0.3), f64(1.0)).log_prob(x)
+    expected = torch.where(torch.as_tensor(on)[:, None] if way == "rows" else torch.as_tensor(on), each, 0.0).flatten(1).sum(1)
+    assert torch.allclose(particles.log_weights, expected.double(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+def test_a_part_of_a_draw_cannot_be_masked(plan: str):
+    """What the guide draws as one has no density of a part."""
+    y = f64(1.0, 2.0, 3.0)
+    guide = Program(split_guide, y, "multivariate")
+    for on in (torch.tensor([False]), torch.tensor([True])):
+        model = Program(masked_model, y, "elements", on)
+        plans = {"alone": None, "lockstep": Lockstep(), "at once": vectorize(model, guide)}
+        weights = run(Program(importance, model, 5, guide, plans[plan])).log_weights
+        evidence = Normal(f64(0.0), f64(2.0).sqrt()).log_prob(y).sum().item() if on else 0.0
+        assert weights.tolist() == pytest.approx([evidence] * 5, rel=1e-12, abs=1e-12)
+    partly = Program(masked_model, y, "elements", ON)
+    with pytest.raises(
+        GuideMismatch, match=r"the model masks a part of site 'x', which the guide draws as one, MultivariateNormal.*for each"
+    ):
+        run(Program(importance, partly, 5, guide, plans[plan]))
+
+
 def test_a_flat_prior_needs_a_guide():
     def model(y: torch.Tensor) -> Coroutine[None]:
         x = yield Sample("x", ImproperUniform(constraints.real))

@@ -59,7 +59,10 @@ def scalar() -> Coroutine[None]:
 
 def plated() -> Coroutine[None]:
     mu = yield Sample("mu", Normal, 0.0, 1.0)
+    yield from effects(mu)
 
+
+def effects(mu: torch.Tensor) -> Coroutine[None]:
     @plate("outer", 3)
     def outer(_: Any) -> Coroutine[None]:
         theta = yield Sample("theta", Normal, mu, 1.0)
@@ -205,7 +208,7 @@ def mixed() -> Coroutine[None]:
 
 def scaled_and_masked() -> Coroutine[None]:
     z = yield Sample("z", Normal(0.0, 1.0))
-    yield from scale(mask(plated, Y > z), scale=z.exp())()
+    yield from scale(mask(effects, Y > z), scale=z.exp())(z)
 
 
 @pytest.mark.parametrize(
