@@ -1,7 +1,8 @@
 """Lockstep: many instances of a program, advanced together although their control flow differs.
 
 1. Every instance runs to its next message. Those who ask the same (type and name of the site, class of the distribution, shapes, what is
-   around the site) are one group; their parameters are stacked, and one message asks for all of them.
+   around the site) are one group; their parameters are stacked, and one message asks for all of them. Whoever waits furthest back in
+   the program goes first: a loop runs until its last instance has left it, and all go on behind it together.
 2. So the batch is a program again: its messages are those of the groups, poutines and runtimes act on it, and only the
    outermost runtime draws. Instance i is equal in distribution to a single run; under the exact enumerator, exactly.
 3. What cannot be stacked (a group of fewer than ``least``, a distribution that is not torch's, a bare callable, a site with a key of its own)

@@ -24,9 +24,35 @@ def test_two_distributions_at_one_name_arrive_apart():
     log: list[str] = []
     with Fleet(Program(either, log), 2) as fleet:
         fleet.begin()
-        arrived = fleet.take()
-        assert [[len(group.messages), *group.runs] for group in arrived] == [[1, 0], [1, 1]]
+        arrived = [fleet.take(), fleet.take()]
+        assert [[len(group.messages), *group.runs] for group in arrived if group is not None] == [[1, 0], [1, 1]]
+        assert fleet.take() is None
     assert log == ["begun", "begun", "closed", "closed"]
+
+
+def steps(until: int) -> Coroutine[None]:
+    """Two sites, the first of which comes again as long as its value is below ``until``."""
+    while (yield Sample("step", Normal, 0.0, 1.0)) < until:
+        pass
+    yield Sample("end", Normal, 0.0, 1.0)
+
+
+def inside(until: int) -> Coroutine[None]:
+    yield from steps(until)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda: Program(steps, 2), lambda: Program(inside, 2), lambda: ScalePoutine(inside, 2.0)(2), lambda: ScalePoutine(ScalePoutine(steps, 2.0), 2.0)(2),
+])  # fmt: skip
+def test_those_who_are_ahead_wait_for_those_who_are_not(wrap: Any):
+    with Fleet(wrap(), 3) as fleet:
+        fleet.begin()
+        taken = []
+        while (group := fleet.take()) is not None:
+            taken.append((group.messages[0].name, sorted(group.runs)))
+            values = [run + len(taken) - 1 for run in group.runs]  # run 2 leaves the loop at once, and run 0 last
+            fleet.reply(group.runs, values, lambda j, group=group, values=values: group.messages[j].evolve(value=values[j]))
+    assert taken == [("step", [0, 1, 2]), ("step", [0, 1]), ("step", [0]), ("end", [0, 1, 2])]
 
 
 def test_what_does_not_start_says_which_run_it_was():

@@ -56,7 +56,7 @@ class Batching:
     def run(self) -> Coroutine[Batch[Any]]:
         with self.fleet as fleet:
             fleet.begin()
-            while waiting := fleet.take():
+            while (waiting := fleet.take()) is not None:
                 for group in gathered(waiting, self.numbers):
                     yield from self._together(group) if group.is_closed else self.ask(group)
             for name in self._parameters:

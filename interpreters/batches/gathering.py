@@ -50,20 +50,19 @@ class Gathered:
         return requests.observed if isinstance(requests, Alike) else [request.value for request in requests]
 
 
-def gathered(waiting: Iterable[Apart | Alike], numbers: bool) -> Iterator[Gathered]:
+def gathered(there: Apart | Alike, numbers: bool) -> Iterator[Gathered]:
     """Groups of those who ask the same: all who are alike, if they are ``plain``, or the parts of those at one name.
 
     numbers:  whether they are to be answered by numbers: then they may be asked in closed form.
     """
-    for there in waiting:
-        if not isinstance(there, Alike):
-            yield from _parts(there.runs, there.messages, numbers)
-        elif numbers and (columns := closed(there)) is not None:
-            yield Gathered(tuple(there.runs), there, columns=columns, numbers=True)
-        elif (whole := plain(there)) is not None:
-            yield Gathered(tuple(there.runs), there, *whole, numbers=True)
-        else:
-            yield from _parts(there.runs, there, numbers)
+    if not isinstance(there, Alike):
+        yield from _parts(there.runs, there.messages, numbers)
+    elif numbers and (columns := closed(there)) is not None:
+        yield Gathered(tuple(there.runs), there, columns=columns, numbers=True)
+    elif (whole := plain(there)) is not None:
+        yield Gathered(tuple(there.runs), there, *whole, numbers=True)
+    else:
+        yield from _parts(there.runs, there, numbers)
 
 
 def _parts(members: Iterable[int], messages: Iterable[Message], numbers: bool) -> Iterator[Gathered]:
@@ -74,7 +73,8 @@ def _parts(members: Iterable[int], messages: Iterable[Message], numbers: bool) -
         parts.setdefault((cast(Hashable, type(message)), *message.__dict__, *key), []).append((i, message, arguments))
     for part in parts.values():
         if isinstance(part[0][1], Sealed):
-            yield from (attrs.evolve(opened, sealed=True) for opened in gathered(_opened(part), numbers))
+            for opened in _opened(part):
+                yield from (attrs.evolve(group, sealed=True) for group in gathered(opened, numbers))
         else:
             yield _gathered(part)
 

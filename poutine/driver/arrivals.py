@@ -60,8 +60,11 @@ class Alike(Sequence[Any]):
         return Sample(self.name, self.fn, *args) if self.kind is Sample else Observe(self.name, self.fn, self.observed[j], *args)
 
 
-class Arrivals(dict[Hashable, Apart | Alike]):
-    """In the order of the first at each. The key of those who are ``Alike`` is their name; of a second kind at one name, the kind, too.
+Key = Hashable
+
+
+class Arrivals(dict[Key, Apart | Alike]):
+    """Who waits where. The key of those who are ``Alike`` is their name; of a second kind at one name, the kind, too.
 
     known:  by name, what tells who belongs to those who are ``Alike``, and where to enter them, for whoever adds thousands: kind, fn and
             size, then runs, rows and what is observed.
@@ -69,28 +72,33 @@ class Arrivals(dict[Hashable, Apart | Alike]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: dict[Hashable, tuple[type, type, int, list[int], list[Any], list[Any]]] = {}
+        self.known: dict[Key, tuple[type, type, int, list[int], list[Any], list[Any]]] = {}
 
-    def add(self, run: int, message: Any) -> None:
-        if not _is_of_numbers(message):
-            self._at((message.name,)).add(run, message)
-            return
-        key: Hashable = message.name
-        there: Any = self.get(key)
-        if there is not None and there.kind is not type(message):
-            key = message.name, type(message)
-            there = self.get(key)
-        if there is None:
-            there = self[key] = Alike(message)
-            self.known[key] = there.kind, there.fn, there.size, there.runs, there.rows, there.observed
-        elif there.fn is not message.fn:
-            there = self._at((message.name,))
-        there.add(run, message)
+    def add(self, run: int, message: Any) -> Key | None:
+        """Its key, if ``run`` is the first there."""
+        key: Key = message.name
+        if _is_of_numbers(message):
+            there: Any = self.get(key)
+            if there is not None and there.kind is not type(message):
+                key = message.name, type(message)
+                there = self.get(key)
+            if there is None:
+                there = self[key] = Alike(message)
+                self.known[key] = there.kind, there.fn, there.size, there.runs, there.rows, there.observed
+                there.add(run, message)
+                return key
+            if there.fn is message.fn:
+                there.add(run, message)
+                return None
+        key = (message.name,)
+        is_first = key not in self
+        self.setdefault(key, Apart()).add(run, message)
+        return key if is_first else None
 
-    def _at(self, key: Hashable) -> Apart | Alike:
-        if key not in self:
-            self[key] = Apart()
-        return self[key]
+    def take(self, key: Key) -> Apart | Alike:
+        """Those at ``key``, who wait no longer."""
+        self.known.pop(key, None)
+        return self.pop(key)
 
 
 def _is_of_numbers(message: Any) -> bool:

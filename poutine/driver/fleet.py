@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from functools import partial
-from itertools import repeat
+from heapq import heappop, heappush
+from itertools import count, repeat
 from typing import Any, Generic, TypeVar, cast
 
-from poutine.driver.arrivals import Alike, Apart, Arrivals
+from poutine.driver.arrivals import Alike, Apart, Arrivals, Key
 from poutine.driver.closing import close_all
 from poutine.driver.engine import driving
+from poutine.driver.places import lines
 from poutine.driver.routes import Scope
 from poutine.driver.slips import explained
 from poutine.driver.stack import Frame, Run
@@ -22,7 +24,7 @@ T = TypeVar("T")
 class Fleet(Generic[T]):
     """Many runs of one program, answered by hand: what ``Running`` is to one run.
 
-    ``take()`` tells who waits at which message; ``reply`` sends the values. A run that has returned leaves its value in ``values``.
+    ``take()`` tells who waits at a message; ``reply`` sends the values. A run that has returned leaves its value in ``values``.
     What a run raises, ``begin``, ``reply`` and ``fail`` raise, with a note that tells which run it was. Leaving the fleet (``with``)
     closes all that it started.
 
@@ -35,12 +37,19 @@ class Fleet(Generic[T]):
         self._program = program
         self._generators: list[Coroutine[Any] | None] = []
         self._engines: dict[int, Generator[Message, Message, T]] = {}
+        self._runs: dict[int, Run] = {}  # what each engine drives
         self._arrivals = Arrivals()
+        self._agenda: list[tuple[tuple[int, ...], int, Key]] = []  # a heap of the arrivals' keys, by the place of the first, then as they came
+        self._number = count()
 
-    def take(self) -> list[Apart | Alike]:
-        """Those who have arrived at a message since the last call, in the order of the first at each."""
-        arrived, self._arrivals = self._arrivals, Arrivals()
-        return [*arrived.values()]
+    def take(self) -> Apart | Alike | None:
+        """Those who wait at the message that is furthest back in the program; None if nobody waits.
+
+        So a loop runs until its last run has left it before anybody goes on behind it, and all go on together. (Of runs with
+        diverging control flow on one instruction stream, graphics processors let the one with the least program counter go first:
+        Collange, "Stack-less SIMT reconvergence at low cost", 2011.)
+        """
+        return self._arrivals.take(heappop(self._agenda)[2]) if self._agenda else None
 
     def begin(self) -> None:
         """Starts every run, and goes to the first message of each."""
@@ -95,7 +104,7 @@ class Fleet(Generic[T]):
 
     def _arrive(self, i: int, yielded: Any) -> None:
         if isinstance(yielded, Message):
-            self._arrivals.add(i, yielded)
+            self._wait(i, yielded)
         else:
             self._go(i, self._engage(i, yielded).__next__)
 
@@ -105,19 +114,25 @@ class Fleet(Generic[T]):
         frame = Frame(cast(Coroutine[Any], self._generators[i]), Scope({}, None, 0))
         frame.send = partial(_once_more, frame, yielded)
         run.frames.append(frame)
-        self._engines[i] = driving(run, None)
+        self._runs[i], self._engines[i] = run, driving(run, None)
         return self._engines[i]
 
     def _go(self, i: int, way: Callable[..., Message], *what: Any) -> None:
         try:
             message = way(*what)
         except StopIteration as stop:
-            del self._engines[i]
+            del self._engines[i], self._runs[i]
             self._returned(i, stop.value)
         except BaseException as error:
             raise self._noted(error, i)
         else:
-            self._arrivals.add(i, message)
+            self._wait(i, message)
+
+    def _wait(self, i: int, message: Message) -> None:
+        new = self._arrivals.add(i, message)
+        if new is not None:
+            waiting = [frame.generator for frame in self._runs[i].frames] if i in self._runs else [cast(Coroutine[Any], self._generators[i])]
+            heappush(self._agenda, (lines(waiting), next(self._number), new))
 
     def _returned(self, i: int, value: T) -> None:
         self.values[i] = value

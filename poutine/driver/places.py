@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator
+from itertools import chain, islice
+from typing import Any, Final
 
 import attrs
 
@@ -34,3 +35,11 @@ def nested(generator: Coroutine[Any]) -> Iterator[Coroutine[Any]]:
         if not isinstance(inner, Generator):
             return
         generator = inner
+
+
+def lines(generators: Iterable[Coroutine[Any]]) -> tuple[int, ...]:
+    """How far a run has come: the lines at which its generators wait, outermost first. The outermost few tell enough."""
+    return tuple(place_of(each).line for each in islice(chain.from_iterable(map(nested, generators)), _ENOUGH))
+
+
+_ENOUGH: Final = 32  # a recursion may be tens of thousands deep

@@ -273,12 +273,27 @@ def test_its_messages_are_those_of_the_groups():
 
 def test_a_name_that_comes_again_is_numbered():
     def model():
+        for _ in range(2):
+            yield Sample("z", Normal, 0.0, 1.0)
+
+    assert list(run(trace(lockstep).traced(model, 40)))[1:-1] == ["z", "z#2"]
+
+
+def test_those_who_took_different_ways_go_on_together():
+    def model():
         if (yield Sample("first", Bernoulli, 0.5)):
             yield Sample("x", Normal, 0.0, 1.0)
         yield Sample("z", Normal, 0.0, 1.0)
 
-    names = list(run(trace(lockstep).traced(model, 40)))
-    assert names[1:-1] == ["first", "x", "z", "z#2"] or names[1:-1] == ["first", "z", "x", "z#2"]
+    sites = run(trace(lockstep).traced(model, 40))
+    assert list(sites)[1:-1] == ["first", "x", "z"]
+    assert len(sites["x"].value) < len(sites["z"].value) == 40
+
+    def seen():
+        yield from walk()
+        yield Observe("y", Normal, 0.5, 0.0, 1.0)
+
+    assert run(trace(lockstep).traced(seen, 50))["y"].value.shape == (50,), "however long each has walked"
 
 
 def test_poutines_act_on_the_batch_and_each_instance_sees_it():
