@@ -18,6 +18,7 @@ from poutine import (
     Choice,
     Coroutine,
     Deterministic,
+    DistributionError,
     EnterPlate,
     Fleet,
     Message,
@@ -185,10 +186,11 @@ class Batching:
 
     def _fail(self, asked: Gathered, error: Exception) -> None:
         """Throws an error about a group into the instance whose own site raises one or, if there is none, into the first."""
-        is_of_torch = not isinstance(error, PoutineError)  # and says nothing of a site: it came of stacking the values, it may be
+        # An error that is not of a site came of stacking the values, it may be; that of a distribution may be about a value.
+        of_values = not isinstance(error, PoutineError) or isinstance(error, DistributionError)
         for i, request in zip(asked.members, asked.requests, strict=True):
             try:
-                if is_of_torch and isinstance(request, Observe):
+                if of_values and isinstance(request, Observe):
                     batch_log_density(request)
                 elif isinstance(request, Choice):
                     _ = request.dist

@@ -20,9 +20,15 @@ _KINDS: Final = (torch.float64, torch.int64)
 
 
 class Columns(tuple[torch.Tensor, ...]):
-    """Parameters of a class that has a closed form: a column of each, of double precision, and in bounds."""
+    """Parameters of a class that has a closed form: a column of each, of double precision, and in bounds; and these as one ``table``."""
 
-    __slots__ = ()
+    table: np.ndarray[Any, Any]
+
+    @classmethod
+    def of(cls, table: np.ndarray[Any, Any]) -> Columns:
+        columns = cls(map(torch.from_numpy, table))
+        columns.table = table
+        return columns
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
@@ -55,22 +61,15 @@ def _row(observed: list[Any]) -> np.ndarray[Any, Any]:
 def rows_log_density(site: Choice) -> torch.Tensor:
     """``batch_log_density(site)``; where its args are ``Columns``, and all else is plain, in closed form."""
     columns, value = site.args, site.value
-    if (
-        type(columns) is Columns
-        and site.fn in CLOSED_FORMS
-        and site.mask is True
-        and type(site.scale) is float
-        and site.scale == 1.0
-        and type(value) is torch.Tensor
-        and value.dtype in _KINDS
-        and value.shape == columns[0].shape
-        and value.is_cpu
-        and not value.requires_grad
-    ):
-        form, values, parameters = CLOSED_FORMS[site.fn], value.numpy(), [column.numpy() for column in columns]
-        if site.__dict__.get("_drawn") is value or form.supports(values, parameters):
-            return torch.from_numpy(form.log_prob(values, *parameters))
+    if type(columns) is Columns and site.fn in CLOSED_FORMS and site.mask is True and type(site.scale) is float and site.scale == 1.0:
+        form, table = CLOSED_FORMS[site.fn], columns.table
+        if site.__dict__.get("_drawn") is value or (_is_row(value, table.shape[1]) and form.supports(value.numpy(), table)):
+            return torch.from_numpy(form.log_prob(value.numpy(), *table))
     return batch_log_density(site)
+
+
+def _is_row(value: Any, size: int) -> bool:
+    return type(value) is torch.Tensor and value.dtype in _KINDS and value.shape == (size,) and value.is_cpu and not value.requires_grad
 
 
 def closed(there: Alike) -> Columns | None:
@@ -86,7 +85,7 @@ def closed(there: Alike) -> Columns | None:
         table = np.array(columns, dtype=np.float64)
     except (ValueError, OverflowError, TypeError):  # not as many arguments, too large for a float, or no numbers
         return None
-    return Columns(map(torch.from_numpy, table)) if form.accepts(table) else None
+    return Columns.of(table) if form.accepts(table) else None
 
 
 def plain(there: Alike) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:

@@ -24,8 +24,8 @@ class Stacked:
     message: Any
 
     def rows(self, site: Message, numbers: bool) -> Sequence[Any]:
-        """Each one's value in the finished ``site``: what it gave itself, a copy of a row
-        or, where it is to be one, a number: an instance may change it in place. Raises ``BatchError``."""
+        """Each one's value in the finished ``site``: what it gave itself, a number where it is to be one, or a row, which the instance
+        may change in place. Raises ``BatchError``."""
         if site.value is self.message.value:
             return self.asked.values
         value = site.value
@@ -37,8 +37,9 @@ class Stacked:
                 f"expected a value of shape {tuple(expected)}, the first dimension for the {expected[0]} instances that ask, got {got}; "
                 "to decide a site in every instance alike, put the handler around the program inside of lockstep",
             )
-        rows: Sequence[Any] = value.tolist() if numbers and self.asked.numbers and value.dim() == 1 else value.clone().unbind(0)
-        return rows
+        if numbers and self.asked.numbers and value.dim() == 1:
+            return value.tolist()  # type: ignore[no-any-return]  # a list of numbers
+        return [row.clone() for row in value.unbind(0)]  # views of one tensor would share its count of changes
 
     @property
     def _is_whole(self) -> bool:

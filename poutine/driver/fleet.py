@@ -39,7 +39,9 @@ class Fleet(Generic[T]):
         self._engines: dict[int, Generator[Message, Message, T]] = {}
         self._runs: dict[int, Run] = {}  # what each engine drives
         self._arrivals = Arrivals()
-        self._agenda: list[tuple[tuple[int, ...], int, Key]] = []  # a heap of the arrivals' keys, by the place of the first, then as they came
+        self._agenda: list[
+            tuple[tuple[int, ...], int, Key]
+        ] = []  # a heap of the arrivals' keys, by the place of the first, then as they came
         self._number = count()
 
     def take(self) -> Apart | Alike | None:
@@ -131,7 +133,9 @@ class Fleet(Generic[T]):
     def _wait(self, i: int, message: Message) -> None:
         new = self._arrivals.add(i, message)
         if new is not None:
-            waiting = [frame.generator for frame in self._runs[i].frames] if i in self._runs else [cast(Coroutine[Any], self._generators[i])]
+            waiting = (
+                [frame.generator for frame in self._runs[i].frames] if i in self._runs else [cast(Coroutine[Any], self._generators[i])]
+            )
             heappush(self._agenda, (lines(waiting), next(self._number), new))
 
     def _returned(self, i: int, value: T) -> None:

@@ -477,6 +477,45 @@ def test_what_the_runtime_refuses_is_thrown_into_the_instance_that_it_is_about()
     assert raised.value.__notes__[-1] == "in run 3 of 5"
 
 
+@pytest.mark.parametrize(("family", "arguments", "usual", "odd"), [
+    (Poisson, (2.0,), 1.0, 1.5), (Normal, (0.0, 1.0), 1.0, float("nan")), (Categorical, (torch.ones(3),), torch.tensor(1), torch.tensor(9)),
+])  # fmt: skip
+@pytest.mark.parametrize("numbers", [True, False])
+def test_an_observation_that_cannot_be_is_told_to_the_instance_that_has_it(family, arguments, usual, odd, numbers):
+    each = iter(range(5))
+
+    def model():
+        yield Observe("y", family, odd if next(each) == 3 else usual, *arguments)
+
+    with pytest.raises(DistributionError, match="site 'y'") as raised:
+        run(Program(lockstep, model, 5, numbers=numbers))
+    assert raised.value.__notes__[-1] == "in run 3 of 5"
+
+
+def test_an_instance_may_change_its_value_in_place():
+    """Whether gradients pass to the draw, or come to it later."""
+
+    def model(in_place):
+        w = yield Param("w", torch.tensor(0.5))
+        x = yield Sample("x", Normal(w, torch.ones(2)))
+        y = yield Sample("y", Normal(torch.zeros(2), 1.0))
+        kept = (y * w).sum()
+        z = yield Sample("z", Normal(torch.zeros(2), 1.0))
+        if in_place:
+            x += 1
+            z *= w
+        else:
+            x, z = x + 1, z * w
+        yield Observe("o", Normal(x + z + kept, 1.0), torch.zeros(2))
+
+    def gradient(in_place):
+        store = ParamStore()
+        batch = run(Program(lockstep, Program(model, in_place), 3), params=store)
+        return torch.autograd.grad(batch.log_densities.sum(), [*store.parameters()])[0]
+
+    assert gradient(True) == gradient(False) != 0
+
+
 @pytest.mark.parametrize("value", [torch.zeros(3), torch.tensor(0.0), 0.0, torch.zeros(4, 2)])
 def test_an_answer_of_the_wrong_shape(value):
     with pytest.raises(BatchError, match=r"site 'x': expected a value of shape \(4,\), the first dimension for the 4 instances"):
