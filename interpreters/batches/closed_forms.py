@@ -66,9 +66,9 @@ class ClosedForm:
         """Whether parameters, [parameters, rows], are surely in bounds."""
         return _within(table, self.parameters) and not (self.is_interval and (table[0] >= table[1]).any())
 
-    def supports(self, values: Array, columns: Sequence[Array]) -> bool:
+    def supports(self, values: Array, table: Array) -> bool:
         """Whether values surely are in bounds."""
-        if self.is_interval and ((values < columns[0]) | (values >= columns[1])).any():
+        if self.is_interval and ((values < table[0]) | (values >= table[1])).any():
             return False
         return _within(values[None], (self.values,)) and not (self.is_whole and (values != np.floor(values)).any())
 

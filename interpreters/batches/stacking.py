@@ -38,7 +38,7 @@ class Stacked:
                 "to decide a site in every instance alike, put the handler around the program inside of lockstep",
             )
         if numbers and self.asked.numbers and value.dim() == 1:
-            return value.tolist()  # type: ignore[no-any-return]  # a list of numbers
+            return value.tolist()
         return [row.clone() for row in value.unbind(0)]  # views of one tensor would share its count of changes
 
     @property

@@ -391,15 +391,15 @@ def test_each_instance_counts_its_own_plates():
 def test_each_instance_counts_its_own_plates_whenever_others_enter():
     started = iter(range(4))
 
+    @plate("one", 2)
+    def inside(_):
+        site = yield from trace(lambda: coin_of("x")).traced()
+        return site["x"].cond_indep_stack[0].counter
+
     def model():
-        for k in range(next(started)):
-            yield Sample(f"before_{k}", Normal, 0.0, 1.0)
-
-        @plate("one", 2)
-        def inside(_):
-            site = yield from trace(lambda: coin_of("x")).traced()
-            return site["x"].cond_indep_stack[0].counter
-
+        if next(started) % 2:
+            return (yield from inside())
+        yield Sample("before", Normal, 0.0, 1.0)
         return (yield from inside())
 
     assert together(model, 4).values == (1, 1, 1, 1)
