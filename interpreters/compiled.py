@@ -38,6 +38,7 @@ from interpreters.kernels.inductor import inductor
 from interpreters.kernels.library import default_directory, library, recall, remember
 from interpreters.kernels.recording import record
 from interpreters.kernels.source import SYMBOL, written
+from interpreters.singular import is_singular
 from poutine.program import name_of
 
 _SECONDS: Final = 0.4  # that it takes to compile a small graph,
@@ -253,12 +254,11 @@ def _eager(density: Density) -> ValueAndGrad:
     def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         try:
             return _differentiated(recorded[0], position) if recorded else density.value_and_grad(position)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # torch's own
-            # A matrix that is not positive definite, where a sampler tries: nan, as on the other tiers.
-            return torch.full_like(position[0], math.nan), torch.full_like(position, math.nan)
-        except RuntimeError as error:
+        except Exception as error:
+            if is_singular(error):  # where a sampler tries: nan, as on the other tiers
+                return torch.full_like(position[0], math.nan), torch.full_like(position, math.nan)
             # h[t] = f(h[t - 1]) overwrites what autograd has kept. The recorded graph keeps all values.
-            if recorded or not _IN_PLACE.search(str(error)):
+            if recorded or not (isinstance(error, RuntimeError) and _IN_PLACE.search(str(error))):
                 raise
             recorded.append(record(density, position.detach().clone()))
             return value_and_grad(position)

@@ -194,7 +194,7 @@ def _at_each(function: Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, .
     with torch.no_grad():
         try:
             columns: tuple[torch.Tensor, ...] = torch.func.vmap(function)(dict(values))
-        except RuntimeError:
+        except Exception:  # what is the model's own fault, it will raise again
             number = len(next(iter(values.values())))
             each = [function({name: column[i] for name, column in values.items()}) for i in range(number)]
             columns = tuple(torch.stack(column) for column in zip(*each, strict=True))

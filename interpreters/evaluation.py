@@ -19,6 +19,7 @@ from interpreters.factor_graph.watching import Watch
 from interpreters.precision import doubled, in_double, with_double_parameters
 from interpreters.ranges import bounded_log_density, bounds, contains, is_bounded, onto_range
 from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
+from poutine.supports import support_of
 
 WAY_OUT: Final = (
     "which sites there are must not depend on their values: make the branch a mask or a mixture, or use a method for such programs"
@@ -357,7 +358,7 @@ def _shape_of(site: Sample) -> torch.Size:
 
 
 def _bijection_of(site: Sample) -> Transform:
-    support = getattr(site.dist, "support", None)
+    support: Any = support_of(site.dist)
     if support is None or not hasattr(site.dist, "batch_shape"):
         raise NotContinuous(
             site.name, f"{site.dist!r} tells no support, which a density over unconstrained space needs; condition it, or subsample outside"

@@ -17,6 +17,7 @@ from torch.distributions import Binomial, Independent, MixtureSameFamily, Multin
 from interpreters.errors import NotFinite
 from interpreters.ranges import bounded_log_density
 from poutine import Sample, batch_log_density
+from poutine.supports import support_of
 
 _MOST: Final = 100_000  # values of one site
 
@@ -65,7 +66,7 @@ def check_finite(site: Sample, elements: int, otherwise: str, too_many: str) -> 
     """
     each = number_of_values(site.dist)
     if each is None:
-        support = getattr(site.dist, "support", None)
+        support = support_of(site.dist)
         infinite = "has infinitely many values, or does not list them (enumerate_support)"
         what = infinite if getattr(support, "is_discrete", False) else "is continuous, or tells no finite support"
         raise NotFinite(site.name, f"{site.dist!r} {what}; {otherwise}")

@@ -21,6 +21,7 @@ from torch.distributions.transforms import ComposeTransform, IndependentTransfor
 from interpreters.circles import is_circular, onto_circle
 from interpreters.validation import SkipValidation
 from poutine import Choice, batch_log_density, bijection_to
+from poutine.supports import support_of
 from poutine.tensors import tensors_in
 
 _REAL: Final = type(constraints.real)
@@ -28,7 +29,7 @@ _REAL: Final = type(constraints.real)
 
 def is_bounded(dist: Any) -> bool:
     """Whether there are numbers outside of its range. Of what tells no support, nobody knows: False."""
-    support = getattr(dist, "support", None)
+    support = support_of(dist)
     return isinstance(dist, Distribution) and support is not None and (not _is_real(support) or is_narrow(dist))
 
 
@@ -58,7 +59,7 @@ def bounds(dist: Any) -> Iterator[torch.Tensor]:
         yield from bounds(dist.base_dist)
         yield from tensors_in(dist.transforms)
     else:
-        yield from _in_constraint(getattr(dist, "support", None))
+        yield from _in_constraint(support_of(dist))
 
 
 def contains(dist: Any, value: torch.Tensor) -> torch.Tensor:

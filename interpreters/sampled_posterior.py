@@ -12,7 +12,6 @@ import attrs
 import torch
 
 from interpreters.density import Density
-from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.recording import record
 from interpreters.opening import opened
 from interpreters.results.chain_rows import chain_rows, columns
@@ -180,7 +179,7 @@ def _at_each(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor) 
     with torch.no_grad():
         try:
             values: Pair = torch.func.vmap(function)(flat)
-        except RuntimeError:
+        except Exception:  # what is the model's own fault, it will raise again
             values = _replayed(function, flat) or _one_by_one(function, flat)
     first, second = ({name: value.reshape(*positions.shape[:2], *value.shape[1:]) for name, value in part.items()} for part in values)
     return first, second
@@ -199,7 +198,7 @@ def _replayed(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor)
     try:
         recorded = record(numbers, positions[0].clone())
         rows = torch.func.vmap(lambda position: recorded.module(position, *recorded.constants))(positions)
-    except (NotStraight, RuntimeError):
+    except Exception:  # a site may have wrapped it in its own
         return None
     if not torch.allclose(rows[-1], numbers(positions[-1]), equal_nan=True):
         return None

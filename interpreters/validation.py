@@ -10,10 +10,12 @@ from torch.distributions import constraints
 from torch.overrides import TorchFunctionMode
 
 from interpreters.callers import asker
+from poutine import equivalents
+from poutine.equivalents import is_close
 from poutine.handlers import scale
 
 _VALIDATING: Final = frozenset({constraints.__name__, scale.__name__})  # who asks of all numbers of a tensor whether they are valid
-BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", __name__})  # the question and its asker
+BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", equivalents.__name__, __name__})  # the question and its asker
 
 
 class SkipValidation(TorchFunctionMode):
@@ -29,6 +31,8 @@ class SkipValidation(TorchFunctionMode):
     ) -> Any:
         if func is torch._is_all_true or (func is torch.Tensor.__bool__ and asker(BETWEEN) in _VALIDATING):
             return True
-        if func is torch.isclose and asker(BETWEEN) == constraints.__name__:
-            return torch.ones_like(args[0], dtype=torch.bool)
+        if func is torch.isclose:  # it has no rule under vmap
+            return (
+                torch.ones_like(args[0], dtype=torch.bool) if asker(BETWEEN) == constraints.__name__ else is_close(*args, **(kwargs or {}))
+            )
         return func(*args, **(kwargs or {}))

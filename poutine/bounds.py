@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 from poutine.errors import ParamError
 from poutine.messages import Choice, Message, Param
 from poutine.randomness import call_keyed
+from poutine.supports import support_of
 
 _REAL: Final = type(constraints.real)
 _BOUNDED: Final = (
@@ -41,7 +42,7 @@ def check_constraint(site: Param) -> None:
 def check_support(param: Param, prior: Any) -> None:
     """Raises ``ParamError`` if the bounds of the support of ``prior`` are not inside those of the constraint of ``param``."""
     check_constraint(param)
-    support = getattr(prior, "support", None) if isinstance(prior, Distribution) else None
+    support = support_of(prior) if isinstance(prior, Distribution) else None
     if support is not None and surely_leaves(support, param.constraint):
         raise ParamError(
             param.name,

@@ -8,8 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch.distributions import Distribution
 
+from poutine.equivalents import Equivalents
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.masked import fill, filled, gate
+from poutine.supports import support_of
 from poutine.tensors import tensors_in
 
 
@@ -105,7 +107,16 @@ def _log_prob(site: Scored, wide: bool) -> Any:
 
 
 def _scored(dist: Any, value: Any) -> Any:
-    """``dist.log_prob(value)``. Counts, and true and false, are numbers to those of torch's distributions, too, that compute with floats only."""
+    """``dist.log_prob(value)``; where torch refuses, by ``Equivalents``, and then with counts, and true and false, as numbers."""
+    try:
+        return dist.log_prob(value)
+    except RuntimeError:
+        with Equivalents():
+            return _scored_as_numbers(dist, value)
+
+
+def _scored_as_numbers(dist: Any, value: Any) -> Any:
+    """Some of torch's distributions compute with floats only."""
     try:
         return dist.log_prob(value)
     except RuntimeError:
@@ -146,7 +157,7 @@ def _zeros(shape: torch.Size, tensors: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def _check_support(site: Scored, dist: Distribution, value: torch.Tensor, mask: torch.Tensor) -> None:
-    support = dist.support
+    support = support_of(dist)
     if not dist._validate_args or support is None:
         return
     valid = support.check(value)  # type: ignore[no-untyped-call]  # torch's own

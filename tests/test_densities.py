@@ -10,6 +10,7 @@ import torch.distributions as td
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from poutine import DistributionError, NoDensity, Observe, Sample, batch_log_density, factor, log_density
+from poutine.equivalents import Equivalents, is_close
 from poutine.randomness import draw
 from tests.test_randomness import EXAMPLES
 
@@ -371,3 +372,55 @@ def test_what_a_float_does_not_mend_is_told_as_it_was():
 def test_what_floats_are_refused_for_is_told_as_it_was():
     with pytest.raises(DistributionError, match="The size of tensor a"):
         batch_log_density(Observe("y", td.Normal(torch.zeros(3), 1.0, validate_args=False), torch.zeros(2)))
+
+
+@pytest.mark.parametrize(
+    "of_probabilities",
+    [
+        lambda p: td.Multinomial(10, p),
+        lambda p: td.MixtureSameFamily(td.Categorical(torch.ones(2)), td.Multinomial(10, torch.stack([p, p.flip(-1)]))),
+    ],
+)
+def test_counts_of_many_categories_are_scored_under_vmap(of_probabilities):
+    counts = torch.tensor([2.0, 0.0, 8.0], dtype=torch.float64)
+    probabilities = torch.tensor([[0.2, 0.3, 0.5], [0.5, 0.0, 0.5], [0.1, 0.0, 0.9]], dtype=torch.float64)
+
+    def scored(p: torch.Tensor) -> torch.Tensor:
+        return log_density(Observe("y", of_probabilities(p), counts))
+
+    expected = torch.stack([of_probabilities(p).log_prob(counts) for p in probabilities])
+    assert torch.allclose(torch.func.vmap(scored)(probabilities), expected, rtol=1e-14)
+    gradient = torch.func.grad(scored)(probabilities[0])
+    assert torch.allclose(torch.func.vmap(torch.func.grad(scored))(probabilities)[0], gradient, rtol=1e-14)
+
+
+def test_the_generalized_pareto_is_scored_in_double_precision():
+    """Torch compares its concentration with a single zero, and refuses."""
+    value, xi = torch.tensor([0.5, 2.0], dtype=torch.float64), torch.tensor([0.2, 0.0, -0.1], dtype=torch.float64)
+
+    def scored(xi: torch.Tensor) -> torch.Tensor:
+        return log_density(Observe("y", td.GeneralizedPareto(0.0, 1.0, xi, validate_args=False), value))
+
+    expected = [-(1 / 0.2 + 1) * (1 + 0.2 * value).log().sum(), -value.sum(), -(1 / -0.1 + 1) * (1 - 0.1 * value).log().sum()]
+    assert torch.allclose(torch.stack([scored(each) for each in xi]), torch.stack(expected), rtol=1e-14)
+    assert torch.allclose(torch.func.vmap(scored)(xi), torch.stack(expected), rtol=1e-14)
+
+
+def test_closeness_is_torchs():
+    numbers = torch.tensor([0.0, 1.0, 1.0 + 1e-6, 1e-9, -1.0, math.inf, -math.inf, math.nan], dtype=torch.float64)
+    for equal_nan in (False, True):
+        expected = torch.isclose(numbers[:, None], numbers, equal_nan=equal_nan)
+        assert torch.equal(is_close(numbers[:, None], numbers, equal_nan=equal_nan), expected)
+
+
+@pytest.mark.parametrize("index", [torch.tensor([True, False]), torch.tensor([[True, False], [False, True]]), torch.tensor([1]), 0])
+@pytest.mark.parametrize("value", [5, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_what_is_written_by_a_mask_is_what_torch_writes(index: object, value: object, dtype: torch.dtype):
+    """Which is no tensor's business but that of floating point: torch rounds a number towards zero to write it as a whole one."""
+    with Equivalents():
+        ours = torch.zeros(2, 2, dtype=dtype)
+        ours[index] = value
+    theirs = torch.zeros(2, 2, dtype=dtype)
+    theirs[index] = value
+    assert torch.equal(ours, theirs)

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from interpreters.callers import asker, is_ours, module_of
 from interpreters.validation import BETWEEN
+from poutine.equivalents import is_close
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ class _WholeTruth(TorchFunctionMode):
         if func is torch.Tensor.__bool__ and asker(BETWEEN) in _VALIDATING:
             return self._verdict(args[0])
         if func is torch.isclose and asker(BETWEEN) in _VALIDATING:  # it has no rule under vmap
-            return (args[0] - args[1]).abs() <= (kwargs or {}).get("atol", 1e-8) + 1e-5 * args[1].abs()
+            return is_close(*args, **(kwargs or {}))
         if func is torch.Tensor.__format__ and asker(BETWEEN).startswith("torch.distributions"):  # it says what is invalid
             return format(self._whole(args[0]), *args[1:])
         try:

@@ -21,7 +21,8 @@ from interpreters.errors import InputError
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.notices import Chunk, NoticePoutine, Progress
 from interpreters.hamiltonian.sampling import resumed
-from interpreters.hamiltonian.worth import compiled, eager, worthwhile
+from interpreters.hamiltonian.targets import Target
+from interpreters.hamiltonian.worth import compiled, worthwhile
 from interpreters.importance import Plan, importance_resampling, in_lockstep_if_not, vectorization_of
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
@@ -100,7 +101,7 @@ def _sampled(
         chosen = {"target_accept": options.target_accept, "max_depth": options.max_depth, "metric": options.metric}
         sampler: Program[Chains] = Program(nuts, fast, *size, keep=checkpoint is None, **chosen)
     else:
-        fast = eager(target, options.chains)
+        fast = Target.of(target)
         fast = compiled(target, fast) if begun.is_compiled else fast
         sampler = Program(resumed, fast, begun.chains, options.draws)
     is_compiled = fast.kernel is not None

@@ -8,9 +8,11 @@ from typing import Any, Protocol
 import attrs
 import torch
 
+from interpreters.compiled import compile_density
 from interpreters.density import Density
 from interpreters.hamiltonian.jit import NATIVE
 from interpreters.hamiltonian.machine import BatchedDensity
+from interpreters.singular import is_singular
 
 
 class Kernel(Protocol):
@@ -53,14 +55,37 @@ class Target:
 
     @classmethod
     def of(cls, thing: Target | Density | Kernel) -> Target:
-        """A ``Density`` runs batched; a kernel by its address if it has one, else chain after chain."""
+        """A ``Density`` runs batched, where it can; a kernel by its address if it has one, else chain after chain."""
         if isinstance(thing, Target):
             return thing
         if isinstance(thing, Density):
             names = [name for name, site in thing.sites.items() for _ in range(site.size)]
-            return cls(thing.dim, differentiated(thing.batch), names=names)
+            return cls(thing.dim, Rows(thing), names=names)
         kernel: Any = thing
         return cls(kernel.dim, one_by_one(kernel.value_and_grad), kernel if NATIVE and kernel.tier == "native" else None)
+
+
+class Rows:
+    """A density of many positions: at once, or one by one for a model that asks for the value of a tensor, or does what vmap refuses.
+
+    Where one of them has a matrix without a Cholesky factor, torch has no value of any; one by one, that one's is nan.
+    """
+
+    def __init__(self, density: Density) -> None:
+        self._density = density
+        self._at_once = differentiated(density.batch)
+        self._one_by_one: BatchedDensity | None = None
+        self._is_refused = False
+
+    def __call__(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._is_refused:
+            try:
+                return self._at_once(positions)
+            except Exception as error:  # what is the model's own fault, it will raise again
+                self._is_refused = not is_singular(error)
+        if self._one_by_one is None:
+            self._one_by_one = one_by_one(compile_density(self._density, tier="eager").value_and_grad)
+        return self._one_by_one(positions)
 
 
 def differentiated(batch: Callable[[torch.Tensor], torch.Tensor]) -> BatchedDensity:

@@ -15,7 +15,7 @@ import torch
 
 from interpreters.compiled import Kernel, compile_density
 from interpreters.density import Density
-from interpreters.hamiltonian.targets import Target, one_by_one
+from interpreters.hamiltonian.targets import Target
 
 _LEAPFROGS: Final = 20  # of a draw; more in early warmup, fewer in many an adapted chain
 _STEP: Final = 3e-3  # seconds that a step of the batched sampler takes besides the gradient
@@ -25,19 +25,9 @@ _TIMED: Final = 3
 
 def worthwhile(density: Density, num_chains: int, num_draws: int) -> Target:
     """``density`` for a sampler that makes ``num_draws`` draws of each chain, warmup included: compiled if that pays."""
-    target = eager(density, num_chains)
+    target = Target.of(density)
     worth = num_draws * _LEAPFROGS * (_seconds(target, num_chains) + _STEP)
     return target if worth < _TRACE else compiled(density, target, worth)
-
-
-def eager(density: Density, num_chains: int) -> Target:
-    """All chains at once, or one by one where the model asks for the value of a tensor."""
-    target = Target.of(density)
-    try:
-        target.batched(torch.zeros(num_chains, density.dim, dtype=torch.float64))
-    except RuntimeError:
-        return attrs.evolve(target, batched=one_by_one(compile_density(density, tier="eager").value_and_grad))
-    return target
 
 
 def compiled(density: Density, otherwise: Target, worth: float = math.inf) -> Target:

@@ -24,7 +24,7 @@ from interpreters.command import arguments, methods, numbers
 from interpreters.command.interruption import interruptible
 from interpreters.hamiltonian.machine import DEEPEST, METRICS, Options
 from interpreters.hamiltonian.notices import Progress
-from interpreters.hamiltonian.worth import eager
+from interpreters.hamiltonian.targets import Target
 from interpreters.results.extras import extra
 
 ROOT = Path(__file__).parents[2]
@@ -258,7 +258,7 @@ def test_the_first_interrupt_keeps_what_was_drawn_and_says_so(
         yield show
 
     monkeypatch.setattr(methods, "progress_bars", bars)
-    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: eager(target, num_chains))
+    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: Target.of(target))
     assert main(["infer", "m.py", "--data", "d.json", "--chains", "2", "--warmup", "5", "--draws", "40", "--out", "r.nc"]) == 130
     out, err = capsys.readouterr()
     number = draws(folder / "r.nc").sizes["draw"]
@@ -424,7 +424,7 @@ def test_an_interrupt_in_warmup_says_that_nothing_is_kept(
         yield lambda news: signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(methods, "progress_bars", bars)
-    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: eager(target, num_chains))
+    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: Target.of(target))
     assert main(["infer", "m.py", *NUTS, "--draws", "40", "--out", "r.nc", *extra_options]) == 130
     out, err = capsys.readouterr()
     on = "; the same command goes on from c" if extra_options else ""

@@ -19,7 +19,8 @@ import torch
 
 from interpreters.density import density
 from interpreters.examples.eight_schools import model as eight_schools
-from interpreters.hamiltonian.worth import compiled, eager
+from interpreters.hamiltonian.targets import Target
+from interpreters.hamiltonian.worth import compiled
 from interpreters.nuts import nuts
 from interpreters.results.diagnostics import diagnose
 from interpreters.sampled_posterior import SampledPosterior
@@ -84,7 +85,7 @@ def column(posterior: SampledPosterior, name: str) -> torch.Tensor:
 def test_nuts_agrees_with_the_reference(case: Case):
     program, reference, reference_draws = case.read()
     target = density(program)
-    chains = run(Program(nuts, compiled(target, eager(target, 4)), num_draws=case.num_draws), seed=0)
+    chains = run(Program(nuts, compiled(target, Target.of(target)), num_draws=case.num_draws), seed=0)
     posterior = SampledPosterior.of(target, chains)
     summary = posterior.summary()
     assert max(summary[from_zero(name)].r_hat or math.inf for name in reference) < 1.01

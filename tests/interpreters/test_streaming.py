@@ -127,7 +127,8 @@ from torch.distributions import Normal
 from interpreters.density import density
 from interpreters.hamiltonian.draw_log import DrawLog
 from interpreters.hamiltonian.notices import NoticePoutine
-from interpreters.hamiltonian.worth import compiled, eager
+from interpreters.hamiltonian.targets import Target
+from interpreters.hamiltonian.worth import compiled
 from interpreters.nuts import nuts
 from interpreters.streaming import write_out
 from poutine import Program, Sample, run
@@ -140,7 +141,7 @@ def model():
 target = density(model)
 log = DrawLog(folder, chains, dim)
 sampler = NoticePoutine(nuts, chunk=lambda chunk: log.add(chunk.part.after(200)))
-run(sampler(compiled(target, eager(target, chains)), chains, 200, draws, keep=False), seed=0)
+run(sampler(compiled(target, Target.of(target)), chains, 200, draws, keep=False), seed=0)
 posterior = write_out(target, log, folder / "r.nc")
 rows = posterior.summary().rows.values()
 worst = max(row.r_hat for row in rows)
