@@ -17,6 +17,7 @@ inference in Bayesian networks", JACM 50 (2003): marginals are derivatives of th
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, Final
 
 import attrs
@@ -28,7 +29,7 @@ from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUn
 from interpreters.factor_graph.contraction import log_sum, maximum
 from interpreters.factor_graph.decoding import best, decoded, drawn
 from interpreters.factor_graph.eliminating import SUMS, Algebra, eliminated, log_evidence
-from interpreters.factor_graph.factors import Factor, Indices, Plate, Step, Variable, by_step, loops, ordered, step_names, value_of
+from interpreters.factor_graph.factors import Factor, Indices, Plate, Step, Variable, by_step, loops, ordered, step_names, value_of, weight
 from interpreters.factor_graph.hiding import is_label
 from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.factor_graph.plain import Plain
@@ -67,8 +68,8 @@ class Elimination:
             total, _ = eliminated(
                 (*self.graph.factors, Factor(probe, (*plates, *variables))), self.graph.chains, SUMS if differentiable else _FAST_SUMS
             )
-            (probability,) = torch.autograd.grad(total, probe, create_graph=differentiable)
-        return _at_step(probability, plates, step)
+            (slope,) = torch.autograd.grad(total, probe, create_graph=differentiable)
+        return _at_step(slope / weight(plates), plates, step)  # the evidence has each element's own so many times
 
     def values(self, name: str) -> torch.Tensor:
         """The values of a site: [values, *event_shape], or with its batch shape in between where that is no plate's."""
@@ -160,9 +161,14 @@ def eliminate(
     Choices that ``block`` hides are summed out, too, with the probability that they are drawn with, and are not in the results; what is
     hidden and observed does not count.
 
-    **Law**: agrees with ``enumeration.exact``, and so does what it draws.
+    A subsample of n elements out of N, with discrete sites of its own, stands for the whole plate: the sum over each element's own is
+    taken to the power N / n (Pyro and NumPyro do so where all sites are in the plate). ``exact`` takes the log density at its word
+    there, and so does this with every other scale: a power of each term of the sum.
+
+    **Law**: agrees with ``enumeration.exact`` but for such a plate, and so does what it draws. A subsample out of w * n counts as the
+    whole plate would in which each of its n elements were there w times.
     Raises ``NotFinite`` at a site that is undecided and continuous, or whose support is infinite; ``NotVectorizable`` where the program
-    asks for a value (``if x:``), where it does not broadcast, where a scaled site is local to a plate, and where exact sums are too many.
+    asks for a value (``if x:``), where it does not broadcast, and where exact sums are too many.
     """
     whole = as_program(program)
     if max_plate_nesting is None:
@@ -186,7 +192,10 @@ def _collected(program: Program[Any], params: ParamStore | None, collector: Coll
 
 
 def _at_step(probability: torch.Tensor, plates: list[Plate], step: Step) -> torch.Tensor:
-    """The part of a marginal that is of one step of its loops."""
+    """The part of a marginal that is of one step of its loops, without those dimensions that are of no plate of the program's tensors."""
+    branches = [plate for plate in plates if plate.branch is not None]
+    probability = probability.reshape([size for size, plate in zip_longest(probability.shape, plates) if plate not in branches])
+    plates = [plate for plate in plates if plate not in branches]
     for plate, element in zip(loops(plates), step, strict=False):
         probability = probability.select(plates.index(plate), element)
         plates = [other for other in plates if other != plate]

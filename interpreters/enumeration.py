@@ -128,7 +128,8 @@ def exact(
     budget:   the most traces.
     longest:  the most choices of one trace; a run that makes more is left. By default 1,000 with a budget; without one there is no bound.
 
-    **Law**: the sum of ``exp(log_densities)`` over all traces is the normaliser, whatever the strategy.
+    **Law**: the sum of ``exp(log_densities)`` over all traces is the normaliser, whatever the strategy. (A subsample's scale makes a power
+    of each of these terms. Where it has discrete sites of its own, ``eliminate`` takes the power of the sum, for which the plate stands.)
     Raises ``NotFinite`` at a continuous site or an infinite support, ``StructureChanged`` if the program asks for something else after the
     same choices, or for the same with other probabilities (a generator or a counter that it keeps outside), ``DistributionError`` where a probability is nan, and what the
     program raises.

@@ -68,7 +68,8 @@ class CondIndepStackFrame:
     ``counter`` numbers the entries of the plate within one run of the enclosing program, from 1. ``dim`` (negative,
     counted from the right) and ``size`` are those of the batch dimension of a vectorised plate, where it has one.
     ``loop`` is the same object in all entries that are branches of one loop over a sequential plate: only these are independent.
-    ``index`` tells which elements a vectorised plate that is a subsample has; without it, it has all.
+    ``index`` tells which elements a vectorised plate that is a subsample has; without it, it has all. ``weight`` is how many elements of
+    the plate each of those that take part stands for: N / n in a subsample of n out of N. The scale of a site inside has this factor.
     """
 
     name: str
@@ -78,6 +79,7 @@ class CondIndepStackFrame:
     size: int | None = None
     loop: object = attrs.field(default=None, eq=False, repr=False)
     index: torch.Tensor | None = attrs.field(default=None, eq=False, repr=False)
+    weight: float = attrs.field(default=1.0, repr=False)
 
 
 class _Defaults:

@@ -141,10 +141,12 @@ class PlatePoutine(Poutine):
         if self.vectorized:
             count = None if isinstance(index, slice) else len(index)
             few = index if self.size is not None and (self.subsample is not None or count != self.size) else None
-            body = BroadcastPoutine(IndepPoutine(program.fn, self.name, True, self.dim, count, index=few))
-            return (yield from self._scaled(body, count)(index, *program.args, **program.kwargs))
+            weight = self._weight(count)
+            body = BroadcastPoutine(IndepPoutine(program.fn, self.name, True, self.dim, count, index=few, weight=weight))
+            return (yield from _scaled(body, weight)(index, *program.args, **program.kwargs))
         results = []
-        branch = self._scaled(IndepPoutine(program.fn, self.name, False, loop=object()), len(index))
+        weight = self._weight(len(index))
+        branch = _scaled(IndepPoutine(program.fn, self.name, False, loop=object(), weight=weight), weight)
         for i in index.tolist():
             results.append((yield from branch(i, *program.args, **program.kwargs)))
         return results
@@ -162,8 +164,13 @@ class PlatePoutine(Poutine):
             raise PlateError(self.name, f"the subsample size is {self._drawn} here, but the index that was given has {len(index)}")
         return index
 
-    def _scaled(self, body: Poutine, count: int | None) -> Poutine:
-        return body if self.size is None or count == self.size else ScalePoutine(body, self.size / (count or self.size))
+    def _weight(self, count: int | None) -> float:
+        """How many elements each of those that take part stands for."""
+        return self.size / count if self.size and count else 1.0
+
+
+def _scaled(body: Poutine, weight: float) -> Poutine:
+    return body if weight == 1.0 else ScalePoutine(body, weight)
 
 
 @attrs.frozen

@@ -14,7 +14,7 @@ import torch
 
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.collecting import FactorGraph
-from interpreters.factor_graph.factors import Factor, Indices, Variable, from_steps, loops, ordered, step_names
+from interpreters.factor_graph.factors import Factor, Indices, Variable, from_steps, loops, ordered, step_names, weight
 from interpreters.factor_graph.loops import Chain
 
 WAYS: Final = (0, 1, 2)  # of ``some_value``, in which the values are chosen
@@ -57,7 +57,7 @@ _WAY_OUT: Final = "interpreters.enumeration.exact runs it once for each value"
 def _by_step(name: str, factor: Factor, indices: Indices) -> dict[str, torch.Tensor]:
     """The log density of a factor by the names of a plain run, each [*sizes of its plates that are no loops, ordered]."""
     plates, inner = ordered(factor.plates), loops(factor.plates)
-    whole = factor.at(indices, ())[0].detach()
+    whole = factor.at(indices, ())[0].detach() * weight(plates)
     if not inner:
         return {name: whole}
     steps = whole.movedim([plates.index(plate) for plate in inner], list(range(len(inner)))).flatten(0, len(inner) - 1)
@@ -115,11 +115,11 @@ def _index(variable: Variable, values: Mapping[str, torch.Tensor]) -> torch.Tens
     value = from_steps(variable, {name: values[name].unsqueeze(0) for name in step_names(variable.name, variable.plates).values()})
     equal = variable.values == value
     rank = len(variable.batch)
-    dims = {1 + rank + plate.dim for plate in variable.plates}
+    dims = {1 + rank + plate.dim for plate in variable.plates if plate.branch is None}
     rest = [dim for dim in range(1, equal.dim()) if dim not in dims]
     for dim in rest[::-1]:
         equal = equal.all(dim)
-    return equal.to(torch.int8).argmax(0).unsqueeze(0)
+    return equal.to(torch.int8).argmax(0).reshape(1, *(plate.size for plate in ordered(variable.plates)))
 
 
 def _follow(chain: Chain, indices: Indices) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Distribution
 
 from interpreters.errors import BatchError, NotVectorizable
-from interpreters.factor_graph.factors import Factor, Plate, Variable, step_names
+from interpreters.factor_graph.factors import Factor, Plate, Variable, step_names, weight
 from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
 from interpreters.factor_graph.looking import NoLooks, mark
@@ -146,7 +146,6 @@ class Collector:
         plates, site = self._plates(site), self._build(site)
         self._check_steps(site, plates)
         variable, event_dim = _variable(site, plates, self._layout.rank)
-        _check_scale(site, variable)
         self._variables[site.name] = variable
         value = self._layout.place(variable, event_dim, site.cond_indep_stack)
         if not self.looks and variable.size > 1:
@@ -228,7 +227,9 @@ class Collector:
         frames = site.cond_indep_stack  # without dimensions, a density in a vectorised loop is that of each of its steps
         factor = self._layout.named(site.name, density, frames) if density.dim() or frames else Factor(density)
         if factor.variables or any(plate.loop is not None for plate in factor.plates):
-            self._factors.append((site.name, attrs.evolve(factor, tensor=floored(factor.tensor))))
+            times = weight(factor.plates)  # which the site's scale has, and which the product over these plates is taken to
+            tensor = factor.tensor if times == 1.0 else factor.tensor / times
+            self._factors.append((site.name, attrs.evolve(factor, tensor=floored(tensor))))
         else:
             total = density.sum()
             self._terms[site.name] = self._terms[site.name] + total if site.name in self._terms else total
@@ -278,14 +279,3 @@ def _variable(site: Sample, plates: frozenset[Plate], program_rank: int) -> tupl
     batch = torch.Size([1] * (rank - len(batch)) + list(batch))
     shape = torch.Size(dims.get(dim - len(batch), size) for dim, size in enumerate(batch))
     return Variable(site.name, values.reshape(len(values), *batch, *event), plates, shape), len(event)
-
-
-def _check_scale(site: Sample, variable: Variable) -> None:
-    plain = isinstance(site.scale, (int, float)) and site.scale == 1
-    local = [plate.name for plate in variable.plates if plate.loop is None]
-    if local and not plain:
-        raise NotVectorizable(
-            f"site {site.name!r} is local to plate {local[0]!r} and scaled by {site.scale!r}: the sum of powers is not "
-            "the power of the sum that a subsample stands for; take the whole plate, scale outside of it, or take the scaled density at its "
-            "word with interpreters.enumeration.exact"
-        )

@@ -19,7 +19,7 @@ import torch
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.collecting import FactorGraph
 from interpreters.factor_graph.contraction import Reduce, check_joined, contracted, log_sum
-from interpreters.factor_graph.factors import Axis, Factor, Plate, Variable, ordered
+from interpreters.factor_graph.factors import Axis, Factor, Plate, Variable, ordered, weight
 from interpreters.factor_graph.layout import possible
 from interpreters.factor_graph.loops import Chain
 from interpreters.factor_graph.scans import product
@@ -89,7 +89,7 @@ def _from_outside(factors: Iterable[Factor], inner: frozenset[Plate]) -> set[Var
 
 
 def _multiplied(factor: Factor, inner: frozenset[Plate], kept: frozenset[Plate]) -> Factor:
-    """The product over the elements of those plates that no variable is local to, but for those that are ``kept``."""
+    """The product over the elements of those plates that no variable is local to, but for those that are ``kept``; each to its weight."""
     outer = frozenset[Plate]().union(*(variable.plates for variable in factor.variables))
     if factor.variables and outer == inner:
         names = ", ".join(repr(variable.name) for variable in factor.variables)
@@ -99,7 +99,9 @@ def _multiplied(factor: Factor, inner: frozenset[Plate], kept: frozenset[Plate])
         )
     dims = [i for i, axis in enumerate(factor.axes) if isinstance(axis, Plate) and axis not in outer | kept]
     axes = tuple(axis for i, axis in enumerate(factor.axes) if i not in dims)
-    return Factor(factor.tensor.sum(dims) if dims else factor.tensor, axes)
+    times = weight(inner - outer - kept)
+    product = factor.tensor.sum(dims) if dims else factor.tensor
+    return Factor(product if times == 1.0 else product * times, axes)
 
 
 def _scanned(factor: Factor, chain: Chain, scan: Scan, steps: list[Any]) -> Factor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from math import prod
 
 import attrs
 import torch
@@ -11,12 +12,19 @@ import torch
 
 @attrs.frozen
 class Plate:
-    """A vectorised plate, or the steps of a vectorised markov loop: then ``loop`` is what tells it from a plate."""
+    """A vectorised plate, or the steps of a vectorised markov loop: then ``loop`` is what tells it from a plate.
+
+    weight:  how many elements each of them stands for: the sum over each one's own variables is taken to this power, as it would be
+             multiplied with those that are left out.
+    branch:  what tells it from others, if it is one of a sequential plate, of a subsample: of size 1, without a dimension (0).
+    """
 
     name: str
     dim: int
     size: int
     loop: object = attrs.field(default=None, repr=False)
+    weight: float = 1.0
+    branch: object = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -99,6 +107,11 @@ def aligned(index: torch.Tensor, own: Iterable[Plate], plates: list[Plate]) -> t
 
 def _arange(size: int, place: int, rank: int) -> torch.Tensor:
     return torch.arange(size).reshape(size, *[1] * (rank - place - 1))
+
+
+def weight(plates: Iterable[Plate]) -> float:
+    """How often an element of all of them counts."""
+    return prod(plate.weight for plate in plates)
 
 
 Step = tuple[int, ...]  # the element of each loop's plate, from 0, in the order of ``ordered``

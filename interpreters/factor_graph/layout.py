@@ -128,12 +128,14 @@ def branch_of(frames: Iterable[CondIndepStackFrame]) -> Branch:
 
 
 def plates_of(frames: Iterable[CondIndepStackFrame]) -> frozenset[Plate]:
-    """The plates that are dimensions of more than one element. A loop's frame has a ``loop`` although it is vectorised."""
-    return frozenset(
-        Plate(frame.name, frame.dim, frame.size, frame.loop)
-        for frame in frames
-        if frame.vectorized and frame.dim is not None and frame.size is not None and (frame.size > 1 or frame.loop is not None)
-    )
+    """The plates that are dimensions of more than one element, or subsamples. A loop's frame has a ``loop`` although it is vectorised."""
+    return frozenset(plate for plate in map(_plate, frames) if plate.size > 1 or plate.loop is not None or plate.weight != 1.0)
+
+
+def _plate(frame: CondIndepStackFrame) -> Plate:
+    if frame.vectorized and frame.dim is not None and frame.size is not None:
+        return Plate(frame.name, frame.dim, frame.size, frame.loop, frame.weight)
+    return Plate(frame.name, 0, 1, None, frame.weight, (frame.loop, frame.counter))
 
 
 def floored(density: torch.Tensor) -> torch.Tensor:

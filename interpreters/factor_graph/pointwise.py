@@ -15,7 +15,7 @@ import torch
 
 from interpreters.factor_graph.collecting import FactorGraph
 from interpreters.factor_graph.eliminating import SUMS, eliminated
-from interpreters.factor_graph.factors import Factor, Plate, loops, ordered, step_names
+from interpreters.factor_graph.factors import Factor, Plate, loops, ordered, step_names, weight
 from interpreters.factor_graph.layout import possible
 from interpreters.factor_graph.loops import Chain
 
@@ -36,7 +36,8 @@ def pointwise(graph: FactorGraph, is_observed: Callable[[str], bool]) -> Pointwi
 
     is_observed:  tells them, and what else conditions, from samples, by the names of a plain run.
 
-    **Law**: log p(y | the continuous sites), for each element of a site by itself. Continuous sites that depend on the same discrete
+    **Law**: log p(y | the continuous sites), for each element of a site by itself (in a subsample, times the number that it stands for,
+    as for other sites). Continuous sites that depend on the same discrete
     ones are given, too, so that what they tell of these counts.
     """
     found = Pointwise({}, {})
@@ -48,7 +49,7 @@ def pointwise(graph: FactorGraph, is_observed: Callable[[str], bool]) -> Pointwi
             if local:
                 others = [other for _, other in part if other is not factor]
                 density = _total([factor, *others], graph.chains, factor.plates) - _total(others, graph.chains, factor.plates)
-                found.densities.update(_by_step(name, density, factor.plates))
+                found.densities.update(_by_step(name, density * weight(factor.plates), factor.plates))
             else:
                 names = tuple(dict.fromkeys(variable.name for variable in variables))
                 found.shared.update(dict.fromkeys(step_names(name, factor.plates).values(), names))

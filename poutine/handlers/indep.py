@@ -21,7 +21,8 @@ class IndepPoutine(Poutine):
     A vectorised plate with a ``size`` has a batch dimension: ``dim`` (negative, counted from the right) or, without it, the
     first from the right that no plate around uses. Entries with the same ``loop`` (an object) are branches of one loop,
     independent of one another; without it, a dense trace takes each entry to depend on those before. ``index``: the elements of a
-    subsample, by which ``replay`` knows whether a value is theirs.
+    subsample, by which ``replay`` knows whether a value is theirs. ``weight``: how many elements each of them stands for; that sites are
+    scaled by it, a ``scale`` sees to.
     ``plate`` is built on this.
 
     ::
@@ -44,11 +45,13 @@ class IndepPoutine(Poutine):
     size: int | None = None
     loop: object = attrs.field(default=None, eq=False, repr=False)
     index: torch.Tensor | None = attrs.field(default=None, repr=False)
+    weight: float = attrs.field(default=1.0, repr=False)
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         entry = yield EnterPlate(self.name)
-        frame = CondIndepStackFrame(self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop, self.index)
-
+        frame = CondIndepStackFrame(
+            self.name, entry.counter, self.vectorized, self._dimension(entry), self.size, self.loop, self.index, self.weight
+        )
         alone = (frame,)
 
         def mark(message: Any) -> Message:

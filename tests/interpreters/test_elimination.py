@@ -698,14 +698,6 @@ def crossing():
     yield from both()
 
 
-def scaled_in_a_plate():
-    @plate("rows", 6, subsample=torch.tensor([0, 1]))
-    def rows(i):
-        yield Sample("z", td.Categorical(P2))
-
-    yield from rows()
-
-
 def computed_state():
     @markov("time", 4, vectorized=True)
     def step(t, x):
@@ -756,7 +748,6 @@ def wide_states():
     (summing, NotVectorizable, "site 'y': its log density at values of a plain run.*does the program broadcast"),
     (leaving_its_plate, NotVectorizable, "site 'y' is outside of plate 'rows' and depends on 'z'"),
     (crossing, NotVectorizable, "sites 'c', 'r' of different plates.*exponential"),
-    (scaled_in_a_plate, NotVectorizable, "site 'z' is local to plate 'rows' and scaled by 3.0"),
     (computed_state, NotVectorizable, "markov loop 'time': its steps cannot be taken at once"),
     (of_another_shape, NotVectorizable, "site 'z': its values have another shape when all values are taken at once"),
     (too_many, NotVectorizable, "site 'z5.'.*torch has 64 dimensions.*markov"),
