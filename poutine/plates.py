@@ -129,7 +129,8 @@ class PlatePoutine(Poutine):
     def _check_index(self, index: torch.Tensor, what: str) -> None:
         if index.dim() != 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
             raise PlateError(self.name, f"expected a vector of whole numbers as subsample, got {index}")
-        if self.size is not None and not bool(((index >= 0) & (index < self.size)).all()):
+        # The question that torch's own validation asks, which a tracer can answer.
+        if self.size is not None and not torch._is_all_true((index >= 0) & (index < self.size)):
             raise PlateError(self.name, f"{what} lies outside of the plate's size {self.size}: {index.tolist()}")
 
     @property

@@ -181,6 +181,20 @@ def test_recorded_and_as_a_density(model):
         assert density(Program(model, False))(torch.zeros(0, dtype=F64)).item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_minibatches():
+    def model(index, y):
+        @plate("data", 6, subsample=index)
+        def points(i):
+            z = yield Sample("z", Categorical(P2))
+            yield Observe("y", normal(2.0 * z), y[i])
+
+        yield from points()
+
+    recorded = evidence(Program(model, torch.tensor([1, 3]), Y[0]))
+    for index in torch.tensor([[1, 3], [5, 0]]):
+        assert recorded(index, Y[0]).item() == pytest.approx(eliminate(Program(model, index, Y[0])).log_evidence.item(), rel=1e-12)
+
+
 def test_the_scale_is_outside_of_the_sum():
     """As Pyro and NumPyro have it, where nothing is outside of the plate."""
     w, loc, index = T2[0], torch.tensor([-1.0, 1.5], dtype=F64), torch.tensor([1, 3])
