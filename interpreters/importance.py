@@ -37,6 +37,7 @@ from interpreters.lockstep import lockstep
 from interpreters.posterior import Posterior
 from interpreters.vmapped import vmapped
 from interpreters.weighted.ancestors import Ancestors
+from interpreters.weighted.guided import guided_in_lockstep
 from interpreters.weighted.numbered import NumberedPoutine
 from interpreters.weighted.particles import Particles, joined
 from interpreters.weighted.varying import Collected, Lockstep, prior_weight
@@ -152,25 +153,22 @@ def _of_each(particles: Sequence[Weighted]) -> Particles:
 
 
 def _in_lockstep(program: Program[Any], num_particles: int, guide: Program[Any] | None, plan: Lockstep) -> Coroutine[Particles]:
-    way = _from_the_prior if guide is None else _from_the_guide
+    """The draws of many particles are one operation, and so are their densities."""
     parts: list[Particles] = []
     for b, size in enumerate(plan.batches(num_particles)):
-        parts.append((yield from NumberedPoutine(way, f"batch_{b}")(program, size, guide)))
+        label = f"batch_{b}"
+        if guide is None:
+            parts.append((yield from NumberedPoutine(_from_the_prior, label)(program, size)))
+        else:
+            parts.append((yield from NumberedPoutine(guided_in_lockstep, label)(program, size, guide)))
     return joined(parts)
 
 
-def _from_the_prior(program: Program[Any], size: int, _: None) -> Coroutine[Particles]:
-    """The densities of many particles are one operation, too."""
+def _from_the_prior(program: Program[Any], size: int) -> Coroutine[Particles]:
     collected = Collected()
     hidden = BlockPoutine(lockstep, hide_types=["observe", "deterministic"])
     batch: Batch[Any] = yield from hidden(program, size, score=prior_weight, note=collected.note)
     return Particles(collected.draws(size), batch.log_densities.detach(), collected.trace)
-
-
-def _from_the_guide(program: Program[Any], size: int, guide: Program[Any]) -> Coroutine[Particles]:
-    """The draws of many particles are one operation; each weighs itself."""
-    batch: Batch[Weighted] = yield from lockstep(Program(weighted, program, guide), size, score=lambda request, site: None)
-    return _of_each(batch.values)
 
 
 def _in_batches(program: Program[Any], num_particles: int, guide: Program[Any] | None, plan: Vectorization) -> Coroutine[Particles]:

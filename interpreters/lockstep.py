@@ -35,7 +35,7 @@ import torch
 from interpreters.batches.batch import Batch, Group
 from interpreters.batches.batching import Batching, Score
 from interpreters.batches.plain import rows_log_density
-from poutine import Choice, Coroutine, Fleet, Handling, Message, Program, Rule, as_program
+from poutine import Choice, Coroutine, Fleet, Program, as_program
 
 T = TypeVar("T")
 
@@ -84,9 +84,7 @@ def lockstep(
     for name, flag in (("numbers", numbers), ("keep", keep)):
         if not isinstance(flag, bool):
             raise TypeError(f"expected True or False as {name!r}, got {flag!r}")
-    batch = Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep)
-    whole: Batch[T] = yield Handling(Program(batch.run), {Message: Rule(down=batch.remember)})
-    return whole
+    return (yield from Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep).coroutine())
 
 
 def _check_count(what: str, count: int) -> None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from poutine.errors import PlateError
+from poutine.expansion import spread
 from poutine.messages import Choice, CondIndepStackFrame, Sample, is_distribution
+
+
+def replayed(site: Sample, guide: Choice, is_index: bool) -> Sample:
+    """``site`` with the value of ``guide``. ``is_index``: whether that is the index of a subsampled plate. Raises ``PlateError``."""
+    given = site.replaced("value", guide.value)
+    if is_index:
+        check_index(site, guide)
+    elif site.cond_indep_stack:
+        check_plates(site, guide)
+        return spread(given)
+    return given
 
 
 def check_index(site: Sample, guide: Choice) -> None:

@@ -22,13 +22,15 @@ class Group:
     name:     the site's name in each of ``members``, the numbers of the instances that asked.
     site:     the finished message of all of them.
     rows:     each one's value.
-    stacked:  how ``site`` was made of theirs; None if it is each one's own: of a single one, or a parameter's.
+    request:  what was asked for ``site``.
+    stacked:  how that was made of theirs; None if it is each one's own: of a single one, or a parameter's.
     """
 
     name: str
     members: tuple[int, ...]
     site: Message
     rows: Sequence[Any]
+    request: Any
     stacked: Stacked | None = None
 
     def of(self, i: int) -> Message | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import torch
@@ -21,19 +21,40 @@ from poutine import (
     DistributionError,
     EnterPlate,
     Fleet,
+    Handling,
     Message,
     Observe,
     Param,
     PoutineError,
+    Program,
+    Rule,
     Sealed,
     batch_log_density,
 )
+from poutine.driver.arrivals import Alike, Apart
 
 Score = Callable[[Choice, Choice], torch.Tensor | None]
 
 
+class Given(Protocol):
+    """What decides samples of a batch, each instance's own, before they are asked for.
+
+    ``knows``: whether there is anything at a name. ``decide``: the request of an instance with its value, and where that is from (only
+    what is from one place is gathered in one group), or None if nothing is given there. ``settle``: the finished site of a group, of which
+    ``first`` is one's own request.
+    """
+
+    def knows(self, name: str) -> bool: ...
+    def decide(self, i: int, request: Message) -> tuple[Message, Hashable] | None: ...
+    def settle(self, first: Any, members: Sequence[int], message: Any) -> Message: ...
+
+
 class Batching:
-    """How one batch asks, and what it remembers of it."""
+    """How one batch asks, and what it remembers of it.
+
+    given:  what decides samples, which are then hidden from outside; None for nothing.
+    named:  how often each name was asked for, if another batch has used some before.
+    """
 
     def __init__(
         self,
@@ -44,21 +65,29 @@ class Batching:
         score: Score,
         note: Callable[[Group], object] | None,
         keep: bool,
+        given: Given | None = None,
+        named: Counter[str] | None = None,
     ) -> None:
         self.fleet = fleet
         self.numbers, self.least, self.score, self.note, self.keep = numbers, least, score, note, keep
         self.scores = Scores(number)
         self.groups: list[Group] = []
-        self._named: Counter[str] = Counter()
+        self._given = given
+        self._named: Counter[str] = Counter() if named is None else named
         self._entries: defaultdict[tuple[int, str], count[int]] = defaultdict(lambda: count(1))
         self._site: Any = None
         self._parameters: dict[str, tuple[torch.Tensor, int]] = {}  # as they were read last, and torch's count of changes in place
+
+    def coroutine(self) -> Coroutine[Batch[Any]]:
+        """The batch as a program."""
+        whole: Batch[Any] = yield Handling(Program(self.run), {Message: Rule(down=self.remember)})
+        return whole
 
     def run(self) -> Coroutine[Batch[Any]]:
         with self.fleet as fleet:
             fleet.begin()
             while (waiting := fleet.take()) is not None:
-                for group in gathered(waiting, self.numbers):
+                for group in self._groups(waiting):
                     yield from self._together(group) if group.is_closed else self.ask(group)
             for name in self._parameters:
                 self._check_unchanged(name)
@@ -69,6 +98,27 @@ class Batching:
         self._site = site
         return site
 
+    def _groups(self, waiting: Apart | Alike) -> Iterator[Gathered]:
+        given = self._given
+        if given is None or not given.knows(waiting.name if isinstance(waiting, Alike) else waiting.messages[0].name):
+            yield from gathered(waiting, self.numbers)
+            return
+        decided: dict[Hashable, Apart] = {}
+        others = Apart()
+        for i, request in zip(waiting.runs, waiting.messages, strict=True):
+            try:
+                found = given.decide(i, request)
+            except Exception as error:
+                self.fleet.fail(i, request, error)
+                continue
+            if found is None:
+                others.add(i, request)
+            else:
+                decided.setdefault(found[1], Apart()).add(i, found[0])
+        for part in decided.values():
+            yield from (attrs.evolve(group, given=True) for group in gathered(part, self.numbers))
+        yield from gathered(others, self.numbers)
+
     def ask(self, asked: Gathered) -> Coroutine[None]:
         """Asks for what the members of a group wait for, and sends it to them."""
         first = asked.requests[0]
@@ -78,28 +128,35 @@ class Batching:
             yield from self._together(asked)
         else:
             for i, request in zip(asked.members, asked.requests, strict=True):
-                yield from self._alone(i, request, asked.sealed)
+                yield from self._alone(i, request, asked)
 
     def _together(self, asked: Gathered) -> Coroutine[None]:
         name = asked.name
         try:
-            whole = stacked(asked, self._name(name), self.numbers)
-            yield Sealed(whole.message) if asked.sealed else whole.message
-            site = self._answered(whole.message, asked.sealed)
+            whole = stacked(asked, name if asked.given else self._name(name), self.numbers)
+            if asked.given and self._given is not None:
+                site: Any = self._given.settle(asked.requests[0], asked.members, whole.message)
+            else:
+                yield Sealed(whole.message) if asked.sealed else whole.message
+                site = self._answered(whole.message, asked.sealed)
             rows = whole.rows(site, self.numbers)
-            self._finish(Group(name, asked.members, site, rows, whole), whole.message, asked.sealed)
+            self._finish(Group(name, asked.members, site, rows, whole.message, whole), asked.sealed)
         except Exception as error:
             self._fail(asked, error)
             return
         site_of = whole.site_of(site, rows)
         self._reply(name, asked.members, rows, lambda j: _resealed(site_of(j), asked.sealed))
 
-    def _alone(self, i: int, request: Message, sealed: bool) -> Coroutine[None]:
+    def _alone(self, i: int, request: Message, asked: Gathered) -> Coroutine[None]:
+        sealed = asked.sealed
         try:
             if isinstance(request, (Choice, Deterministic)):
-                site = yield from self._asked(request.evolve(name=f"instance_{i}/{request.name}"), sealed)
-                site = site.evolve(name=request.name)
-                self._finish(Group(request.name, (i,), site, (site.value,)), request, sealed)
+                if asked.given and self._given is not None:
+                    site: Any = self._given.settle(request, (i,), request)
+                else:
+                    site = yield from self._asked(request.evolve(name=f"instance_{i}/{request.name}"), sealed)
+                    site = site.evolve(name=request.name)
+                self._finish(Group(request.name, (i,), site, (site.value,), request), sealed)
             else:
                 site = yield from self._asked(request, sealed)
         except Exception as error:
@@ -119,11 +176,7 @@ class Batching:
             if isinstance(site.value, torch.Tensor) and not site.value.is_inference():
                 self._check_unchanged(site.name)
                 self._parameters[site.name] = site.value, site.value._version
-            self._finish(
-                Group(site.name, asked.members, site, [site.value] * len(asked.members)),
-                asked.requests[0],
-                asked.sealed,
-            )
+            self._finish(Group(site.name, asked.members, site, [site.value] * len(asked.members), asked.requests[0]), asked.sealed)
         self._reply(
             site.name,
             asked.members,
@@ -143,12 +196,12 @@ class Batching:
     def _numbered(self, i: int, entry: EnterPlate) -> Message:
         return entry.evolve(value=attrs.evolve(entry.value, counter=next(self._entries[i, entry.name])))
 
-    def _finish(self, group: Group, request: Any, sealed: bool) -> None:
+    def _finish(self, group: Group, sealed: bool) -> None:
         """Scores and notes a group, if it is not hidden."""
         if sealed:
             return
         if isinstance(group.site, Choice):
-            self.scores.add(group.members, _checked(self.score(request, group.site), group))
+            self.scores.add(group.members, _checked(self.score(group.request, group.site), group))
         if self.note is not None:
             self.note(group)
         if self.keep:

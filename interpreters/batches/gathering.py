@@ -24,6 +24,7 @@ class Gathered:
     columns:  their arguments, one column for each; those of the quick way are tensors already.
     numbers:  True if all of these, and their values, are plain numbers.
     sealed:   True if they came sealed.
+    given:    True if they are decided by what is given to the batch.
     """
 
     members: tuple[int, ...]
@@ -32,6 +33,7 @@ class Gathered:
     columns: Sequence[Sequence[Any] | torch.Tensor] = ()
     numbers: bool = False
     sealed: bool = False
+    given: bool = False
 
     @property
     def is_closed(self) -> bool:

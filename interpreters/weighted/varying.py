@@ -49,15 +49,15 @@ class Collected:
             self.trace.record(first)
         site = group.site
         if isinstance(site, (Sample, Deterministic)) and not is_subsample(site) and is_numeric(group.rows[0]):
-            slim = attrs.evolve(group, rows=(), stacked=None)  # the messages are not kept: they are most of the memory
-            self._parts.setdefault(group.name, []).append((slim, _of_rows(site.value, group.rows)))
+            slim = attrs.evolve(group, rows=(), request=None, stacked=None)  # the messages are not kept: they are most of the memory
+            self._parts.setdefault(group.name, []).append((slim, of_rows(site.value, group.rows)))
 
     def draws(self, size: int) -> dict[str, torch.Tensor]:
         """The values by name of site, each [size, *shape], nan where a particle has no such site. Raises ``DuplicateSite``, ``ValueError``."""
         return {name: _scattered(name, parts, size) for name, parts in self._parts.items()}
 
 
-def _of_rows(value: Any, rows: Any) -> torch.Tensor:
+def of_rows(value: Any, rows: Any) -> torch.Tensor:
     """``value``, which many have in rows, as [len(rows), *shape of a row]."""
     shape = (len(rows), *torch.as_tensor(rows[0]).shape)
     if isinstance(value, torch.Tensor) and value.shape == shape:
@@ -68,7 +68,7 @@ def _of_rows(value: Any, rows: Any) -> torch.Tensor:
 def _scattered(name: str, parts: list[tuple[Group, torch.Tensor]], size: int) -> torch.Tensor:
     members = [i for group, _ in parts for i in group.members]
     if len(set(members)) < len(members):
-        raise duplicate(parts[-1][0].site, parts[0][0].site)
+        raise duplicate(parts[-1][0].site.replaced("name", name), parts[0][0].site)
     shapes = {values.shape[1:] for _, values in parts}
     if len(shapes) > 1:
         raise ragged(name, shapes)

@@ -85,7 +85,7 @@ class _Replay:
             return None if is_plain else batch_log_density(site) - batch_log_density(site.evolve(scale=1.0))
         if isinstance(site, Sample) and site.name in self._given and not is_subsample(site):
             theirs: Any = self._trace[site.name]
-            _check_guided(site, theirs)
+            check_guided(site, theirs)
             if site.name in self._log_q:
                 log_q, shape = self._log_q[site.name], _shape(site)
                 batch = (
@@ -95,32 +95,52 @@ class _Replay:
         return score(site)
 
     def _in_range(self, site: Sample) -> Message:
-        if site.name not in self._given or not is_bounded(site.dist):
+        if site.name not in self._given:
             return site
-        dist: Any = site.dist
-        value = torch.as_tensor(site.value)
-        if value.shape != dist.batch_shape + dist.event_shape:
-            return site  # which is said when the guide is checked
-        inside = contains(dist, value)
-        stand_in = value_in_range(dist)
-        if stand_in is None or torch._is_all_true(inside) or torch._is_any_true(value.isnan()):
-            return site
-        self.impossible.append(torch.where(inside | ~torch.as_tensor(site.mask), 0.0, -torch.inf))
-        chosen = inside.reshape(inside.shape + (1,) * len(dist.event_shape))
-        return site.evolve(value=torch.where(chosen, value, stand_in.to(value.dtype)))
+        inside, impossible = in_range(site)
+        if impossible is not None:
+            self.impossible.append(impossible)
+        return inside
+
+
+def in_range(site: Sample) -> tuple[Sample, torch.Tensor | None]:
+    """``site`` with a value in the range of its distribution, and -inf where its own was not, but for its mask; None if it was everywhere."""
+    if not is_bounded(site.dist):
+        return site, None
+    dist: Any = site.dist
+    value = torch.as_tensor(site.value)
+    if value.shape != dist.batch_shape + dist.event_shape:
+        return site, None  # which is said when the guide is checked
+    inside = contains(dist, value)
+    stand_in = value_in_range(dist)
+    if stand_in is None or torch._is_all_true(inside) or torch._is_any_true(value.isnan()):
+        return site, None
+    chosen = inside.reshape(inside.shape + (1,) * len(dist.event_shape))
+    settled = site.evolve(value=torch.where(chosen, value, stand_in.to(value.dtype)))
+    return settled, torch.where(inside | ~torch.as_tensor(site.mask), 0.0, -torch.inf)
 
 
 def _check_all_replayed(proposal: Trace, model: Trace) -> None:
     for name, site in proposal.nodes.items():
         if isinstance(site, Deterministic) and isinstance(model.nodes.get(name), Sample):
-            raise GuideMismatch(f"the guide computes {name!r}, which the model samples; a value is proposed by a Sample of the same name")
+            raise computed_by_guide(name)
         if isinstance(site, Sample) and not is_subsample(site) and not isinstance(model.nodes.get(name), Sample):
-            has = f"has as {model[name]!r}" if name in model else "does not have"
-            raise GuideMismatch(f"the guide samples {name!r}, which the model {has}")
+            raise not_in_model(name, model.nodes.get(name))
 
 
-def _check_guided(ours: Sample, theirs: Any) -> None:
-    """A density of a number, and a probability of one, are no weight."""
+def computed_by_guide(name: str) -> GuideMismatch:
+    """The error that a guide computes what a model samples."""
+    return GuideMismatch(f"the guide computes {name!r}, which the model samples; a value is proposed by a Sample of the same name")
+
+
+def not_in_model(name: str, site: Message | None) -> GuideMismatch:
+    """The error that a guide samples what a model does not sample, but has as ``site``, if at all."""
+    has = "does not have" if site is None else f"has as {site!r}"
+    return GuideMismatch(f"the guide samples {name!r}, which the model {has}")
+
+
+def check_guided(ours: Sample, theirs: Choice) -> None:
+    """Raises ``GuideMismatch`` if a guide's draw has another shape, or is discrete where the model has a density: these two are no weight."""
     shape, expected = tuple(torch.as_tensor(theirs.value).shape), _shape(ours)
     if shape != expected:
         raise GuideMismatch(f"site {ours.name!r} has shape {expected} in the model, but the guide draws {shape}")

@@ -8,10 +8,9 @@ from typing import Any
 import attrs
 
 from poutine.errors import AlreadyObserved
-from poutine.expansion import spread
 from poutine.frozen import Frozen
 from poutine.messages import Choice, Message, Observe, Sample
-from poutine.plate_sizes import check_elements, check_index, check_plates
+from poutine.plate_sizes import check_elements, replayed
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 from poutine.trace_graph import Trace, is_subsample
@@ -69,13 +68,7 @@ class ReplayPoutine(Poutine):
             guide = guides.get(site.name)
             if guide is None:
                 return site
-            given = site.replaced("value", guide.value)
-            if indices and site.name in indices:
-                check_index(site, guide)
-            elif site.cond_indep_stack:
-                check_plates(site, guide)
-                return spread(given)
-            return given
+            return replayed(site, guide, site.name in indices)
 
         def fit(site: Choice) -> Message:
             guide = guides.get(site.name)

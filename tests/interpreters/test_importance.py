@@ -31,6 +31,7 @@ from poutine import (
     Observe,
     Param,
     ParamStore,
+    PlateError,
     Program,
     Sample,
     ScalePoutine,
@@ -38,6 +39,7 @@ from poutine import (
     Trace,
     block,
     log_density,
+    mask,
     plate,
     run,
     scale,
@@ -80,6 +82,19 @@ def scaled_guide() -> Coroutine[None]:
     yield from ScalePoutine(full_guide, 0.5)()
 
 
+def partly_guide() -> Coroutine[None]:
+    """What it draws depends on what it has drawn."""
+    a = yield Sample("a", Bernoulli(f64(0.6)))
+    if a:
+        yield Sample("b", Categorical, f64(0.5, 0.2, 0.3))
+
+
+def branching_guide() -> Coroutine[None]:
+    a = yield Sample("a", Bernoulli(f64(0.6)))
+    if a:
+        yield Sample("b", Bernoulli(f64(0.5)))
+
+
 def branching() -> Coroutine[None]:
     """Which sites there are depends on a draw."""
     a = yield Sample("a", Bernoulli(f64(0.3)))
@@ -117,12 +132,14 @@ MODELS = [
     pytest.param(finite, full_guide, id="guide in another order"),
     pytest.param(finite, scaled_guide, id="scaled guide"),
     pytest.param(branching, None, id="branching"),
+    pytest.param(branching, branching_guide, id="branching, with a guide"),
+    pytest.param(finite, partly_guide, id="a guide that branches"),
     pytest.param(scaled, None, id="scaled"),
     pytest.param(scaled, finite_guide, id="scaled, with a guide"),
     pytest.param(decided, None, id="decided"),
     pytest.param(masked, None, id="masked"),
 ]
-BROADCASTING = [case for case in MODELS if case.values[0] is not branching]
+BROADCASTING = [case for case in MODELS if not {branching, partly_guide} & {*case.values}]
 
 
 def point_of_trace(t: Any) -> tuple[float, ...]:
@@ -377,6 +394,67 @@ def test_particles_at_once_weigh_what_they_weigh_one_by_one():
     assert torch.equal(alone.draws["twice"], together.draws["twice"])
 
 
+@attrs.frozen
+class Die:
+    """A distribution that does not tell its shapes."""
+
+    faces: int
+
+    def sample(self) -> torch.Tensor:
+        return torch.randint(self.faces, ())
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return torch.full(value.shape, -math.log(self.faces), dtype=torch.float64)
+
+
+def wandering(y: torch.Tensor) -> Coroutine[None]:
+    """Draws of all kinds, by a guide, by the model, and by one of them here and the other there."""
+    go = yield Sample("go", Bernoulli(f64(0.5)))
+    tau = yield Sample("tau", HalfNormal(f64(1.0)))
+    die = yield Sample("die", Die(6))
+    loc = yield Sample("loc", MultivariateNormal(torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)))
+
+    @plate("p", 3)
+    def element(_: torch.Tensor) -> Coroutine[Any]:
+        return (yield Sample("x", Normal(loc + die / 6, tau)))
+
+    x = yield from scale(mask(element, mask=ON if go else True), scale=f64(1.0, 2.0, 3.0))()
+    if go:
+        shift = yield Sample("shift", Normal(f64(0.0), f64(1.0)))
+        x = x + shift
+    yield Observe("y", Independent(Normal(x, f64(1.0)), 1), y)
+
+
+def wandering_guide(y: torch.Tensor) -> Coroutine[None]:
+    go = yield Sample("go", Bernoulli(f64(0.7)))
+    if go:
+        yield Sample("shift", Normal(f64(0.5), f64(1.0)))
+        yield Sample("tau", Normal(f64(1.0), f64(0.7)))  # some of it out of range
+    else:
+        yield Sample("loc", Normal(y, f64(1.0)))
+    yield Sample("die", Die(6))
+
+    @plate("p", 3)
+    def element(_: torch.Tensor) -> Coroutine[None]:
+        yield Sample("x", Normal(y, f64(1.0)))
+
+    yield from element()
+
+
+def test_in_lockstep_guided_particles_weigh_what_they_weigh_one_by_one():
+    y = f64(1.0, 2.0, 3.0)
+    model, guide = Program(wandering, y), Program(wandering_guide, y)
+    together = run(trace(importance).traced(model, 60, guide, Lockstep(40)))
+    particles = together["_RETURN"].value
+    data = {f"particle_{i}/{name}": value[i] for name, value in particles.draws.items() for i in range(60) if not value[i].isnan().any()}
+    alone = run(substitute(importance, data=data)(model, 60, guide))
+    assert bool(particles.log_weights.isneginf().any()) and bool(particles.log_weights.isfinite().any())
+    assert torch.allclose(particles.log_weights, alone.log_weights, rtol=1e-12)
+    assert {name: value.dtype for name, value in particles.draws.items()} == {name: value.dtype for name, value in alone.draws.items()}
+    assert all(torch.equal(value.nan_to_num(), alone.draws[name].nan_to_num()) for name, value in particles.draws.items())
+    assert all(name.startswith("batch_") for name in list(together)[1:-1])
+
+
 # What does not fit
 
 
@@ -413,6 +491,7 @@ def test_a_probability_is_no_density(plan: Lockstep | None):
         infer(model, 5, guide)
 
 
+@pytest.mark.parametrize("plan", [None, Lockstep()])
 @pytest.mark.parametrize(
     "guide, text",
     [
@@ -423,9 +502,39 @@ def test_a_probability_is_no_density(plan: Lockstep | None):
         (guide_of_another_shape, r"shape \(\) in the model, but the guide draws \(2,\)"),
     ],
 )
-def test_a_guide_that_does_not_fit(guide: Any, text: str):
-    with pytest.raises(GuideMismatch, match=text):
-        run(Program(importance, Program(conjugate, Y), 2, Program(guide)))
+def test_a_guide_that_does_not_fit(guide: Any, text: str, plan: Lockstep | None):
+    for number in (2, 5):
+        with pytest.raises(GuideMismatch, match=text):
+            run(Program(importance, Program(conjugate, Y), number, Program(guide), plan))
+
+
+@pytest.mark.parametrize("plan", [None, Lockstep()])
+def test_a_guide_that_does_not_fit_in_some_particles(plan: Lockstep | None):
+    def further() -> Coroutine[None]:
+        yield from branching_guide()
+        yield Sample("b", Bernoulli(f64(0.5)))
+
+    def always() -> Coroutine[None]:
+        yield Sample("b", Bernoulli(f64(0.5)))
+
+    with pytest.raises(DuplicateSite, match="site 'b'"):
+        run(Program(importance, Program(branching), 20, Program(further), plan))
+    with pytest.raises(GuideMismatch, match="samples 'b', which the model does not have"):
+        run(Program(importance, Program(branching), 20, Program(always), plan))
+
+
+@pytest.mark.parametrize("plan", [None, Lockstep()])
+def test_a_plate_of_another_size_than_the_guides_is_an_error_at_the_models_own_line(plan: Lockstep | None):
+    def plated(size: int) -> Coroutine[None]:
+        @plate("p", size)
+        def element(_: torch.Tensor) -> Coroutine[None]:
+            yield Sample("x", Normal(f64(0.0), f64(1.0)))
+
+        yield from element()
+
+    with pytest.raises(PlateError, match="plate 'p' has size 4 here, .* size 3 there") as caught:
+        run(Program(importance, Program(plated, 4), 5, Program(plated, 3), plan))
+    assert "element" in {frame.name for frame in caught.traceback}
 
 
 def test_weights_that_tell_nothing():
