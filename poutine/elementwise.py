@@ -23,7 +23,7 @@ class Elementwise:
     many draws, one after the other from the site's stream, as elements, and each is scored alone. Where it has sizes of the plates,
     from parameters of that shape, the draw is already of these elements.
 
-    dims:  of the plates (negative).
+    dims:  of the plates (negative), and those that belong to none; others may be of a plate further out.
     wide:  values may have batch dimensions to the left of all plates.
 
     **Law**: in log density, it is as many sites as there are elements (D). It takes as long, too: a distribution that tells

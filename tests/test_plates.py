@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch.distributions import Categorical, MultivariateNormal, Normal
+from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
 
 from poutine import (
     CondIndepStackFrame,
@@ -233,11 +233,28 @@ def test_a_value_that_all_elements_share_has_the_shape_of_a_draw(value, deferred
 
     t = trace(total).get_trace(one)
     t.set_value("x", value)
-    outside = (substitute(total, data={"x": value}), do(total, data={"x": value}), replay(total, t))
-    for program, fn in [*((each, one) for each in outside), (total, substitute(one, data={"x": value}))]:
+    data = {"x": value}
+    outside = (condition(total, data=data), substitute(total, data=data), do(total, data=data), replay(total, t))
+    inside = (condition(one, data=data), substitute(one, data=data), condition(condition(one, data={"x": 1.0}), data=data))
+    for program, fn in [*((each, one) for each in outside), *((total, each) for each in inside)]:
         traced = trace(program).get_trace(fn)
         assert traced["_RETURN"].value == 6.0
         assert traced["x"].value.shape == (3,)
+    assert trace(total).get_trace(lambda: watched(D, torch.tensor(2.0)))["y"].value.shape == ()  # what the model itself gives is its own
+
+
+def test_an_observation_that_all_elements_share_is_scored_as_one_of_each():
+    """D.condition: the density is that of the program in which the sites have these values."""
+
+    def model():
+        x = yield from plate("p", 3)(lambda index: one("x", D))()
+        yield Observe("y", Normal(x.sum(), 1.0), torch.tensor(3.0))
+
+    shared, each = ({"x": torch.ones(shape)} for shape in ((), (3,)))
+    expected = 3 * D.log_prob(torch.tensor(1.0)) + D.log_prob(torch.tensor(0.0))
+    for handler in (condition, substitute):
+        for data in (shared, each):
+            assert torch.isclose(trace(handler(model, data=data)).get_trace().log_pdf(), expected)
 
 
 def test_a_value_of_each_row_is_not_that_of_each_column():
@@ -535,7 +552,10 @@ def test_a_value_without_the_sizes_of_all_plates_is_that_of_all_elements():
 def test_values_of_several_elements_do_not_fit_into_a_plate_of_one_without_shapes_either():
     with pytest.raises(PlateError, match=r"expected shape \(1, \.\.\.\), got shape \(7,\)"):
         run(plate("p", 1)(lambda index: watched(Ramp(), torch.zeros(7))))
-    assert run(plate("p", 1, dim=-2)(lambda index: watched(Ramp(), torch.zeros(7)))).shape == (7,)
+    column = plate("p", 1, dim=-2)(lambda index: watched(Ramp(), torch.zeros(7)))
+    with pytest.raises(PlateError, match=r"got shape \(7,\)"):
+        run(column())
+    assert run(plate("row", 7)(lambda index: column())()).shape == (7,)
 
 
 @pytest.mark.parametrize("dist", [Ramp(), lambda: Ramp()])
@@ -630,3 +650,92 @@ class Refusing(Normal):
 def test_what_a_distribution_says_itself_of_its_plates_is_told():
     with pytest.raises(PlateError, match="not in a plate of mine"):
         run(plate("p", 3)(lambda index: one("x", Refusing(0.0, 1.0))))
+
+
+# What is at a dimension between plates, or to the right of them, where none is
+
+
+def column_of(*what, **options):
+    """What is yielded for three elements at dimension -2."""
+    return (yield from plate("a", 3, dim=-2)(lambda i: one(*what, **options))())
+
+
+def seen_of(dist, value):
+    return (yield from plate("a", 3, dim=-2)(lambda i: watched(dist, value))())
+
+
+ROW = torch.tensor([1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("program", [
+    Program(seen_of, D, ROW),
+    Program(seen_of, Ramp(), ROW),
+    Program(seen_of, partial(Normal, 0.0, 1.0), ROW),
+    condition(column_of, data={"x": ROW})("x", D),
+    condition(column_of, data={"x": ROW})("x", Normal, 0.0, 1.0),
+    condition(column_of, data={"x": ROW.numpy()})("x", D),
+    substitute(column_of, data={"x": ROW})("x", D),
+    do(column_of, data={"x": ROW})("x", D),
+    Program(plate("a", 3, dim=-2)(lambda i: condition(one, data={"x": ROW})("x", D))),
+    Program(plate("a", 3, dim=-2)(lambda i: substitute(one, data={"x": ROW})("x", D))),
+    Program(plate("a", 3, dim=-2)(lambda i: do(one, data={"x": ROW})("x", D))),
+    Program(plate("a", 3, dim=-2)(lambda i: do(one, data={"x": ROW})("x", Normal, 0.0, 1.0))),
+], ids=str)  # fmt: skip
+def test_a_value_with_elements_where_no_plate_is_is_refused(program):
+    """It would be that of each pair of elements: nine terms of three."""
+    with pytest.raises(PlateError, match=r"'[xy]': .*got shape \(3,\).*(?:[xy]\[i\]\[:, None\]|index the data)"):
+        run(trace(program.fn).traced(*program.args, **program.kwargs)).log_pdf()
+
+
+def test_the_table_is_of_the_plate_where_a_given_value_does_not_fit():
+    with pytest.raises(PlateError) as caught:
+        run(substitute(column_of, data={"x": ROW})("x", D))
+    assert str(caught.value).splitlines() == [
+        "site 'x': expected a value that broadcasts to batch shape (3, 1) and event shape (), got shape (3,); plate 'a' is at "
+        "dimension -2, and no plate is at -1: give what is indexed with its index a dimension of size 1 there, as "
+        "in x[i][:, None], or put a plate around for it.",
+        "sites of this plate so far:",
+        "  x  batch ()  event ()",
+    ]
+
+
+@pytest.mark.parametrize("dist", [(Normal(ROW, 1.0),), (Normal, ROW, 1.0), (partial(Normal, ROW), 1.0), (Ramp(ROW),), (Ramp, ROW)], ids=str)
+@pytest.mark.parametrize("handler", [lambda fn: fn, partial(condition, data={"x": torch.zeros(3, 1)})], ids=["drawn", "observed"])
+def test_a_distribution_with_a_batch_where_no_plate_is_is_refused(dist, handler):
+    with pytest.raises(PlateError, match=r"^site 'x': "):
+        run(trace(handler(column_of)).traced("x", *dist)).log_pdf()
+
+
+def test_a_dimension_between_plates_is_one_of_none():
+    between = plate("rows", 2, dim=-3)(lambda i: plate("columns", 4, dim=-1)(lambda j: one("x", Normal(torch.zeros(3, 1), 1.0)))())
+    with pytest.raises(
+        PlateError,
+        match=r"'x': plate 'rows' is at dimension -3, and no plate is at -2, where the batch shape \(3, 1\) has 3; .*x\[i\]\[:, None, None\]",
+    ):
+        run(between())
+    assert run(plate("middle", 3, dim=-2)(lambda k: between())()).shape == (2, 3, 4)
+    marked = indep(lambda: between(), name="middle", vectorized=True, dim=-2, size=3)
+    assert run(marked()).shape == (2, 3, 4)
+
+
+def test_what_has_one_element_there_or_is_one_draw_fits():
+    assert run(Program(column_of, "x", Normal(ROW[:, None], 1.0))).shape == (3, 1)
+    assert run(Program(column_of, "x", Independent(Normal(ROW, 1.0), 1))).shape == (3, 1, 3)
+    assert trace(condition(column_of, data={"x": ROW[:, None]})).get_trace("x", D).log_pdf() == D.log_prob(ROW).sum()
+    t = trace(column_of).get_trace("x", Normal(torch.zeros(5, 1, 1), 1.0))  # to the left of all plates, the distribution's own
+    assert t["x"].value.shape == (5, 3, 1)
+    assert run(condition(column_of, data={"x": torch.zeros(3, 1)})("x", Normal(torch.zeros(5, 1, 1), 1.0))).shape == (5, 3, 1)
+
+
+def test_a_wide_runtime_opens_dimensions_to_the_left_only():
+    wide = Program(column_of, "x", Normal(torch.zeros(2, 1, 1), 1.0))
+    for given in (torch.zeros(4, 1, 3, 1), torch.zeros(2, 3, 1), torch.zeros(3, 1)):
+        assert answer(trace(condition(wide.fn, data={"x": given})).traced(*wide.args), Runtime(wide=True))["x"].value.shape[-2:] == (3, 1)
+    with pytest.raises(PlateError, match=r"got shape \(4, 3, 3\)"):
+        answer(condition(wide.fn, data={"x": torch.zeros(4, 3, 3)})(*wide.args), Runtime(wide=True))
+
+
+def test_the_elements_of_a_plate_at_another_dimension_are_not_replayed():
+    t = trace(plate("a", 3)(lambda i: one("x", D))).get_trace()
+    with pytest.raises(PlateError, match=r"'x': .* batch shape \(3, 1\) .* got shape \(3,\)"):
+        run(replay(column_of, t)("x", D))

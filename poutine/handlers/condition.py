@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import attrs
 
 from poutine.errors import AlreadyObserved
+from poutine.expansion import spread
 from poutine.messages import Choice, Message, Observe, Sample, Site
 from poutine.value_map import ValueMap
 
@@ -20,7 +21,7 @@ class ConditionPoutine(ValueMap):
         posterior_target = condition(model, data={"y": y})
 
     The model gets each value as it is given: a Python number stays one, exact to double precision, so give a tensor where the model calls
-    a tensor's methods.
+    a tensor's methods. In a vectorised plate, a value that all elements share is expanded to the shape of a draw, as the model expects it.
 
     **Laws**: ``lp(condition(d)(p) at z) = lp(p at (z, d))``; ``condition({})`` is the identity; of two, the outer one wins.
     **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.lifted-names, C.intervened,
@@ -34,7 +35,9 @@ class ConditionPoutine(ValueMap):
 
     def give(self, site: Choice, value: Any) -> Message:
         if isinstance(site, Sample):
-            return site.observed(value)
-        if isinstance(site, Observe) and site.conditioned:
-            return site.replaced("value", value)
-        raise AlreadyObserved(site.name, f"it cannot be conditioned on {value!r}: the model observes it already; uncondition first")
+            given = site.observed(value)
+        elif isinstance(site, Observe) and site.conditioned:
+            given = site.replaced("value", value)
+        else:
+            raise AlreadyObserved(site.name, f"it cannot be conditioned on {value!r}: the model observes it already; uncondition first")
+        return spread(given) if given.cond_indep_stack else given

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
+from torch.distributions import Distribution
 
-from poutine.expansion import spread
+from poutine.expansion import Entered, check_value, sized, spread
 from poutine.messages import Choice, Message, Site
 from poutine.program import Rule
 from poutine.value_map import ValueMap
@@ -29,7 +30,8 @@ class DoPoutine(ValueMap):
     R.draws, R.given; C.scale, C.mask, C.condition, C.substitute, C.trace, C.replay, C.uncondition, C.infer_config,
     C.seed, C.escape, C.indep, C.broadcast.
     The older reading, in which the site is gone: ``block(condition(model, data=e), hide=e)``.
-    Raises ``UnusedNames`` as condition does.
+    In a vectorised plate, a value that all elements share is expanded to the shape of a draw, as the model expects it.
+    Raises ``UnusedNames`` as condition does, ``PlateError`` where the value does not fit the plates.
 
     Source: Richardson and Robins (2013), "Single World Intervention Graphs (SWIGs)".
     """
@@ -41,4 +43,9 @@ class DoPoutine(ValueMap):
 
     def give(self, site: Choice, value: Any) -> Message:
         given = site.replaced("value", value)
-        return spread(given) if given.cond_indep_stack else given
+        frames = sized(site.cond_indep_stack)
+        if not frames or not isinstance(site.fn, Distribution):
+            return given
+        given = spread(given)
+        check_value(given, site.fn, frames, Entered(wide=True))  # the plate has seen the natural one, if it is further out
+        return given
