@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Distribution, constraints
 
 from poutine.errors import ParamError
+from poutine.expansion import check_shared
 from poutine.messages import Choice, Message, Param
 from poutine.randomness import call_keyed
 from poutine.supports import support_of
@@ -80,18 +81,21 @@ def _may_be(constraint: Any, value: Any) -> bool:
 def check_shape(param: Param, site: Message) -> None:
     """Raises ``ParamError`` if the value of ``site``, which ``param`` has become, has not the shape of its initial value.
 
-    A callable is called for it, under the param's own key.
+    There may be more to the left: plates that draw it for each element, and values of a runtime that takes many at once. A callable is
+    called for it, under the param's own key.
     """
     init = param.init
     if callable(init):
         init = call_keyed(init, (), {}, param.key or (0, param.name, 0))
     expected, given = getattr(init, "shape", None), tuple(getattr(site.value, "shape", ()))
-    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):  # there may be plates to the left
+    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):
         raise ParamError(
             site.name,
-            f"its initial value has shape {tuple(expected)}, and the value of its prior {site['fn']!r} has {given}; expand the prior, "
+            f"its initial value has shape {tuple(expected)}, and its value under the prior {site['fn']!r} has {given}; expand the prior, "
             "and wrap it in Independent if the parameter is one draw",
         )
+    if isinstance(site, Choice):
+        check_shared(site)
 
 
 def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:

@@ -101,6 +101,22 @@ def check_value(site: Choice, dist: Any, frames: Frames, entered: Entered) -> No
     )
 
 
+def check_shared(site: Choice) -> None:
+    """Raises ``PlateError`` if the value of a site that its plates have not expanded has more elements in their dimensions than it has.
+
+    It is that of all elements (a param that was lifted), and would count once for each.
+    """
+    dist, plates = site.fn, sized(site.cond_indep_stack)
+    if not plates or not isinstance(dist, Distribution):
+        return
+    given = tuple(getattr(site.value, "shape", ()))
+    if _misfits(given, (*dist.batch_shape, *dist.event_shape), len(dist.event_shape) - min(frame.dim or 0 for frame in plates)):
+        raise PlateError(
+            site.name,
+            f"the elements of plate {plates[0].name!r} share its value: expected shape {tuple(dist.batch_shape + dist.event_shape)}, got {given}",
+        )
+
+
 def gaps(frames: Frames, around: Frames) -> dict[int, CondIndepStackFrame]:
     """The dimensions between plates, or to the right of them, that belong to none, each with the plate to its left.
 

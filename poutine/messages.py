@@ -423,13 +423,18 @@ class Param(Site):
             fields["infer"] = infer
 
     def lifted(self, prior: Any) -> Sample:
-        """This site as a ``Sample`` from ``prior``."""
+        """This site as a ``Sample`` from ``prior``.
+
+        Whoever lifts it gives later reads the same value, in other branches of a loop, too: its frames are those of no branch.
+        """
         mine, new = self.__dict__, _new(Sample)
         fields = new.__dict__
         if len(mine) == 3:  # all but the name of these is a param's own
             fields["name"] = mine["name"]
         else:
             fields.update((field, value) for field, value in mine.items() if field not in _A_PARAMS_OWN)
+            if "cond_indep_stack" in fields:
+                fields["cond_indep_stack"] = tuple(map(_of_no_branch, fields["cond_indep_stack"]))
         fields["fn"] = prior
         return new
 
@@ -532,6 +537,10 @@ def _check_deferred(name: str, fn: Any, args: tuple[Any, ...], kwargs: Mapping[s
 def _not_a_name(message: Message, name: Any) -> TypeError:
     kind = type(message).__name__
     return TypeError(f"{kind}: expected a string as the name of the site, got {name!r}; write {kind}(name, ...)")
+
+
+def _of_no_branch(frame: CondIndepStackFrame) -> CondIndepStackFrame:
+    return frame if frame.vectorized or frame.loop is None else attrs.evolve(frame, loop=None)
 
 
 def _unseen(site: Choice) -> DistributionError:

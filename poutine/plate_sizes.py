@@ -28,18 +28,24 @@ def check_index(site: Sample, guide: Choice) -> None:
 
 
 def check_plates(site: Sample, guide: Choice) -> None:
-    """Raises ``PlateError`` if a plate around ``site`` has another size than the value of ``guide``.
+    """Raises ``PlateError`` if a plate around ``site`` has another number of draws than the same one has around ``guide``.
 
-    A value of size 1 would fit into any: its one element would be scored as often as there are elements here.
+    Without one of the same name there, that in its dimension of the value.
+    A value of size 1 would fit into any: its one element would be scored as often as there are elements here. And a site that all
+    elements share (a param that was lifted) would be scored once for each element of a value that has several.
     """
-    there = {frame.name: frame.size for frame in guide.cond_indep_stack}
+    dist, theirs = _dist_of(site), getattr(_dist_of(guide), "batch_shape", None)
+    named = {frame.name: frame.size and (_size_at(frame.dim, theirs) or frame.size) for frame in guide.cond_indep_stack}
     for frame in site.cond_indep_stack:
-        size = there.get(frame.name) or _size_at(frame.dim, site, guide.value)
-        if frame.vectorized and frame.size is not None and size is not None and size != frame.size:
+        if not frame.vectorized or frame.size is None:
+            continue
+        here = _size_at(frame.dim, getattr(dist, "batch_shape", None)) or frame.size
+        there = named.get(frame.name) or _size_at(frame.dim, _batch_of(guide.value, dist))
+        if there is not None and here != there:
+            what = f"plate {frame.name!r}" if here == frame.size else f"its distribution, which the elements of plate {frame.name!r} share,"
             raise PlateError(
                 site.name,
-                f"plate {frame.name!r} has size {frame.size} here, and the value in the trace that is replayed has size {size} there; "
-                "give both one size",
+                f"{what} has size {here} here, and the value in the trace that is replayed has size {there} there; give both one size",
             )
 
 
@@ -68,11 +74,19 @@ def _elements(frame: CondIndepStackFrame) -> list[int]:
     return found
 
 
-def _size_at(dim: int | None, site: Sample, value: Any) -> int | None:
-    """The size of ``value`` in a batch dimension of ``site``, 1 if it has fewer; None where nobody can tell."""
-    dist: Any = site.dist if is_distribution(site.fn) or isinstance(site.fn, type) else None
+def _dist_of(site: Choice) -> Any:
+    """Its distribution, unless a callable would have to be called for it."""
+    return site.dist if is_distribution(site.fn) or isinstance(site.fn, type) else site.built
+
+
+def _batch_of(value: Any, dist: Any) -> tuple[int, ...] | None:
+    """The batch shape of ``value`` under ``dist``; None where nobody can tell."""
     event_shape, shape = getattr(dist, "event_shape", None), getattr(value, "shape", None)
-    if dim is None or event_shape is None or shape is None:
+    return None if event_shape is None or shape is None else tuple(shape[: max(0, len(shape) - len(event_shape))])
+
+
+def _size_at(dim: int | None, batch: tuple[int, ...] | None) -> int | None:
+    """The size of ``batch`` at ``dim``, 1 if it has fewer dimensions; None where nobody can tell."""
+    if dim is None or batch is None:
         return None
-    batch = shape[: len(shape) - len(event_shape)]
     return batch[dim] if len(batch) >= -dim else 1

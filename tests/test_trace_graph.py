@@ -17,6 +17,7 @@ from poutine import (
     Sample,
     Trace,
     indep,
+    lift,
     plate,
     run,
     trace,
@@ -221,6 +222,23 @@ def branches(vectorized: bool):
     for i in range(2):
         yield from indep(body, name="branch", vectorized=vectorized, loop=loop)(i)
     yield Sample("after", Normal(0.0, 1.0))
+
+
+def test_a_param_that_is_lifted_around_a_sequential_plate_is_joined_to_all_branches():
+    """They all read what was sampled in the first (K.provenance); lifted inside, each has its own."""
+
+    def each(i):
+        w = yield Param("w" if i < 3 else f"w_{i}", torch.zeros(()))
+        yield Sample(f"x_{i % 3}", Normal(w, 1.0))
+
+    def branches_of(fn, start):
+        return (yield from plate("p", 3, vectorized=False)(lambda i: fn(i + start))())
+
+    shared = trace(lift(branches_of, prior=Normal(0.0, 1.0)), graph_type="dense").get_trace(each, 0)
+    assert shared.edges == [("w", "x_0"), ("w", "x_1"), ("w", "x_2")]
+    assert shared["w"].cond_indep_stack[0].counter == 1
+    own = trace(branches_of, graph_type="dense").get_trace(lift(each, prior=Normal(0.0, 1.0)), 3)
+    assert own.edges == [("w_3", "x_0"), ("w_4", "x_1"), ("w_5", "x_2")]
 
 
 def test_dense_edges_skip_the_other_branches_of_a_sequential_plate():

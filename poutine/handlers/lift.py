@@ -30,7 +30,8 @@ class LiftPoutine(Poutine):
     """Turns each ``Param`` into a ``Sample`` from ``prior``: a distribution, a callable, or a mapping of names to either.
 
     A mapping lifts only the names in it. The sample keeps the scale, mask and frames of the param; a second read of the
-    same param gets the same value.
+    same param gets the same value, in another branch of a loop, too. Around a vectorised plate, what is read inside is one sample that the
+    elements share, as they share the param; inside of one, it is one for each.
 
     ::
 
@@ -42,7 +43,7 @@ class LiftPoutine(Poutine):
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
     Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint (one that tells no
     support: where its value is not), or a value has not the shape of ``init`` (a callable is called for it, under the param's own
-    key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
+    key); ``PlateError`` where a value has several elements for a plate whose elements share it; ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
     prior: Any = attrs.field(converter=_checked)

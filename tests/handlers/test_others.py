@@ -236,6 +236,46 @@ def test_the_lifted_site_keeps_scale_mask_and_frames():
     assert (site.type, site.scale, site.mask, len(site.cond_indep_stack)) == ("sample", 2.0, False, 1)
 
 
+def in_plate():
+    def each(i):
+        w = yield Param("w", torch.zeros(()))
+        yield Observe("y", Normal(w, 1.0), torch.ones(2))
+
+    yield from plate("a", 2)(each)()
+
+
+def test_what_is_lifted_around_a_plate_is_one_sample_that_a_guide_has_outside_of_it():
+    """D.lift: its prior counts once, and the rest is the density at the param's value, which the elements share."""
+    program, at = lift(in_plate, prior={"w": D}), torch.tensor(0.5)
+    t = trace(lambda: of_guide(D)).get_trace()
+    t.set_value("w", at)
+    expected = D.log_prob(at) + trace(substitute(in_plate, data={"w": at})).get_trace().log_pdf()
+    for given in (replay(program, t), condition(program, data={"w": at}), substitute(program, data={"w": at})):
+        assert torch.isclose(trace(given).get_trace().log_pdf(), expected)
+    lifted = trace(lift(in_plate, prior={"w": Normal(1.0, 2.0)})).get_trace()
+    assert run(trace(replay(program, lifted)).traced(), seed=3)["w"].value == lifted["w"].value
+
+
+def of_guide(dist):
+    return (yield Sample("w", dist))
+
+
+def test_a_value_for_each_element_is_none_of_what_they_share():
+    program, two = lift(in_plate, prior={"w": D}), {"w": torch.ones(2)}
+    for handler in (condition, substitute):
+        with pytest.raises(PlateError, match=r"'w': the elements of plate 'a' share its value: expected shape \(\), got \(2,\)"):
+            run(handler(program, data=two)())
+    for guide in (lambda: of_guide(D.expand([2])), lambda: plate("a", 2)(lambda i: of_guide(D))()):
+        with pytest.raises(
+            PlateError, match="'w': its distribution, which the elements of plate 'a' share, has size 1 here, .* size 2 there"
+        ):
+            run(replay(program, trace(guide).get_trace())())
+    each = plate("a", 2)(lift(lambda i: (yield Param("w", torch.zeros(()))), prior={"w": D}))
+    assert run(condition(each, data=two)()).tolist() == [1.0, 1.0] == run(condition(each, data={"w": ONE})()).tolist()
+    many = torch.zeros(5, 1)  # to the left of the plate, as a runtime of many values has them
+    assert run(condition(program, data={"w": many})()) is None
+
+
 def test_priors_by_callable_and_the_inner_lift_wins():
     def one():
         return (yield Param("w", ONE))
@@ -265,8 +305,8 @@ def test_substitute_decides_what_lift_makes_of_it():
     (Param("w", torch.ones(3), constraint=constraints.positive), D, r"site 'w'.*Normal.*support Real\(\).*constraint GreaterThan"),
     (Param("w", torch.tensor(0.5), constraint=constraints.unit_interval), HalfNormal(1.0), "which does not satisfy its constraint Interval"),
     (Param("w", torch.ones(2) / 2, constraint=constraints.simplex), PRIOR, "which does not satisfy its constraint Simplex"),
-    (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and the value of its prior Normal.* has \(\)"),
-    (Param("w", lambda: torch.randn(3)), D, r"site 'w': its initial value has shape \(3,\), and the value of its prior Normal.* has \(\)"),
+    (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
+    (Param("w", lambda: torch.randn(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
     (Param("w", lambda: torch.randn(3)), D.expand([3]), None),
     (Param("w", ONE), PRIOR, None),
     (Param("w", 0.5, constraint=constraints.positive), LogNormal(0.0, 1.0), None),
