@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Distribution
 
 from poutine.errors import PlateError, PoutineError
-from poutine.messages import Choice, CondIndepStackFrame
+from poutine.messages import Choice, CondIndepStackFrame, PlateEntry
 from poutine.tensors import tensors_in
 
 C = TypeVar("C", bound=Choice)
@@ -31,6 +31,12 @@ class Entered:
     around: Frames = ()
     wide: bool = False
     table: list[tuple[str, Shape, Shape]] = attrs.field(factory=list)
+    known: bool = False
+
+    def begin(self, entry: PlateEntry) -> None:
+        """Takes what the answer to an ``EnterPlate`` tells; the first is the outermost plate's."""
+        if not self.known:
+            self.around, self.wide, self.known = sized(entry.around), entry.wide, True
 
     def __str__(self) -> str:
         width = max((len(name) for name, _, _ in self.table), default=0)

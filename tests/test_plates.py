@@ -673,6 +673,8 @@ ROW = torch.tensor([1.0, 2.0, 3.0])
     Program(seen_of, partial(Normal, 0.0, 1.0), ROW),
     condition(column_of, data={"x": ROW})("x", D),
     condition(column_of, data={"x": ROW})("x", Normal, 0.0, 1.0),
+    condition(column_of, data={"x": ROW})("x", partial(Normal, 0.0, 1.0)),
+    condition(column_of, data={"x": ROW})("x", Ramp()),
     condition(column_of, data={"x": ROW.numpy()})("x", D),
     substitute(column_of, data={"x": ROW})("x", D),
     do(column_of, data={"x": ROW})("x", D),

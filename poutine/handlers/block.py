@@ -21,11 +21,13 @@ def _types(names: Iterable[str] | None) -> frozenset[str] | None:
     types = _names(names)
     known = {cls.type for cls in _subclasses(Site)} - {Site.type}
     for name in sorted((types or frozenset()) - known):
-        raise ValueError(f"block: {name!r} is the type of no site; the types are {', '.join(sorted(known))}")
+        cls = next((cls.__name__ for cls in _subclasses(Message) if cls.type == name), None)
+        hint = f"; {cls} is no site, and passes: derive it from Site to hide it" if cls and name != Message.type else ""
+        raise ValueError(f"block: {name!r} is the type of no site; the types are {', '.join(sorted(known))}{hint}")
     return types
 
 
-def _subclasses(cls: type[Site]) -> Iterator[type[Site]]:
+def _subclasses(cls: type[Message]) -> Iterator[type[Message]]:
     for each in cls.__subclasses__():
         yield each
         yield from _subclasses(each)
@@ -40,6 +42,9 @@ class BlockPoutine(Poutine):
     exposes all but what ``hide`` and ``hide_types`` name. Types are "sample", "observe", "param", "deterministic", and those of sites of
     your own. A name that no site has is no error: a block further in may have hidden it.
 
+    Only sites are hidden. A message of any other type passes, whatever its name (H5): it asks somebody further out, and hidden it would get
+    no answer. A message type of your own that is to be hidden is a subclass of ``Site``.
+
     A plate around it does not see what is hidden, either: inside of a vectorised plate, a hidden site that does not have the plate's size
     by itself is drawn once, for all elements. Put the block around the plate to hide what is drawn for each.
 
@@ -48,7 +53,7 @@ class BlockPoutine(Poutine):
         inner = trace(model)
         outer = trace(block(inner, hide=["a"]))       # "a" is in the trace of inner, and not in that of outer
 
-    **Laws**: ``block()`` isolates, ``h(block()(p)) ≈ block()(p)``; ``block(hide=A)(block(hide=B)(p)) ≈ block(hide=A | B)(p)``;
+    **Laws**: ``block()`` isolates, ``h(block()(p)) ≈ block()(p)`` for an ``h`` that acts on sites; ``block(hide=A)(block(hide=B)(p)) ≈ block(hide=A | B)(p)``;
     ``block(hide=[])`` is the identity. Raises ``ValueError`` if one name or type is both hidden and exposed, or no site has such a type.
     **Obeys**: H4, I.neutral, I.idempotent, I.block, B.isolates, B.hides, B.types, B.inner, B.escape, B.outside; C.scale,
     C.mask, C.block, C.trace, C.infer_config, C.seed, C.indep, C.broadcast.

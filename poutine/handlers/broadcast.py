@@ -31,20 +31,16 @@ class BroadcastPoutine(Poutine):
     """
 
     def rules(self) -> Rules:
-        entered: Entered | None = None
+        entered = Entered()
 
         def enter(entry: EnterPlate) -> Message:
-            nonlocal entered
-            if entered is None:  # the first is the outermost
-                entered = Entered(sized(entry.value.around), entry.value.wide)
+            entered.begin(entry.value)
             return entry
 
         def expand(site: Choice) -> Message:
-            nonlocal entered
             frames = sized(site.cond_indep_stack)
             if not frames or site.infer.get("is_subsample"):
                 return site
-            entered = entered or Entered()
             if site.is_deferred and not isinstance(site.fn, type):
                 inside = site.fn.site if isinstance(site.fn, _Broadcast) else site  # a plate further in has come first
                 return site.evolve(fn=_Broadcast(inside, frames, entered))
@@ -54,18 +50,17 @@ class BroadcastPoutine(Poutine):
             return spread(made) if site.is_decided and (isinstance(site, Sample) or site.conditioned) else made
 
         def fit(site: Choice) -> Message:
-            fn = site.fn
-            if entered is None or not hasattr(site.value, "shape") or site.infer.get("is_subsample"):
+            fn, frames = site.fn, sized(site.cond_indep_stack)
+            if not frames or not hasattr(site.value, "shape") or site.infer.get("is_subsample"):
                 return site
-            if isinstance(fn, _Broadcast):  # it checks its own, when it is made
-                given = fn.entered is entered and site.built is None
-                return site.replaced("fn", attrs.evolve(fn, site=fn.site.replaced("value", site.value))) if given else site
-            if is_distribution(fn) or isinstance(fn, type):
+            if isinstance(fn, _Broadcast):
+                fn.given.append(site.value)  # which it checks when it is made
+            elif is_distribution(fn) or isinstance(fn, type):
                 dist: Any = site.dist
                 if isinstance(dist, Elementwise):
                     dist.check(site.value)
                 elif getattr(dist, "batch_shape", None) is not None:
-                    check_value(site, dist, sized(site.cond_indep_stack), entered)
+                    check_value(site, dist, frames, entered)
             return site
 
         return {Choice: Rule(up=expand, down=fit), EnterPlate: Rule(down=enter)}
@@ -83,17 +78,19 @@ def _broadcast(site: Choice, dist: Any, frames: Frames, entered: Entered) -> Any
 class _Broadcast:
     """A callable whose distribution, once it is made, is expanded to the plates' sizes; the value of a bare one must have them.
 
-    When it is called is not for a poutine to say: it may draw. ``site`` has the value that was given, if there is one.
+    When it is called is not for a poutine to say: it may draw. ``given`` is noted as the site comes down: it must fit, too.
     """
 
     site: Choice
     frames: Frames
     entered: Entered = attrs.field(eq=False)
+    given: list[Any] = attrs.field(factory=list, eq=False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         made = self.site.fn(*args, **kwargs)
         if is_distribution(made):
-            return _broadcast(self.site, made, self.frames, self.entered)
+            site = self.site.replaced("value", self.given[0]) if self.given else self.site
+            return _broadcast(site, made, self.frames, self.entered)
         check_bare(self.site.name, self, made, plate_shape(self.frames), self.entered.wide)
         return made
 

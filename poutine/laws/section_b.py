@@ -15,7 +15,7 @@ from poutine.laws.traces import ELSEWHERE, Names, trace_of, values
 from poutine.messages import Message
 
 
-@law("B.isolates", "h∘block()∘p ≈ block()∘p", ANY, "handlers that act on messages only: all but seed")
+@law("B.isolates", "h∘block()∘p ≈ block()∘p", ANY, "handlers that act on sites only: all but seed")
 def isolates(case: Case) -> None:
     program = case.program()
     handler = case.handler(program)

@@ -13,12 +13,16 @@ from torch.distributions import Normal
 from poutine import (
     BlockPoutine,
     Deterministic,
+    Message,
     Observe,
     Param,
+    Poutine,
+    Rule,
     Sample,
     Sealed,
     Site,
     TracePoutine,
+    UnhandledMessage,
     block,
     chain,
     condition,
@@ -108,6 +112,38 @@ def test_a_type_that_no_site_has_is_an_error():
         type: ClassVar[str] = "spoken"
 
     assert block(model, hide_types=["spoken"]).hides(Spoken("x"))
+
+
+@attrs.frozen(slots=False, eq=False)
+class Ask(Message):
+    type: ClassVar[str] = "ask"
+
+
+@attrs.frozen(slots=False, eq=False)
+class AskSite(Site):
+    type: ClassVar[str] = "ask_site"
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Answer(Poutine):
+    def rules(self):
+        return {kind: Rule(up=lambda message: message.evolve(value=3.0)) for kind in (Ask, AskSite)}
+
+
+def asking(kind):
+    return (yield kind("q"))
+
+
+def test_a_message_that_is_no_site_passes_and_a_site_of_ones_own_is_hidden():
+    """H5 and B.isolates."""
+    for options in ({}, {"hide": ["q"]}, {"expose": ["x"]}):
+        assert run(Answer(block(asking, **options))(Ask)) == 3.0
+        with pytest.raises(UnhandledMessage, match="AskSite"):
+            run(Answer(block(asking, **options))(AskSite))
+    with pytest.raises(UnhandledMessage, match="AskSite"):
+        run(Answer(block(asking, hide_types=["ask_site"]))(AskSite))
+    with pytest.raises(ValueError, match="'ask' is the type of no site; .*; Ask is no site, and passes: derive it from Site to hide it"):
+        block(asking, hide_types=["ask"])
 
 
 def test_the_values_are_the_same_hidden_or_not():
