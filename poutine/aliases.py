@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
+from types import GeneratorType
 from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
@@ -38,15 +39,24 @@ from poutine.tensors import deep_copy
 P = TypeVar("P", bound=Poutine)
 
 
-@attrs.frozen(slots=False, eq=False)
+@attrs.frozen(slots=False, eq=False, repr=False)
 class Awaiting(Generic[P]):
     """A poutine that still awaits what it wraps."""
 
     poutine: type[P]
     options: Mapping[str, Any] = attrs.field(converter=Frozen)
 
-    def __call__(self, fn: Callable[..., Any]) -> P:
-        return self.poutine(fn, **self.options)
+    def __call__(self, *fn: Callable[..., Any], **arguments: Any) -> P:
+        if len(fn) != 1 or arguments:
+            raise NotAProgram(
+                f"{self!r} still awaits what it wraps, one generator function or poutine: call it with that first, and the result with the "
+                "arguments of the model"
+            )
+        return self.poutine(*fn, **self.options)
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"{self.poutine.__name__}({inside})"
 
     __deepcopy__ = deep_copy
     __eq__ = equal
@@ -115,14 +125,22 @@ uncondition: Final = Alias(UnconditionPoutine)
 def chain(fn: Callable[..., Any], *links: Callable[[Callable[..., Any]], Any]) -> Any:
     """``fn`` under each link, innermost first: ``chain(f, a, b)`` is ``b(a(f))``.
 
-    **Law** (H2): ``chain(chain(f, a), b) ≈ chain(f, a, b)``. Raises ``NotAProgram`` where a link wraps something already, or is called
-    with what it cannot wrap.
+    **Law** (H2): ``chain(chain(f, a), b) ≈ chain(f, a, b)``. Raises ``NotAProgram`` where a link wraps something already, is none, or is
+    called with what it cannot wrap.
     """
+    if isinstance(fn, Awaiting):
+        raise NotAProgram(f"chain: {fn!r} awaits what it wraps, and is a link: put the model first, as in chain(model, scale(scale=2.0))")
     for link in links:
         if isinstance(link, Poutine):
             raise NotAProgram(
                 f"chain: the link {link!r} wraps {name_of(link.fn)} already; leave its first argument out and name the others, as in "
                 "chain(model, scale(scale=2.0))"
             )
-        fn = link(fn)
+        if not callable(link):
+            hint = "; write chain(model, *links)" if isinstance(link, (list, tuple)) else ""
+            raise NotAProgram(f"chain: expected a poutine that awaits its function as a link, got {link!r}{hint}")
+        made = link(fn)
+        if isinstance(made, GeneratorType):
+            raise NotAProgram(f"chain: the link {name_of(link)} is a generator function, and is wrapped: put it first")
+        fn = made
     return fn

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from poutine.messages import Message
+from poutine.messages import EnterMarkov, EnterPlate, Message
 from poutine.params import ParamStore
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules, as_program
 from poutine.runtime import run
 
 T = TypeVar("T")
+_ENTRIES: Final = (EnterPlate, EnterMarkov)
 Passing = tuple[str, str, Message]  # what ("up" or "down"), who, and the message as it left them
 
 
@@ -48,7 +49,8 @@ class Explanation:
 def explain(program: Program[Any] | Callable[..., Any], name: str, seed: int = 0, params: ParamStore | None = None) -> Explanation:
     """Runs ``program`` with a probe between any two poutines of its chain, and tells what each did to the site ``name``.
 
-    ``name`` may be the site's name at any height of the chain. An error of the run is part of the explanation.
+    ``name`` may be the site's name at any height of the chain. An error of the run is part of the explanation. How a plate or a loop of
+    that name is entered is not: that is no site.
     """
     probed = Probed.of(as_program(program))
     error: BaseException | None = None
@@ -56,7 +58,9 @@ def explain(program: Program[Any] | Callable[..., Any], name: str, seed: int = 0
         run(probed.program, seed, params)
     except Exception as raised:
         error = raised
-    visits = (visit for visit in probed.visits() if any(message.name == name for _, _, message in visit))
+    visits = (
+        visit for visit in probed.visits() if any(message.name == name and not isinstance(message, _ENTRIES) for _, _, message in visit)
+    )
     steps = tuple(passing for visit in visits for passing in visit)
     return Explanation(name, steps, error, None if error is None else probed.raised_by())
 

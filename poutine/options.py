@@ -1,8 +1,9 @@
-"""Validators of poutines' options, whose errors say who expected what."""
+"""Validators and converters of poutines' options, whose errors say who expected what."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 Validator = Callable[[Any, Any, Any], None]
@@ -26,3 +27,8 @@ def one_of(*choices: Any) -> Validator:
             raise ValueError(f"{type(owner).__name__}: expected one of {', '.join(map(repr, choices))} as {option.name}, got {value!r}")
 
     return check
+
+
+def whole(value: Any) -> Any:
+    """A whole number of any kind (numpy's, too) as an ``int``; what is none as it is, to be refused."""
+    return int(value) if isinstance(value, Integral) else value

@@ -48,6 +48,17 @@ class Poutine:
     def __call__(self, *args: Any, **kwargs: Any) -> Program[Any]:
         return Program(self.coroutine, Program(self.fn, *args, **kwargs))
 
+    def __get__(self, instance: object, owner: type | None = None) -> Poutine:
+        """As a function's, so that a method may be decorated: the poutine over the method of ``instance``."""
+        links, inside = self._chain("__get__")
+        bind = getattr(type(inside), "__get__", None)
+        if instance is None or bind is None:
+            return self
+        made = bind(inside, instance, owner)
+        for link in reversed(links):
+            made = _wrapping(made, type(link), _without_fn(link))
+        return made  # type: ignore[no-any-return]  # the outermost link's copy
+
     def __iter__(self) -> NoReturn:
         raise NotAProgram(
             f"{name_of(self)} is no program yet: call it with the arguments of the model, and run the result with `yield from`"

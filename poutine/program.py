@@ -58,8 +58,13 @@ class Program(Generic[T]):
     __hash__ = None  # type: ignore[assignment]  # arguments are compared by content
 
     def __repr__(self) -> str:
-        inside = [*map(repr, self.args), *(f"{key}={value!r}" for key, value in self.kwargs.items())]
-        return f"{name_of(self.fn)}({', '.join(inside)})"
+        shown, args, kwargs = name_of(self.fn), self.args, self.kwargs
+        poutine = getattr(self.fn, "__self__", None)
+        if args and isinstance(args[0], Program) and getattr(poutine, "fn", None) is args[0].fn:  # as it was written: Poutine(fn)(*args)
+            method = self.fn.__name__.strip("_")
+            shown = repr(poutine) if method == "coroutine" else f"{poutine!r}.{method}"
+            args, kwargs = (*args[0].args, *args[1:]), {**args[0].kwargs, **kwargs}
+        return f"{shown}({', '.join([*map(repr, args), *(f'{key}={value!r}' for key, value in kwargs.items())])})"
 
 
 def as_program(program: Program[T] | Callable[..., Any]) -> Program[T]:
@@ -83,7 +88,9 @@ class Rule:
     undo:    site -> site, in place of down: takes back, for poutines further in, what up did for those further out (a name, a seal).
              Nobody calls it where no poutine further in looks at the site; the value must stay as it is.
     around:  a generator function of the request. It yields messages outwards, is sent sites, and returns the site for the
-             program. It may answer without yielding, or yield more than once. Stands alone.
+             program. It may answer without yielding, or yield more than once. Stands alone. An error that is thrown at its yield (the
+             runtime's, or a poutine's further out) it may raise as another; it cannot recover from it: if it returns a site all the same,
+             the error is raised again at the program's next yield, as where a program swallows it.
     """
 
     up: Callable[[Any], Message] | None = None

@@ -24,6 +24,7 @@ from poutine.messages import (
     Sealed,
     is_distribution,
 )
+from poutine.options import whole
 from poutine.params import ParamStore
 from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
@@ -60,7 +61,7 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
         self.hidden: dict[type[Message], Callable[[Any], Message]] = {}
         self[Sample] = draws.sample
         self[Observe] = draws.observe
-        self[Param] = _reading(params, seed)
+        self[Param] = _reading(params, draws.seed)
         self[Deterministic] = _as_it_is
         self[EnterPlate] = _numbering(wide)
         self[EnterMarkov] = _next_step
@@ -81,9 +82,9 @@ class _Draws:
     """Answers what has a distribution; counts the visits to each name, by which draws are keyed."""
 
     def __init__(self, seed: int) -> None:
-        if not isinstance(seed, int):
+        self.seed = seed if type(seed) is int else whole(seed)
+        if not isinstance(self.seed, int):
             raise TypeError(f"expected an int as the seed, got {seed!r}")
-        self.seed = seed
         self.visits: defaultdict[str, int] = defaultdict(int)
 
     def sample(self, site: Sample) -> Message:

@@ -24,6 +24,7 @@ from poutine import (
     escape,
     explain,
     indep,
+    plate,
     run,
     scale,
     scope,
@@ -37,6 +38,15 @@ ONE = torch.tensor(1.0)
 def model(loc: float = 0.0):
     x = yield Sample("x", Normal(loc, 1.0))
     yield Observe("y", Normal(x, 1.0), ONE)
+
+
+def test_how_a_plate_is_entered_is_no_part_of_the_site_of_its_name():
+    def within(**options):
+        yield from plate("g", 5, **options)(lambda index: model())()
+
+    explanation = explain(scale(within, scale=2.0)(subsample_size=2), "g")
+    assert [(what, type(message)) for what, _, message in explanation.steps] == [("up", Sample)] * 2 + [("down", Sample)] * 2
+    assert not explain(scale(within, scale=2.0)(), "g").steps
 
 
 def test_a_chain_is_explained_step_by_step():

@@ -642,6 +642,16 @@ def test_a_distribution_in_plates_prints_as_itself():
     assert repr(dist) == repr(dist.base)
 
 
+class Silent(Normal):
+    def expand(self, batch_shape, _instance=None):
+        raise NotImplementedError
+
+
+def test_an_error_without_words_is_told_by_its_type():
+    with pytest.raises(PlateError, match=r"that of its plates: NotImplementedError\. Define expand\(batch_shape\) in Silent"):
+        run(plate("p", 3)(lambda index: one("x", Silent(0.0, 1.0))))
+
+
 class Refusing(Normal):
     def expand(self, batch_shape, _instance=None):
         raise PlateError("x", "not in a plate of mine")

@@ -19,6 +19,7 @@ from poutine import (
     BadReply,
     BadRules,
     Coroutine,
+    DistributionError,
     Fleet,
     Handling,
     Message,
@@ -62,7 +63,7 @@ def test_handled_programs_compare_print_and_pickle():
     program = ScalePoutine(one, 2.0)("a")
     assert program == ScalePoutine(one, 2.0)("a") != ScalePoutine(one, 3.0)("a")
     assert pickle.loads(pickle.dumps(program)) == program
-    assert repr(program) == "ScalePoutine(one, scale=2.0).coroutine(one('a'))"
+    assert repr(program) == "ScalePoutine(one, scale=2.0)('a')"
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         program.fn = one
     with pytest.raises(TypeError, match="unhashable"):
@@ -287,6 +288,28 @@ def asking():
 def test_a_users_message_is_answered_by_a_users_poutine_through_poutines_that_do_not_know_it():
     inner = Oracle(trace(ScalePoutine(asking, 2.0)), {"answer?": 42})
     assert run(Oracle(Poutine(inner), {"other?": 43, "answer?": 0})()) == (42, 43)
+
+
+def test_what_the_runtime_refuses_is_not_recovered_from_by_a_poutine():
+    """As Rule says: it may be raised as another error, or it is raised again."""
+
+    @attrs.frozen(slots=False, eq=False, repr=False)
+    class Saving(Poutine):
+        def rules(self) -> Rules:
+            def save(site: Sample) -> Coroutine[Message]:
+                try:
+                    return (yield site)
+                except DistributionError:
+                    return site.evolve(value=0.0)
+
+            return {Sample: Rule(around=save)}
+
+    def bad():
+        yield Sample("x", 3)
+        yield Sample("y", 4)
+
+    with pytest.raises(DistributionError, match="'x'"):
+        run(Saving(bad)())
 
 
 def test_a_users_message_is_compared_printed_and_pickled():

@@ -193,6 +193,14 @@ def test_eight_threads_draw_what_one_does():
     assert same(alone, together)
 
 
+def test_a_seed_may_be_a_whole_number_of_numpys():
+    program = Program(loop, 2)
+    for given in (np.int64(5), np.uint8(5)):
+        assert same(run(program, seed=given), run(program, seed=5)) and same(run(seed(loop, seed=given)(2)), run(program, seed=5))
+    with pytest.raises(TypeError, match=r"expected an int as the seed, got np.float64\(5.0\)"):
+        run(program, seed=np.float64(5.0))
+
+
 def test_the_innermost_seed_wins_and_reaches_hidden_sites():
     alone = run(Program(loop, 2), seed=7)
     assert same(run(seed(loop, seed=7)(2), seed=1), alone)

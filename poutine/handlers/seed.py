@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from poutine.messages import Choice, Message, Param, Sealed
-from poutine.options import of_type
+from poutine.options import of_type, whole
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -30,7 +30,7 @@ class SeedPoutine(Poutine):
     **Breaks**: H14, because what a hidden draw is keyed by is no part of what a block hides.
     """
 
-    seed: int = attrs.field(validator=of_type(int))
+    seed: int = attrs.field(converter=whole, validator=of_type(int))
 
     def rules(self) -> Rules:
         visits: defaultdict[str, int] = defaultdict(int)

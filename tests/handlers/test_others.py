@@ -590,6 +590,58 @@ def test_a_link_that_wraps_something_already_is_refused():
             chain(model, link)
 
 
+@pytest.mark.parametrize(("make", "problem"), [
+    (lambda: chain(model, [scale(scale=2.0), trace()]), r"expected a poutine .* as a link, got \[ScalePoutine.*write chain\(model, \*links\)"),
+    (lambda: chain(model, 3), "expected a poutine that awaits its function as a link, got 3$"),
+    (lambda: chain(scale(scale=2.0), model), r"ScalePoutine\(scale=2.0\) awaits what it wraps, and is a link: put the model first"),
+    (lambda: chain(model, scale(scale=2.0), model_of), "the link model_of is a generator function, and is wrapped: put it first"),
+    (lambda: run(scale(scale=2.0)), r"^ScalePoutine\(scale=2.0\) still awaits what it wraps"),
+    (lambda: run(Program(scale(scale=2.0), model, 3)), r"^ScalePoutine\(scale=2.0\) still awaits what it wraps"),
+    (lambda: scale(scale=2.0)(model, x=3), r"^ScalePoutine\(scale=2.0\) still awaits what it wraps"),
+])  # fmt: skip
+def test_what_is_no_link_or_awaits_its_function_is_refused(make, problem):
+    with pytest.raises(NotAProgram, match=problem):
+        make()
+
+
+def model_of(fn):
+    yield from fn()
+
+
+class Twice:
+    """Of something: a poutine over a method gets the object, as a function does."""
+
+    def __init__(self, at):
+        self.at = at
+
+    @condition(data={"x": ONE})
+    @scale(scale=2.0)
+    def sampled(self, shift):
+        x = yield Sample("x", Normal(self.at, 1.0))
+        return self.at + x + shift
+
+    @plate("p", 2)
+    def each(self, index):
+        return (yield Sample("z", Normal(self.at, 1.0)))
+
+    of_a_callable = scale(len, 2.0)
+
+
+def test_methods_may_be_decorated():
+    first, second = Twice(1.0), Twice(10.0)
+    assert (run(first.sampled(5.0)), run(second.sampled(5.0)), run(Twice.sampled(first, 5.0))) == (7.0, 16.0, 7.0)
+    assert trace(first.sampled).get_trace(5.0)["x"].scale == 2.0
+    assert run(first.each()).shape == (2,)
+    assert first.of_a_callable == Twice.of_a_callable == scale(len, 2.0)
+    assert isinstance(Twice.sampled, ConditionPoutine)
+
+
+def test_the_program_of_a_chain_prints_as_it_was_written():
+    whole = chain(model_of, condition(data={}), scale(scale=2.0))
+    assert repr(whole(3)) == "ScalePoutine(ConditionPoutine(model_of, data={}), scale=2.0)(3)"
+    assert repr(trace(whole).traced(fn=3)) == "TracePoutine(ScalePoutine(ConditionPoutine(model_of, data={}), scale=2.0)).traced(fn=3)"
+
+
 def test_a_chain_reads_innermost_first():
     whole = chain(model, condition(data={"x": ONE}), scale(scale=2.0), trace())
     assert whole == TracePoutine(ScalePoutine(ConditionPoutine(model, {"x": ONE}), 2.0))
