@@ -16,8 +16,7 @@ inference in Bayesian networks", JACM 50 (2003): marginals are derivatives of th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import zip_longest
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
@@ -29,9 +28,10 @@ from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUn
 from interpreters.factor_graph.contraction import log_sum, maximum
 from interpreters.factor_graph.decoding import best, decoded, drawn
 from interpreters.factor_graph.eliminating import SUMS, Algebra, eliminated, log_evidence
-from interpreters.factor_graph.factors import Factor, Indices, Plate, Step, Variable, by_step, loops, ordered, step_names, value_of, weight
+from interpreters.factor_graph.factors import Factor, Indices, Plate, Variable, by_step, ordered, value_of, weight
 from interpreters.factor_graph.hiding import is_label
 from interpreters.factor_graph.layout import TooFewDimensions
+from interpreters.factor_graph.naming import Together, places, together
 from interpreters.factor_graph.plain import Plain
 from interpreters.factor_graph.scans import fast_product, product
 from poutine import Coroutine, ParamStore, Program, as_program, run
@@ -57,11 +57,12 @@ class Elimination:
     def marginal(self, *names: str, differentiable: bool = False) -> torch.Tensor:
         """The posterior probabilities of a site's values (``values(name)``), or of several sites' jointly.
 
-        Of shape [*sizes of plates, *numbers of values]. Several sites must be in the same plates. ``differentiable`` ones take longer.
+        Of shape [*sizes of plates, *numbers of values], where the plates are those of one of the sites, and around all others. Of the
+        steps of a vectorised loop, neighbours have joint probabilities: ``marginal("x_3", "x_4")``. ``differentiable`` ones take longer.
         """
         self._check_possible()
-        variables, step = self._together(names)
-        plates = ordered(variables[0].plates)
+        found = self._together(names)
+        variables, plates = found.variables, ordered(found.plates)
         sizes = [*(plate.size for plate in plates), *(variable.size for variable in variables)]
         probe = torch.zeros(sizes, dtype=self.log_evidence.dtype, requires_grad=True)
         with torch.enable_grad():
@@ -69,17 +70,17 @@ class Elimination:
                 (*self.graph.factors, Factor(probe, (*plates, *variables))), self.graph.chains, SUMS if differentiable else _FAST_SUMS
             )
             (slope,) = torch.autograd.grad(total, probe, create_graph=differentiable)
-        return _at_step(slope / weight(plates), plates, step)  # the evidence has each element's own so many times
+        return _at_step(slope / weight(plates), plates, found.at)  # the evidence has each element's own so many times
 
     def values(self, name: str) -> torch.Tensor:
         """The values of a site: [values, *event_shape], or with its batch shape in between where that is no plate's."""
-        (variable,), _ = self._together((name,))
+        (variable,) = self._together((name,)).variables
         rank = len(variable.batch)
         joint = any(size > 1 for size in variable.values.shape[1 : 1 + rank])
         return variable.values if joint else variable.values.reshape(variable.size, *variable.values.shape[1 + rank :])
 
     def expectation(self, of: Callable[..., Any], *names: str) -> torch.Tensor:
-        """The posterior expectation of ``of(*values)`` of sites in the same plates: [*sizes of plates].
+        """The posterior expectation of ``of(*values)`` of sites that ``marginal`` takes together: [*sizes of plates].
 
         ``of`` is given tensors that broadcast to [values of the first site, of the second, ...], and returns one of that shape.
         """
@@ -113,12 +114,8 @@ class Elimination:
     def _visible(self) -> list[Variable]:
         return [variable for variable in self.graph.variables if not is_label(variable.name)]
 
-    def _together(self, names: tuple[str, ...]) -> tuple[list[Variable], Step]:
-        """The variables of sites, and the step at which all of them are meant."""
-        known: dict[str, tuple[Variable, Step]] = {}
-        for variable in self._visible:
-            known[variable.name] = variable, ()
-            known |= {name: (variable, step) for step, name in step_names(variable.name, variable.plates).items()}
+    def _together(self, names: tuple[str, ...]) -> Together:
+        known = places(self._visible, self.graph.chains)
         missing = [name for name in names if name not in known]
         if missing or not names:
             hidden = len(self.graph.variables) - len(self._visible)
@@ -126,9 +123,7 @@ class Elimination:
             raise KeyError(
                 f"no site {', '.join(missing) or '(none)'} among those summed out: {', '.join(v.name for v in self._visible)}{hint}"
             )
-        if len({(known[name][0].plates, known[name][1]) for name in names}) > 1:
-            raise ValueError(f"sites {', '.join(names)} are not in the same plates, or steps; ask for each by itself")
-        return [known[name][0] for name in names], known[names[0]][1]
+        return together(names, known, self.graph.chains)
 
     def _named(self, indices: Indices) -> dict[str, torch.Tensor]:
         named: dict[str, torch.Tensor] = {}
@@ -191,12 +186,9 @@ def _collected(program: Program[Any], params: ParamStore | None, collector: Coll
         return _collected(program, params, collector.in_turn(unlike.loops))
 
 
-def _at_step(probability: torch.Tensor, plates: list[Plate], step: Step) -> torch.Tensor:
+def _at_step(probability: torch.Tensor, plates: list[Plate], at: Mapping[Plate, int | None]) -> torch.Tensor:
     """The part of a marginal that is of one step of its loops, without those dimensions that are of no plate of the program's tensors."""
-    branches = [plate for plate in plates if plate.branch is not None]
-    probability = probability.reshape([size for size, plate in zip_longest(probability.shape, plates) if plate not in branches])
-    plates = [plate for plate in plates if plate not in branches]
-    for plate, element in zip(loops(plates), step, strict=False):
-        probability = probability.select(plates.index(plate), element)
-        plates = [other for other in plates if other != plate]
+    for place, plate in reversed(list(enumerate(plates))):
+        element = 0 if plate.branch is not None else at.get(plate)
+        probability = probability if element is None else probability.select(place, element)
     return probability

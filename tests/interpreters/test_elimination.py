@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from itertools import combinations as subsets
 from itertools import product as combinations
 
 import pytest
@@ -497,10 +499,75 @@ def test_joint_marginals_and_expectations():
     assert joint[1, 2].item() == pytest.approx(both.item(), rel=1e-12)
     product = ours.expectation(lambda x, w: x * w, "x_1", "w_1")
     assert product.item() == pytest.approx(theirs.expectation(lambda t: t["x_1"].value * t["w_1"].value).item(), rel=1e-12)
-    with pytest.raises(ValueError, match="not in the same plates, or steps"):
-        ours.marginal("x_1", "w_2")
+    with pytest.raises(ValueError, match="sites x_1, x_1: expected each name once"):
+        ours.marginal("x_1", "x_1")
+    with pytest.raises(ValueError, match="sites x_1, w_1, x_1: expected each name once"):
+        ours.expectation(lambda *values: sum(values), "x_1", "w_1", "x_1")
     with pytest.raises(KeyError, match="no site q among those summed out: x_0"):
         ours.marginal("q")
+
+
+def chain_between(vectorized):
+    """Sites before and after the loop, and sites of a step that are no part of its state."""
+    k = yield Sample("k", td.Categorical(P2))
+
+    @markov("time", 4, vectorized=vectorized)
+    def step(t, state):
+        x, w = state or (None, None)
+        x = yield Sample("x", td.Categorical(T2[k] if x is None else T2[x]))
+        w = yield Sample("w", td.Categorical(P3 if w is None else T3[w]))
+        u = yield Sample("u", td.Categorical(W[x]))
+        yield Observe("y", normal(u + w), Y[t, 0])
+        return x, w
+
+    x, w = yield from step()
+    b = yield Sample("b", td.Categorical(T2[x]))
+    yield Observe("z", normal(b * w), Y[0, 1])
+
+
+@pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_joint_marginals_of_a_vectorised_loop_are_those_of_its_steps(number):
+    """Whatever sites they are of, or else they are refused; those of one step, of neighbours, and of sites outside never are."""
+    ours, theirs = (eliminate(Program(chain_between, vectorized)) for vectorized in (True, False))
+    names = [f"{name}_{t}" for t in range(4) for name in "xwu"] + ["k", "b"]
+    refused = set()
+    for i, chosen in enumerate(subsets(names, number)):
+        together = chosen[:: -1 if i % 2 else 1]
+        try:
+            joint = ours.marginal(*together)
+        except ValueError:
+            refused.add(frozenset(chosen))
+        else:
+            torch.testing.assert_close(joint, theirs.marginal(*together), rtol=1e-12, atol=1e-12)
+    for t in range(3):
+        wanted = (f"x_{t} x_{t + 1}", f"x_{t} w_{t + 1}", f"w_{t} u_{t + 1}", f"x_{t} k", f"w_{t} b", f"x_{t} w_{t} x_{t + 1}")
+        assert not refused & {frozenset(each.split()) for each in wanted}
+    assert refused
+    with pytest.raises(ValueError, match="sites x_0, x_2 have no joint marginal here: .* or of two neighbours; .* vectorized=False"):
+        ours.marginal("x_0", "x_2")
+
+
+def test_joint_marginals_of_sites_inside_and_outside_of_a_plate():
+    for model, names in ((mixture, ("a", "z")), (nested, ("c", "a", "b")), (Program(chain_in_plate, True), ("x_1", "k", "x_2"))):
+        ours, theirs = eliminate(model), exact(model)
+        joint = ours.marginal(*names)
+        flat = joint.reshape(-1, *joint.shape[joint.dim() - len(names) :])
+        values = {name: ours.values(name) for name in names}
+        for at in combinations(*(range(len(each)) for each in values.values())):
+            wanted = {name: values[name][i] for name, i in zip(names, at, strict=True)}
+            torch.testing.assert_close(flat[(slice(None), *at)], theirs.expectation(partial(are, wanted)).reshape(-1))
+    with pytest.raises(ValueError, match="sites r, b have no joint marginal"):
+        eliminate(two_plates).marginal("r", "b")
+
+
+def are(wanted, t):
+    """Whether sites of a trace have these values, in each element of their plates."""
+    return math.prod((t[name].value == value).to(F64) for name, value in wanted.items())
+
+
+def two_plates():
+    for plate_name, name in (("rows", "r"), ("columns", "b")):
+        yield from plate(plate_name, 2)(lambda i, name=name: (yield Sample(name, td.Categorical(P2))))()
 
 
 def test_what_is_given_is_not_summed():
