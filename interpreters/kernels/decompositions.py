@@ -8,6 +8,7 @@ import torch
 from torch._decomp import core_aten_decompositions, get_decompositions
 
 from interpreters.kernels.graphs import Table
+from interpreters.kernels.solves import solves
 
 FUSED_MV: Final = 20_000  # up to so many entries a matrix-vector product is fused into the loop around it; beyond, it is a call of BLAS
 NARROW: Final = 32  # columns, up to which it is fused, however many rows
@@ -43,6 +44,7 @@ def own_decompositions() -> Table:
     """A narrow matrix times a vector is a sum over columns, which is one loop with what is around it; others are left to BLAS."""
     aten = torch.ops.aten
     return {
+        **solves(),
         aten.mv.default: _mv,
         aten.mean.dim: _mean,
         aten.mean.default: _mean,

@@ -14,7 +14,7 @@ import torch
 from torch.fx import Node
 
 from interpreters.kernels.arithmetic import dtype_of
-from interpreters.kernels.arrays import Array
+from interpreters.kernels.arrays import Array, unsqueeze
 from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.parts import flat
 from interpreters.kernels.small_matrices import is_small, small_matrix
@@ -46,9 +46,28 @@ def solution(
     return found
 
 
+def lu_factor(writer: Writer, node: Node, array: Array, *, pivot: bool = True, check_errors: bool = False) -> tuple[Array, Array, Array]:
+    """Both factors in one array, which row was exchanged with which, counted from 1, and a number that is not 0 for a singular matrix."""
+    *batch, n, columns = array.size
+    if n != columns or not pivot or check_errors:
+        raise NotStraight(f"no C++ for {node.target} of {n} x {columns} {dict(node.kwargs)}")
+    factors, pivots, failed = (writer.new(f"{node.name}_{i}", size) for i, size in enumerate([array.size, (*batch, n), tuple(batch)]))
+    _each(writer, node, "{4} = {0}_lu({1}, {2}, {3});", array, factors, unsqueeze(pivots, -2), number=failed)
+    return factors, pivots, failed
+
+
+def lu_solution(
+    writer: Writer, node: Node, factors: Array, pivots: Array, right: Array, *, left: bool = True, adjoint: bool = False
+) -> Array:
+    found = writer.result(node)
+    statement = f"{{0}}_lu_solve<{int(left)}, {int(adjoint)}>({{1}}, {{2}}, {{3}}, {{4}});"
+    _each(writer, node, statement, factors, unsqueeze(pivots, -2), right, found)
+    return found
+
+
 def _each(writer: Writer, node: Node, statement: str, *matrices: Array, number: Array | None = None) -> None:
     """``statement`` of each of a batch; batches broadcast."""
-    if {dtype_of(arg) for arg in node.all_input_nodes} - {torch.float64, None}:
+    if {dtype_of(arg) for arg in node.all_input_nodes} - {torch.float64, torch.int32, None}:  # pivots are int32
         raise NotStraight(f"{node.target} in single precision")
     library, text = ("small", small_matrix) if is_small(*matrices) else ("blas", _matrix)
     matrices = tuple(_addressable(writer, f"{node.name}_operand_{i}", array, library) for i, array in enumerate(matrices))
@@ -82,14 +101,18 @@ def _strides(array: Array) -> tuple[int, int]:
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
-    {"mm": product, "bmm": product, "linalg_cholesky_ex": cholesky, "linalg_solve_triangular": solution}
-)
+    {
+        "mm": product, "bmm": product, "linalg_cholesky_ex": cholesky, "linalg_solve_triangular": solution,
+        "linalg_lu_factor_ex": lu_factor, "linalg_lu_solve": lu_solution,
+    }
+)  # fmt: skip
 
 # Fortran's interface of the BLAS and LAPACK that torch is linked with. ``Matrix`` is n x k with strides; a matrix whose ``down``
 # is 1 is Fortran's own layout, and one whose ``right`` is 1 is its transpose.
 LIBRARY: Final = r"""
 #include <algorithm>
 #include <utility>
+#include <vector>
 extern "C" {
 void dgemv_(const char*, const int*, const int*, const double*, const double*, const int*, const double*, const int*, const double*,
             double*, const int*);
@@ -98,6 +121,8 @@ void dgemm_(const char*, const char*, const int*, const int*, const int*, const 
 void dtrsm_(const char*, const char*, const char*, const char*, const int*, const int*, const double*, const double*, const int*,
             double*, const int*);
 void dpotrf_(const char*, const int*, double*, const int*, int*);
+void dgetrf_(const int*, const int*, double*, const int*, int*, int*);
+void dgetrs_(const char*, const int*, const int*, const double*, const int*, const int*, double*, const int*, int*);
 }
 namespace {
 struct Matrix {
@@ -142,6 +167,36 @@ int blas_cholesky(Matrix a, Matrix factor) {
     for (int j = 0; j < n; ++j) for (int i = 0; i < n; ++i) factor(i, j) = i < j ? 0.0 : a(i, j);
     dpotrf_(factor.fortran() ? "L" : "U", &n, factor.at, &lead, &failed);
     return failed;
+}
+struct Fortran {
+    std::vector<double> numbers;
+    int rows, columns;
+    Fortran(Matrix from) : numbers(int64_t(from.rows) * from.columns), rows(from.rows), columns(from.columns) {
+        for (int j = 0; j < columns; ++j) for (int i = 0; i < rows; ++i) numbers[int64_t(j) * rows + i] = from(i, j);
+    }
+    void write(Matrix to) const {
+        for (int j = 0; j < columns; ++j) for (int i = 0; i < rows; ++i) to(i, j) = numbers[int64_t(j) * rows + i];
+    }
+};
+int blas_lu(Matrix a, Matrix factors, Matrix pivots) {
+    const int n = a.rows;
+    int failed = 0;
+    Fortran copy(a);
+    std::vector<int> exchanged(n);
+    dgetrf_(&n, &n, copy.numbers.data(), &n, exchanged.data(), &failed);
+    copy.write(factors);
+    for (int i = 0; i < n; ++i) pivots(0, i) = exchanged[i];
+    return failed;
+}
+template <bool left, bool adjoint> void blas_lu_solve(Matrix factors, Matrix pivots, Matrix b, Matrix x) {
+    if (!left) return blas_lu_solve<true, !adjoint>(factors, pivots, b.transposed(), x.transposed());
+    const int n = factors.rows;
+    int failed = 0;
+    Fortran copy(factors), right(b);
+    std::vector<int> exchanged(n);
+    for (int i = 0; i < n; ++i) exchanged[i] = int(pivots(0, i));
+    dgetrs_(adjoint ? "T" : "N", &n, &right.columns, copy.numbers.data(), &n, exchanged.data(), right.numbers.data(), &n, &failed);
+    right.write(x);
 }
 }
 """

@@ -14,7 +14,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import torch
 from torch.fx import Graph, Node
@@ -23,6 +24,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from interpreters.kernels.buffers import Buffer, memory_of
 from interpreters.kernels.decompositions import decompositions_before_derivatives
 from interpreters.kernels.graphs import Captured, NotStraight, Table, has_dynamic_shape, is_mutable, is_random, mapped, remove_dead_code
+
+# Which of the results tells of a failure, of operations that raise at one where they are not recorded.
+_INFO: Final[Mapping[Any, int]] = MappingProxyType(
+    {torch.ops.aten.linalg_cholesky_ex.default: 1, torch.ops.aten.linalg_inv_ex.default: 1, torch.ops.aten._linalg_solve_ex.default: 3}
+)
 
 
 def record(function: Callable[[torch.Tensor], torch.Tensor], example: torch.Tensor) -> Captured:
@@ -129,6 +135,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         """The same numbers in another shape: ``made`` is what the tensor is now, as others know it."""
         memory, before = memory_of(view), view.detach()
         if memory not in self.buffers:
+            if (old := self.nodes.get(id(view))) is not None:
+                old.meta["val"] = before  # the writer of C++ takes its shape
             node = self.node_of(made)
             self.seen[memory] = [(before if tensor is view else tensor, node) for tensor, node in self._seen(memory)]
             self.nodes[id(view)] = node
@@ -207,14 +215,17 @@ def _made(operation: Any, view: torch.Tensor, *args: Any, **kwargs: Any) -> torc
 
 
 def mark_failures(graph: Graph) -> None:
-    """A Cholesky factor of what is not positive definite is nan, and so is the density; the error that eager code raises is no value."""
+    """A Cholesky factor of what is not positive definite is nan, and so is the density; the error that eager code raises is no value.
+
+    So is the inverse of a singular matrix, and the solution of its equations.
+    """
     aten = torch.ops.aten
     for node in list(graph.nodes):
-        if node.target is not operator.getitem or node.args[1] != 0 or node.args[0].target is not aten.linalg_cholesky_ex.default:
+        if node.target is not operator.getitem or node.args[1] != 0 or (which := _INFO.get(node.args[0].target)) is None:
             continue
-        info = _after(node, operator.getitem, node.args[0], 1)
+        info = _after(node, operator.getitem, node.args[0], which)
         failed = _after(info, aten.ne.Scalar, info, 0)
-        for _ in range(2):
+        for _ in range(node.meta["val"].dim() - info.meta["val"].dim()):
             failed = _after(failed, aten.unsqueeze.default, failed, -1)
         marked = _after(failed, aten.masked_fill.Scalar, node, failed, math.nan)
         node.replace_all_uses_with(marked, delete_user_cb=lambda user, marked=marked: user is not marked)

@@ -1,10 +1,10 @@
-"""The C++ of products, Cholesky factors and triangular solves of small matrices: loops whose bounds the compiler knows.
+"""The C++ of products, factors and solves of small matrices: loops whose bounds the compiler knows.
 
 A call of BLAS or LAPACK takes some hundred nanoseconds before it does anything, which is as much as an 11 x 11 factor takes in all.
 Each function works on rows of whole vectors, of which what lies beyond the matrix is zero and is never written back.
 
-Source: Golub and Van Loan, "Matrix Computations" (2013), algorithms 3.1.1 to 3.1.4 (substitution, by rows) and section 4.2.5
-(Cholesky by outer products, on the upper triangle).
+Source: Golub and Van Loan, "Matrix Computations" (2013), algorithms 3.1.1 to 3.1.4 (substitution, by rows), 3.4.1 (LU by outer products,
+partial pivoting) and section 4.2.5 (Cholesky by outer products, on the upper triangle).
 """
 
 from __future__ import annotations
@@ -122,6 +122,61 @@ template <class A, class L> int small_cholesky(A a, L factor) {
     }
     for (int i = 0; i < n; ++i) for (int j = 0; j < n; ++j) factor(i, j) = j > i ? 0.0 : rows[j][i];
     return failed;
+}
+template <class A, class F, class P> int small_lu(A a, F factors, P pivots) {
+    constexpr int n = A::rows;
+    Row<n == 1 ? 2 : n> rows[n];
+    double lower[n][n];
+    int failed = 0;
+    for (int i = 0; i < n; ++i) {
+        rows[i].zero();
+        for (int j = 0; j < n; ++j) rows[i][j] = a(i, j);
+    }
+    for (int k = 0; k < n; ++k) {
+        int best = k;
+        for (int i = k + 1; i < n; ++i) if (std::abs(rows[i][k]) > std::abs(rows[best][k])) best = i;
+        pivots(0, k) = best + 1;
+        if (best != k) {
+            const auto row = rows[k];
+            rows[k] = rows[best], rows[best] = row;
+            for (int j = 0; j < k; ++j) {
+                const double number = lower[k][j];
+                lower[k][j] = lower[best][j], lower[best][j] = number;
+            }
+        }
+        const double pivot = rows[k][k];
+        if (pivot == 0 && !failed) failed = k + 1;
+        for (int i = k + 1; i < n; ++i) {
+            lower[i][k] = pivot == 0 ? 0.0 : rows[i][k] / pivot;
+            rows[i].add(-lower[i][k], rows[k]);  // what this leaves to the left of the diagonal is not read
+        }
+    }
+    for (int i = 0; i < n; ++i) for (int j = 0; j < n; ++j) factors(i, j) = j < i ? lower[i][j] : rows[i][j];
+    return failed;
+}
+template <bool left, bool adjoint, class F, class P, class B, class X> void small_lu_solve(F factors, P pivots, B b, X x) {
+    if constexpr (!left) {
+        small_lu_solve<true, !adjoint>(factors, pivots, b.transposed(), x.transposed());
+    } else {
+        constexpr int n = F::rows;
+        for (int i = 0; i < n; ++i) for (int j = 0; j < B::columns; ++j) x(i, j) = b(i, j);
+        const auto exchange = [&](int i) {
+            const int other = int(pivots(0, i)) - 1;
+            for (int j = 0; other != i && j < B::columns; ++j) {
+                const double number = x(i, j);
+                x(i, j) = x(other, j), x(other, j) = number;
+            }
+        };
+        if constexpr (adjoint) {
+            small_solve<false, true, false>(factors.transposed(), x, x);
+            small_solve<true, true, true>(factors.transposed(), x, x);
+            for (int i = n - 1; i >= 0; --i) exchange(i);
+        } else {
+            for (int i = 0; i < n; ++i) exchange(i);
+            small_solve<false, true, true>(factors, x, x);
+            small_solve<true, true, false>(factors, x, x);
+        }
+    }
 }
 }
 """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributions as td
+from torch.fx import Interpreter, Node
 
 from interpreters.compiled import compile_density
 from interpreters.density import density
@@ -176,6 +178,23 @@ FUNCTIONS = [
 def differences(function: Callable[[torch.Tensor], torch.Tensor], u: torch.Tensor, step: float) -> torch.Tensor:
     steps = step * torch.eye(len(u), dtype=F64)
     return torch.stack([(function(u + each) - function(u - each)) / (2 * step) for each in steps])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_each_node_has_the_shape_of_what_it_computes(function):
+    """Also of what was then given another shape in place, as torch does with what it makes on the way, when a batch of vectors is multiplied."""
+    captured = record(function, normals(4))
+    shapes = []
+
+    class Shapes(Interpreter):
+        def run_node(self, n: Node) -> Any:
+            result = super().run_node(n)
+            if isinstance(result, torch.Tensor) and n.op == "call_function":
+                shapes.append((result.shape, n.meta["val"].shape))
+            return result
+
+    Shapes(captured.module).run(normals(4), *captured.constants)
+    assert all(found == noted for found, noted in shapes)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -1,6 +1,8 @@
-"""Cholesky factors, triangular solves and products of small matrices in kernels, and of the first sizes that go to LAPACK."""
+"""Factors, solves, inverses and products of small matrices in kernels, and of the first sizes that go to LAPACK."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,10 @@ from interpreters.kernels.small_matrices import SMALL
 from poutine import Program, Sample, factor
 
 F64 = torch.float64
+
+
+def number(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=F64)
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -29,6 +35,17 @@ def every_kind(root: torch.Tensor, three: torch.Tensor, two: torch.Tensor):
     rows = torch.linalg.solve_triangular(lower, two + u[:n], upper=False, left=False)
     unit = torch.linalg.solve_triangular(matrix / matrix.sum(), two.mT, upper=False, unitriangular=True)
     pair = torch.linalg.cholesky(torch.stack([matrix, matrix.mT + root.mT @ root]))
+    # Rows are exchanged in these, the first one's columns being in reverse order.
+    general = (root + (3.0 + u[n]) * torch.eye(n, dtype=F64)).flip(1)
+    solved = (
+        torch.linalg.solve(general, three * u[n]).sum()
+        + torch.linalg.solve(torch.stack([general, matrix]), two.expand(2, 2, n), left=False).cos().sum()
+    )
+    inverse = torch.linalg.inv(general) + torch.cholesky_inverse(lower) @ matrix.mT.inverse()
+    yield factor(
+        "general", torch.linalg.solve(general.mT, u[:n]).sin().sum() + solved.sin() + inverse.sin().sum() + (general / n).det().sin()
+    )
+    yield factor("determinants", matrix.logdet() + torch.linalg.slogdet(general)[1] * torch.linalg.slogdet(general)[0])
     yield factor("factors", lower.diagonal().log().sum() + (lower @ root).sin().sum() / n + pair.sin().sum())
     yield factor("solves", -(column**2).sum() + columns.sin().sum() + (rows @ columns).cos().sum() + unit.sin().sum())
 
@@ -68,3 +85,16 @@ def test_what_is_not_positive_definite_is_nan_and_the_next_call_is_right(both: t
     value, _ = kernel.value_and_grad(at(d, 0, float("nan")))
     assert value.isnan()
     assert agrees(d, kernel, at(d, 0, 0.0))
+
+
+def singular(matrix: torch.Tensor):
+    u = yield Sample("u", td.Normal(number(0.0), 1.0))
+    changed = matrix + (1.0 - u) * torch.eye(len(matrix), dtype=F64)
+    yield factor("inverse", torch.linalg.inv(changed).sum() + torch.linalg.solve(changed, matrix[:, 0]).sum())
+
+
+def test_a_singular_matrix_has_no_inverse_and_the_density_is_nan(tmp_path: Path):
+    kernel = compile_density(density(Program(singular, torch.ones(2, 2, dtype=F64))), cache_dir=tmp_path)
+    assert kernel.tier == "native"
+    assert kernel.value_and_grad(number(1.0)[None])[0].isnan()
+    assert kernel.value_and_grad(number(1.5)[None])[0].isfinite()
