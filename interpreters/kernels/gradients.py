@@ -123,6 +123,7 @@ class _Wiring:
         self.inputs = [[next(found) for _ in scan.inputs] for scan in scans]
         self.origin = {node: (k, True) for k, group in enumerate(self.histories) for node in group}
         self.origin |= {node: (k, False) for k, group in enumerate(self.adjoints) for node in group if node is not None}
+        self.constants = list(straight.constants)
         self.forward: dict[int, Scan] = {}
         self.new: dict[Node, Node] = {}
 
@@ -139,7 +140,7 @@ class _Wiring:
             else:
                 self.new[node] = self.graph.node_copy(node, self.new.__getitem__)
         self.graph.output((self.new[self.gradient], self.new[self.value]))
-        return Captured(self.graph, self.straight.constants, self.straight.numbers)
+        return Captured(self.graph, tuple(self.constants), self.straight.numbers)
 
     def _in_order(self, wanted: Sequence[Node]) -> Iterator[Node]:
         """What is needed for ``wanted``, each after what it needs itself."""
@@ -175,6 +176,14 @@ class _Wiring:
         rest = [node for node, is_wanted in zip(self.adjoints[k], wanted, strict=True) if is_wanted and node not in results]
         self._place(pullback, (histories, *self._split(k)[1:], gradients), [*results, *rest])
 
+    def _constant(self, value: torch.Tensor) -> Node:
+        """One that was made inside of a loop, such as the identity that a matrix is inverted with, is one of the whole graph."""
+        with self.graph.inserting_after([node for node in self.graph.nodes if node.op == "placeholder"][-1]):
+            node = self.graph.placeholder(f"constant_of_loops_{len(self.constants)}")
+        node.meta["val"] = value
+        self.constants.append(value)
+        return node
+
     def _split(self, k: int) -> tuple[list[Any], list[Node], list[Node]]:
         """The inputs of a scan, as it takes them."""
         r = self.scans[k].recurrence
@@ -183,7 +192,7 @@ class _Wiring:
         return firsts, [next(inputs) for _ in r.each], list(inputs)
 
     def _place(self, target: Scan | Pullback, args: tuple[Any, ...], results: Sequence[Node | None]) -> None:
-        node = self.graph.call_function(target, args)
+        node = self.graph.call_function(target, (*args, [self._constant(value) for value in target.body.constants]))
         for i, result in enumerate(results):
             if result is not None:
                 self.new[result] = self.graph.call_function(operator.getitem, (node, i))

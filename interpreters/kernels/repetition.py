@@ -169,7 +169,7 @@ def _argument(args: Sequence[Any], places: dict[Node, tuple[int, int]]) -> Any:
     if isinstance(last, list | tuple):
         return [_argument(parts, places) for parts in zip(*args, strict=True)]
     if not isinstance(last, Node):
-        return last if all(arg == last for arg in args) else Each(tuple(args))
+        return last if all(arg == last or (arg != arg and last != last) for arg in args) else Each(tuple(args))  # nan is itself
     return _inside(args, places) if last in places else _outside(args, places)
 
 

@@ -39,14 +39,20 @@ def _inverse(a: torch.Tensor, *, check_errors: bool = False) -> _Tensors:
 
 
 def _slogdet(a: torch.Tensor) -> _Tensors:
-    lu, pivots, _ = _aten.linalg_lu_factor_ex.default(a)
+    lu, pivots = _factors_for_determinant(a)
     diagonal = lu.diagonal(0, -2, -1)
     return diagonal.sign().prod(-1) * _sign(pivots), diagonal.abs().log().sum(-1), lu, pivots
 
 
 def _det(a: torch.Tensor) -> _Tensors:
-    lu, pivots, _ = _aten.linalg_lu_factor_ex.default(a)
+    lu, pivots = _factors_for_determinant(a)
     return lu.diagonal(0, -2, -1).prod(-1) * _sign(pivots), lu, pivots
+
+
+def _factors_for_determinant(a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As torch's derivative expects them: those of the transposed matrix, where ``a`` is contiguous."""
+    lu, pivots, _ = _aten.linalg_lu_factor_ex.default(a.mT if a.is_contiguous() else a)
+    return lu, pivots
 
 
 def _sign(pivots: torch.Tensor) -> torch.Tensor:

@@ -38,27 +38,35 @@ class WrittenLoop:
         self.writer, self.name = writer, name
         self.step = f"t_{name}"
 
-    def scan(self, scan: Scan, firsts: Sequence[Array | None], each: Sequence[Array], same: Sequence[Array]) -> list[Array]:
+    def scan(
+        self, scan: Scan, firsts: Sequence[Array | None], each: Sequence[Array], same: Sequence[Array], constants: Sequence[Array]
+    ) -> list[Array]:
         histories = []
         for i, (first, shape) in enumerate(zip(firsts, _shapes(scan.body), strict=True)):
             histories.append(self.writer.new(f"{self.name}_{i}", (scan.ahead[i] + scan.steps, *shape)))
             if first is not None:
                 self.writer.assign(_part(histories[i], 0, scan.ahead[i]), first)
-        body = self._body(scan.body, [*self._pasts(scan, histories), *map(self._now, each), *same])
+        body = self._body(scan.body, [*self._pasts(scan, histories), *map(self._now, each), *same, *constants])
         for history, ahead, result in zip(histories, scan.ahead, body.write(), strict=True):
             body.assign(self._now(history, ahead), result)
         self._close(f"int {self.step} = 0; {self.step} < {scan.steps}; ++{self.step}", body)
         return histories
 
     def pullback(
-        self, back: Pullback, histories: Sequence[Array], each: Sequence[Array], same: Sequence[Array], gradients: Sequence[Array]
+        self,
+        back: Pullback,
+        histories: Sequence[Array],
+        each: Sequence[Array],
+        same: Sequence[Array],
+        gradients: Sequence[Array],
+        constants: Sequence[Array],
     ) -> list[Array]:
         scan = back.scan
         adjoints = [self._copy(f"adjoint_{i}", array, array.size) for i, array in enumerate(gradients)]
         of_each = [self._copy(f"each_{i}", _ZERO, each[i].size) for i in back.each]
         of_same = [self._copy(f"same_{i}", _ZERO, same[i].size) for i in back.same]
         now = [self._now(adjoint, ahead) for adjoint, ahead in zip(adjoints, scan.ahead, strict=True)]
-        body = self._body(back.body, [*self._pasts(scan, histories), *map(self._now, each), *same, *now])
+        body = self._body(back.body, [*self._pasts(scan, histories), *map(self._now, each), *same, *now, *constants])
         targets = [*self._pasts(scan, adjoints), *map(self._now, of_each), *of_same]
         for target, gradient in zip(targets, body.write(), strict=True):
             body.gather(target, gradient)

@@ -36,7 +36,7 @@ def every_kind(root: torch.Tensor, three: torch.Tensor, two: torch.Tensor):
     unit = torch.linalg.solve_triangular(matrix / matrix.sum(), two.mT, upper=False, unitriangular=True)
     pair = torch.linalg.cholesky(torch.stack([matrix, matrix.mT + root.mT @ root]))
     # Rows are exchanged in these, the first one's columns being in reverse order.
-    general = (root + (3.0 + u[n]) * torch.eye(n, dtype=F64)).flip(1)
+    general = (root + u[n] * root.sin() + 3.0 * torch.eye(n, dtype=F64)).flip(1)
     solved = (
         torch.linalg.solve(general, three * u[n]).sum()
         + torch.linalg.solve(torch.stack([general, matrix]), two.expand(2, 2, n), left=False).cos().sum()
