@@ -31,6 +31,8 @@ class Posterior:
     ancestors:    [num_resampled], int64: indices of equally weighted draws.
     observed:     the observations by name of site.
     dims:         by name of site, for each dimension of a single value the plate that it is of, or None.
+    predictive, prior, prior_predictive:  of the observations given each of the equally weighted draws, [num_resampled, *shape]; of the
+                  samples before the data were seen; and of observations given those. Empty unless they were asked for: see ``predictive``.
     """
 
     draws: Mapping[str, torch.Tensor]
@@ -38,6 +40,9 @@ class Posterior:
     ancestors: torch.Tensor
     observed: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
     dims: Mapping[str, tuple[str | None, ...]] = attrs.field(factory=dict)
+    predictive: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
+    prior: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
+    prior_predictive: Mapping[str, torch.Tensor] = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, trace: Trace, draws: Mapping[str, torch.Tensor], log_weights: torch.Tensor, ancestors: torch.Tensor) -> Posterior:
@@ -102,8 +107,14 @@ class Posterior:
             "ess": self.ess,
             "num_particles": len(self.log_weights),
         }
-        one_chain = {name: values.unsqueeze(0) for name, values in self.resampled().items()}
-        return inference_data({"posterior": one_chain, "observed_data": self.observed}, self.dims, attributes)
+        groups = {
+            "posterior": self.resampled(),
+            "posterior_predictive": self.predictive,
+            "prior": self.prior,
+            "prior_predictive": self.prior_predictive,
+        }
+        one_chain = {group: {name: values.unsqueeze(0) for name, values in draws.items()} for group, draws in groups.items()}
+        return inference_data({**one_chain, "observed_data": self.observed}, self.dims, attributes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so."""

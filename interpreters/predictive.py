@@ -3,6 +3,7 @@
 1. Observations become samples again, of the shape that was observed, and are drawn anew; the latent sites are those of the draw.
 2. Its draws are messages, so that the seed governs them: those of batch b are named ``"batch_b/name"``.
 3. Draws run in batches (``vmapped``), where the model can; otherwise one by one.
+4. Of weighted draws (``importance``), it is the equally weighted ones that predict: ``posterior.resampled()``.
 
 A factor is no observation: it has no prediction.
 """
@@ -10,20 +11,42 @@ A factor is no observation: it has no prediction.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import torch
 
 from interpreters.errors import NotVectorizable
 from interpreters.opening import opened
+from interpreters.posterior import Posterior
 from interpreters.precision import with_doubles
+from interpreters.replies import as_index
 from interpreters.sampled_posterior import SampledPosterior
 from interpreters.vmapped import vmapped
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.numbered import NumberedPoutine
+from interpreters.weighted.particles import joined_draws
 from interpreters.weighted.vectorization import Row, batch_size, try_two
-from poutine import Coroutine, Message, Observe, ParamStore, Poutine, Program, Rule, Rules, SubstitutePoutine, TracePoutine, as_program, run
+from poutine import (
+    Coroutine,
+    Deterministic,
+    Handling,
+    Message,
+    Observe,
+    ParamStore,
+    Poutine,
+    Program,
+    Rule,
+    Rules,
+    Sample,
+    SubstitutePoutine,
+    Trace,
+    TracePoutine,
+    as_program,
+    run,
+)
+
+P = TypeVar("P", SampledPosterior, Posterior)
 
 
 class PredictPoutine(Poutine):
@@ -42,40 +65,90 @@ class PredictPoutine(Poutine):
         return {Observe: Rule(up=again)}
 
 
-def predict(program: Program[Any], posterior: SampledPosterior, *, seed: int = 0, params: ParamStore | None = None) -> SampledPosterior:
-    """``posterior`` with new observations for each draw as ``predictive``. ``program`` may have other data than it was fitted to."""
+def predict(program: Program[Any] | Callable[..., Any], posterior: P, *, seed: int = 0, params: ParamStore | None = None) -> P:
+    """``posterior`` with new observations for each draw as ``predictive``. ``program`` may have other data than it was fitted to.
+
+    ::
+
+        predicted = predict(program, posterior, seed=1).predictive["y"]     # of importance [num_resampled, *shape], of chains [chains, draws, *shape]
+
+    An observation that only some draws have is nan in the others. Raises ``ValueError`` if a weighted posterior has no draws of a sample
+    that ``block`` hides, ``UnusedNames`` if the program has not the sites of the posterior.
+    """
     return attrs.evolve(posterior, predictive=run(Program(predictions, program, posterior, params), seed, params))
 
 
 def predict_prior(
-    program: Program[Any], posterior: SampledPosterior, num_draws: int = 1000, *, seed: int = 0, params: ParamStore | None = None
-) -> SampledPosterior:
+    program: Program[Any] | Callable[..., Any], posterior: P, num_draws: int = 1000, *, seed: int = 0, params: ParamStore | None = None
+) -> P:
     """``posterior`` with draws of the ``prior``, and new observations for each, as ``prior_predictive``; one chain of ``num_draws``.
 
     Raises what the program raises, ``DistributionError`` at an improper prior: it cannot be drawn from.
     """
-    draws: dict[str, torch.Tensor] = run(Program(prior_predictions, program, num_draws, seed, params), seed, params)
+    draws: dict[str, torch.Tensor] = run(Program(prior_predictions, as_program(program), num_draws, seed, params), seed, params)
+    if isinstance(posterior, Posterior):
+        draws = {name: values.squeeze(0) for name, values in draws.items()}
     latent = {name: values for name, values in draws.items() if name not in posterior.observed}
     observed = {name: values for name, values in draws.items() if name in posterior.observed}
     return attrs.evolve(posterior, prior=latent, prior_predictive=observed)
 
 
-def predictions(program: Program[Any], posterior: SampledPosterior, params: ParamStore | None = None) -> Coroutine[Row]:
-    """New observations by name of site, each [chains, draws, *shape], given each draw of ``posterior``."""
-    program = opened(with_doubles(as_program(program)))  # as the density that its draws are from
-    chains, draws = posterior.num_draws
-    known = {name: values.flatten(0, 1) for name, values in posterior.draws.items()}
-    own = {name: value.clone() for name, value in _at(known, 0).items()}  # which the program may change in place
-    first = SubstitutePoutine(program.fn, own, strict=False)(*program.args, **program.kwargs)
-    trace = run(TracePoutine(first.fn).traced(*first.args, **first.kwargs), 0, params)
-    latent = {name: values for name, values in known.items() if trace.nodes[name].type == "sample"}
+def predictions(
+    program: Program[Any] | Callable[..., Any], posterior: SampledPosterior | Posterior, params: ParamStore | None = None
+) -> Coroutine[Row]:
+    """New observations by name of site, given each draw of ``posterior``: each [chains, draws, *shape], or [num_resampled, *shape]."""
+    program = as_program(program)
+    varies = False  # from draw to draw, which sites there are
+    if isinstance(posterior, Posterior):
+        known, shape = posterior.resampled(), torch.Size((len(posterior.ancestors),))
+        first: Row = _present(_at(known, 0))
+        varies = any(bool(_is_missing(values).any()) for values in known.values())
+        _check_nothing_hidden(program, first, params)
+    else:
+        program = opened(with_doubles(program))  # as the density that its draws are from
+        known, shape = {name: values.flatten(0, 1) for name, values in posterior.draws.items()}, torch.Size(posterior.num_draws)
+        first = _at(known, 0)
+    trace = _trace(program, first, params)
+    latent = {name: values for name, values in known.items() if varies or not isinstance(trace.nodes.get(name), Deterministic)}
 
     def predicting(row: Row) -> Program[Row]:
-        predicted = SubstitutePoutine(PredictPoutine(program.fn), row)(*program.args, **program.kwargs)
-        return Program(_only_drawn, predicted, list(latent))
+        given = SubstitutePoutine(PredictPoutine(program.fn), _present(row) if varies else row, strict=not varies)
+        return Program(_only_drawn, Program(_with_indices, given(*program.args, **program.kwargs)), list(latent))
 
-    found = yield from _each(predicting, chains * draws, latent, batch_size(trace), 0, params)
-    return {name: values.reshape(chains, draws, *values.shape[1:]) for name, values in found.items()}
+    found = yield from _each(predicting, shape.numel(), latent, batch_size(trace), 0, params)
+    return {name: values.reshape(*shape, *values.shape[1:]) for name, values in found.items()}
+
+
+def _with_indices(program: Program[Any]) -> Coroutine[Any]:
+    """Draws that are missing in some particles are floats, whatever they were."""
+    return (yield Handling(program, {Sample: Rule(up=as_index)}))
+
+
+def _trace(program: Program[Any], given: Row, params: ParamStore | None) -> Trace:
+    """A run at the values ``given``, of which it has copies: it may change them in place."""
+    own = {name: value.clone() for name, value in given.items()}
+    first: Program[Any] = Program(_with_indices, SubstitutePoutine(program.fn, own, strict=False)(*program.args, **program.kwargs))
+    return run(TracePoutine(first.fn).traced(*first.args, **first.kwargs), 0, params)
+
+
+def _is_missing(values: torch.Tensor) -> torch.Tensor:
+    """Which of the rows are of particles that have no such site."""
+    return values.isnan().reshape(len(values), -1).all(1) if values.numel() else torch.zeros(len(values), dtype=torch.bool)
+
+
+def _present(row: Row) -> Row:
+    return {name: value for name, value in row.items() if not bool(_is_missing(value.unsqueeze(0)))}
+
+
+def _check_nothing_hidden(program: Program[Any], given: Row, params: ParamStore | None) -> None:
+    """Raises ``ValueError`` if there are samples of which importance sampling, which sees what the runtime sees, has no draws."""
+    seen, whole = (_trace(each, given, params) for each in (program, opened(program)))
+    hidden = [name for name in whole if isinstance(whole[name], Sample) and name not in seen]
+    if hidden:
+        raise ValueError(
+            f"the posterior has no draws of {', '.join(hidden)}, which block hides, so nothing can be predicted from them; block outside of "
+            "importance sampling, or not at all"
+        )
 
 
 def prior_predictions(program: Program[Any], num_draws: int, seed: int = 0, params: ParamStore | None = None) -> Coroutine[Row]:
@@ -96,14 +169,17 @@ def _each(make: Callable[[Row], Program[Row]], number: int, given: Row, size: in
     except NotVectorizable:
         size = 1
     parts: list[Row] = []
+    sizes: list[int] = []
     for b, start in enumerate(range(0, number, size)):
         rows = range(start, min(start + size, number))
         try:
             parts.append((yield from _some(make, given, rows, f"batch_{b}")))
+            sizes.append(len(rows))
         except NotVectorizable:
             for row in rows:
                 parts.append((yield from _some(make, given, range(row, row + 1), f"draw_{row}")))
-    return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else {})}
+                sizes.append(1)
+    return joined_draws(parts, sizes)
 
 
 def _some(make: Callable[[Row], Program[Row]], given: Row, rows: range, label: str) -> Coroutine[Row]:

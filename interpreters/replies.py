@@ -6,7 +6,7 @@ from numbers import Number
 from typing import Any, TypeVar
 
 import torch
-from torch.distributions import Distribution
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily
 
 from interpreters.errors import WrongAnswer
 from poutine import (
@@ -44,6 +44,20 @@ def valued(message: Message, value: Any) -> Message:
 def with_own_value(site: S) -> S:
     """``site`` with a copy of its value, if that is a tensor: the one who gave the value, and the one who gets it, may change it in place."""
     return site.replaced("value", site.value.clone()) if isinstance(site.value, torch.Tensor) else site
+
+
+def as_index(site: Sample) -> Sample:
+    """``site`` with whole numbers, if it has floats where its distribution draws indices: a program may index with them, as with a draw."""
+    value: Any = site.value
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not _draws_indices(site.dist):
+        return site
+    return site if torch._is_any_true(value.isnan()) else site.replaced("value", value.long())
+
+
+def _draws_indices(dist: Any) -> bool:
+    if isinstance(dist, MixtureSameFamily):
+        return _draws_indices(dist.component_distribution)
+    return isinstance(dist, Categorical) or (isinstance(dist, Independent) and _draws_indices(dist.base_dist))
 
 
 def fitted(site: Message, value: Any) -> Any:

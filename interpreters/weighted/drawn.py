@@ -10,7 +10,7 @@ import torch
 
 from interpreters.replies import with_own_value
 from interpreters.weighted.particles import is_numeric
-from poutine import BlockPoutine, Choice, Coroutine, Deterministic, Handling, Message, Program, Rule, Sample, Trace, TracePoutine
+from poutine import BlockPoutine, Choice, Coroutine, Deterministic, Handling, Message, Observe, Program, Rule, Sample, Trace, TracePoutine
 from poutine.trace_graph import is_subsample
 
 Score = Callable[[Any, bool], torch.Tensor | None]
@@ -48,6 +48,7 @@ def drawn(program: Program[Any], hide: Collection[str] = (), score: Score | None
         return site
 
     def finish(site: Choice) -> Message:
+        site = as_draw(site) if site.name in names else site
         term = score(site, site.name in names) if score is not None and site.is_decided else None
         if term is not None:
             terms.append(term)
@@ -64,6 +65,11 @@ def drawn(program: Program[Any], hide: Collection[str] = (), score: Score | None
 
     trace = yield from BlockPoutine(noting, hide=hide, hide_types=["observe", "deterministic"])()
     return Drawn(trace, frozenset(names), dict(_numbers(trace)), tuple(terms))
+
+
+def as_draw(site: Any) -> Any:
+    """A draw that somebody outside of the algorithm observes is still one to the algorithm: a sample with that value."""
+    return site.unobserved().evolve(value=site.value) if isinstance(site, Observe) else site
 
 
 def _numbers(trace: Trace) -> Iterator[tuple[str, torch.Tensor]]:

@@ -16,10 +16,11 @@ import torch
 from interpreters.batches.batch import Group, Scores
 from interpreters.batches.batching import Batching, Given
 from interpreters.errors import GuideMismatch
+from interpreters.replies import as_index
 from interpreters.weighted.particles import Particles, is_numeric
 from interpreters.weighted.proposed import counted, log_proposal
 from interpreters.weighted.scores import check_not_subsampled, score
-from interpreters.weighted.varying import Collected, of_rows, prior_weight
+from interpreters.weighted.varying import Collected, of_rows, prior_weight, with_draws
 from interpreters.weighted.weighing import check_guided, computed_by_guide, in_range, not_in_model
 from poutine import BlockPoutine, Choice, Coroutine, Deterministic, Fleet, Message, Observe, Program, Sample
 from poutine.plate_sizes import check_elements, replayed
@@ -84,6 +85,7 @@ class Proposals:
 
     def note(self, group: Group) -> None:
         """Takes in a finished group. Raises ``GuideMismatch``, ``SubsampledWeight``, ``DuplicateSite``."""
+        group = with_draws(group)
         site = group.site
         if isinstance(site, Observe):
             raise GuideMismatch(f"the guide observes {group.name!r}; a guide only draws")
@@ -165,10 +167,11 @@ class _Model:
         check_guided(first, proposal.site(j))
         inside, impossible = in_range(message)
         self._scores.add(members, impossible)
-        return inside
+        return as_index(inside)
 
     def note(self, group: Group) -> None:
         """Weighs a finished group. Raises ``GuideMismatch``, and what its density raises."""
+        group = with_draws(group)
         site: Any = group.site
         found = self._proposals.of(group.name, group.members[0])
         if isinstance(site, Sample):

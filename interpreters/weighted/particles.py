@@ -28,22 +28,26 @@ class Particles:
 
 def joined(parts: Sequence[Particles]) -> Particles:
     """All of the particles in one."""
-    names = dict.fromkeys(name for part in parts for name in part.draws)
-    draws = {name: _stacked(name, parts) for name in names}
+    draws = joined_draws([part.draws for part in parts], [len(part.log_weights) for part in parts])
     return Particles(draws, torch.cat([part.log_weights for part in parts]), parts[0].trace)
 
 
-def _stacked(name: str, parts: Sequence[Particles]) -> torch.Tensor:
-    known = [part.draws[name] for part in parts if name in part.draws]
+def joined_draws(parts: Sequence[Mapping[str, torch.Tensor]], sizes: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Draws by name of site, of parts of these sizes, in one; nan where a part has no such site. Raises ``ValueError`` where shapes differ."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: _stacked(name, parts, sizes) for name in names}
+
+
+def _stacked(name: str, parts: Sequence[Mapping[str, torch.Tensor]], sizes: Sequence[int]) -> torch.Tensor:
+    known = [part[name] for part in parts if name in part]
     shapes = {values.shape[1:] for values in known}
     if len(shapes) > 1:
         raise ragged(name, shapes)
     if len(known) == len(parts):
         return torch.cat(known)
     dtype = torch.promote_types(known[0].dtype, torch.float32)  # the first that has a nan
-    shape = known[0].shape[1:]
-    missing = [known[0].new_full((len(part.log_weights), *shape), torch.nan, dtype=dtype) for part in parts]
-    return torch.cat([part.draws.get(name, nans).to(dtype) for part, nans in zip(parts, missing, strict=True)])
+    missing = [known[0].new_full((size, *known[0].shape[1:]), torch.nan, dtype=dtype) for size in sizes]
+    return torch.cat([part.get(name, nans).to(dtype) for part, nans in zip(parts, missing, strict=True)])
 
 
 def ragged(name: str, shapes: Iterable[torch.Size]) -> ValueError:

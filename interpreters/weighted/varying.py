@@ -8,6 +8,7 @@ import attrs
 import torch
 
 from interpreters.batches.batch import Group
+from interpreters.weighted.drawn import as_draw
 from interpreters.weighted.particles import is_numeric, ragged
 from interpreters.weighted.scores import check_not_subsampled, score
 from poutine import Choice, Deterministic, Sample, Trace, batch_log_density
@@ -35,6 +36,12 @@ def prior_weight(request: Choice, site: Choice) -> torch.Tensor | None:
     return score(site)
 
 
+def with_draws(group: Group) -> Group:
+    """The group with its draws as ``as_draw``."""
+    is_drawn = isinstance(group.request, Sample) and not group.request.is_decided
+    return attrs.evolve(group, site=as_draw(group.site)) if is_drawn else group
+
+
 class Collected:
     """Gathers what the particles of a batch draw, name by name, and the trace of the first."""
 
@@ -44,6 +51,7 @@ class Collected:
 
     def note(self, group: Group) -> None:
         """Takes in a finished group. Raises ``DuplicateSite`` if the first particle has been at a site of this name before."""
+        group = with_draws(group)
         first = group.of(0)
         if first is not None:
             self.trace.record(first)

@@ -11,6 +11,7 @@ import torch
 
 from interpreters.errors import GuideMismatch
 from interpreters.ranges import contains, is_bounded, value_in_range
+from interpreters.replies import as_index
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.proposed import counted, log_proposal
 from interpreters.weighted.scores import check_not_subsampled, score
@@ -100,7 +101,7 @@ class _Replay:
         inside, impossible = in_range(site)
         if impossible is not None:
             self.impossible.append(impossible)
-        return inside
+        return as_index(inside)
 
 
 def in_range(site: Sample) -> tuple[Sample, torch.Tensor | None]:

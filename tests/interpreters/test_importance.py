@@ -38,6 +38,7 @@ from poutine import (
     SubstitutePoutine,
     Trace,
     block,
+    condition,
     log_density,
     mask,
     plate,
@@ -280,6 +281,20 @@ def test_the_density_of_an_outer_trace_is_that_of_the_algorithms_draws():
 def test_handlers_apply_to_the_algorithm():
     fixed = substitute(importance, data={"particle_1/z": f64(0.25)})(Program(conjugate, Y), 3)
     assert run(fixed).draws["z"][1] == 0.25
+
+
+@pytest.mark.parametrize("guide", [None, Program(exact_posterior, Y)], ids=["prior", "guide"])
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+def test_a_draw_that_is_observed_from_outside_is_a_draw_still(plan: str, guide: Any):
+    """Conditioning the algorithm on its own draws is to give it these."""
+    model = Program(conjugate, Y)
+    plans = {"alone": None, "lockstep": Lockstep(), "at once": vectorize(model, guide)}
+    names = [f"particle_{i}/z" for i in range(4)] if plan == "alone" else ["batch_0/z"]
+    z = f64(0.25, 0.5, 0.75, 1.0)
+    data = dict(zip(names, z if plan == "alone" else [z], strict=True))
+    observed, given = (run(handler(importance, data=data)(model, 4, guide, plans[plan])) for handler in (condition, substitute))
+    assert torch.equal(observed.draws["z"], z)
+    assert torch.equal(observed.log_weights, given.log_weights) and list(observed.trace) == list(given.trace)
 
 
 def test_batches_of_different_sizes_are_joined_where_one_has_not_the_site():
@@ -691,6 +706,24 @@ def test_a_guide_may_split_a_draw_into_batch_and_event_as_it_likes(way: str, gui
     evidence = Normal(f64(0.0), f64(2.0).sqrt()).log_prob(y).sum().item()
     particles = run(Program(importance, model, 5, guide, vectorize(model, guide)))
     assert particles.log_weights.tolist() == pytest.approx([evidence] * 5, rel=1e-12)
+
+
+@pytest.mark.parametrize("plan", ["alone", "lockstep", "at once"])
+@pytest.mark.parametrize("counts", [Poisson(f64(1.0)), Bernoulli(f64(0.5))], ids=str)
+def test_a_guide_may_draw_floats_where_the_model_draws_indices(counts: Any, plan: str):
+    def model() -> Coroutine[None]:
+        k = yield Sample("k", Categorical(f64(0.2, 0.3, 0.5)))
+        yield Observe("y", Normal(f64(0.0, 1.0, 2.0)[k], f64(1.0)), f64(0.5))
+
+    def guide() -> Coroutine[None]:
+        yield Sample("k", counts)
+
+    plans = {"alone": None, "lockstep": Lockstep(), "at once": vectorize(Program(model), Program(guide))}
+    particles = run(Program(importance, Program(model), 50, Program(guide), plans[plan]))
+    k = particles.draws["k"]
+    inside = k.long().clamp(max=2)
+    weight = f64(0.2, 0.3, 0.5).log()[inside] + Normal(inside.double(), f64(1.0)).log_prob(f64(0.5)) - counts.log_prob(k)
+    assert torch.allclose(particles.log_weights, torch.where(k < 3, weight, -math.inf).double(), rtol=1e-12)
 
 
 # Masks and scales: the model's count, those of a guide are no part of how it draws

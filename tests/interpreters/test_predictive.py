@@ -5,13 +5,14 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
-from torch.distributions import Bernoulli, HalfNormal, Independent, MultivariateNormal, Normal, constraints
+from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, constraints
 
 from interpreters.density import density
 from interpreters.discrete import with_discrete
+from interpreters.importance import infer
 from interpreters.predictive import predict, predict_prior, predictions
 from interpreters.sampled_posterior import SampledPosterior
-from poutine import Deterministic, DistributionError, ImproperUniform, Observe, Program, Sample, factor, plate, run, trace
+from poutine import Deterministic, DistributionError, ImproperUniform, Observe, Program, Sample, block, factor, plate, run, trace
 
 F64 = torch.float64
 X = torch.tensor([0.0, 1.0, 5.0], dtype=F64)
@@ -168,3 +169,49 @@ def test_a_program_that_changes_a_draw_in_place_changes_no_posterior_and_no_pred
     before = posterior.draws["x"].clone()
     predicted = run(Program(predictions, Program(of_a_number, 100.0), posterior))["y"]
     assert torch.equal(posterior.draws["x"], before) and torch.allclose(predicted, before, atol=0.1)
+
+
+# Of weighted draws
+
+
+def conjugate(y):
+    z = yield Sample("z", Normal(0.0, 1.0))
+    yield Observe("y", Normal(z, 1.0), y)
+
+
+def test_equally_weighted_draws_of_importance_predict():
+    """Given y, z is N(y / 2, 1 / 2), and a new observation N(y / 2, 3 / 2)."""
+    program = Program(conjugate, torch.tensor(1.0))
+    posterior = predict_prior(program, predict(program, infer(program, 20_000, num_draws=4000), seed=2), 3000, seed=3)
+    predicted = posterior.predictive["y"]
+    assert predicted.shape == (4000,)
+    assert abs(float(predicted.mean()) - 0.5) < 4 * (1.5 / 4000) ** 0.5
+    assert float(predicted.var()) == pytest.approx(1.5, rel=4 * (2 / 4000) ** 0.5)
+    assert abs(float((predicted - posterior.resampled()["z"]).var()) - 1) < 4 * (2 / 4000) ** 0.5  # each by its own
+    assert posterior.prior["z"].shape == posterior.prior_predictive["y"].shape == (3000,)
+    data = posterior.to_arviz()
+    assert data.posterior_predictive["y"].shape == data.posterior["z"].shape == (1, 4000)
+    assert data.prior["z"].shape == data.prior_predictive["y"].shape == (1, 3000)
+
+
+def wandering(y):
+    """Whether there is a k, which it indexes with, and a w depends on a draw."""
+    if (yield Sample("go", Bernoulli(0.5))):
+        k = yield Sample("k", Categorical(torch.ones(3)))
+        yield Deterministic("twice", 2 * k)
+        yield Observe("w", Normal(torch.tensor([-100.0, 0.0, 100.0])[k], 1.0), torch.tensor(0.3))
+    yield Observe("y", Normal(0.0, 1.0), y)
+
+
+def test_of_sites_that_only_some_draws_have():
+    program = Program(wandering, torch.tensor(1.0))
+    posterior = predict(program, infer(program, 500, num_draws=100, seed=1), seed=1)
+    go, w = posterior.resampled()["go"], posterior.predictive["w"]
+    assert w.shape == posterior.predictive["y"].shape == (100,) and 0 < int(go.sum()) < 100
+    assert torch.equal(w.isnan(), go == 0) and float(w.nan_to_num().abs().max()) < 6  # of k = 1, as fitted
+
+
+def test_what_importance_sampling_did_not_see_predicts_nothing():
+    program = Program(block(conjugate, hide=["z"]), torch.tensor(1.0))
+    with pytest.raises(ValueError, match="no draws of z, which block hides"):
+        predict(program, infer(program, 100, num_draws=10))
