@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, count, islice
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, Literal, TypeVar, overload
 
 import attrs
 
@@ -59,7 +59,8 @@ class Await(Site):
     """``x = yield Await("x", fn, *args)``: the value is what ``await fn(*args, **kwargs)`` gives; it is in the trace, and has no density.
 
     ``run`` does not answer it: the program needs ``run_async``, or a poutine that decides the value.
-    The instances of one ``lockstep`` batch are awaited one after another; ``run_all`` awaits many programs at once.
+    Like every error from outside, one of the awaitable ends the run, though the program catches it: to go on, ``fn`` catches it, and returns
+    another value. The instances of one ``lockstep`` batch are awaited one after another; ``run_all`` awaits many programs at once.
     """
 
     type: ClassVar[str] = "await"
@@ -110,6 +111,32 @@ async def run_async(
         return running.value  # type: ignore[return-value]  # it has returned
 
 
+@overload
+async def run_all(
+    programs: Iterable[Program[T] | Callable[..., Any]],
+    seed: int = ...,
+    params: ParamStore | None = ...,
+    answers: Answers = ...,
+    limit: int = ...,
+    strict: bool = ...,
+    *,
+    return_exceptions: Literal[False] = ...,
+) -> list[T]: ...
+
+
+@overload
+async def run_all(
+    programs: Iterable[Program[T] | Callable[..., Any]],
+    seed: int = ...,
+    params: ParamStore | None = ...,
+    answers: Answers = ...,
+    limit: int = ...,
+    strict: bool = ...,
+    *,
+    return_exceptions: bool,
+) -> list[T | BaseException]: ...
+
+
 async def run_all(
     programs: Iterable[Program[T] | Callable[..., Any]],
     seed: int = 0,
@@ -117,24 +144,34 @@ async def run_all(
     answers: Answers = _NONE,
     limit: int = 100,
     strict: bool = True,
-) -> list[T]:
+    *,
+    return_exceptions: bool = False,
+) -> list[T] | list[T | BaseException]:
     """The values of ``programs``, in their order; at most ``limit`` of them have begun and not ended at any time.
 
     They are taken from the iterable one by one, as there is room, so it may be long and lazy.
 
+    return_exceptions:  whether the error of a program, or the cancellation of what it awaits, is in the place of its value, as
+                        ``asyncio.gather`` has it; the others go on.
+
     **Law**: the value at i is ``run_async(programs[i], seed + i)``.
-    The first error, or cancellation of what a program awaits, cancels the others, and is raised when all are closed, with a note of
-    its number.
+    Otherwise the first of these cancels the others, and is raised when all are closed. Either has a note of its program's number.
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError(f"expected a whole number, at least 1, as the limit of programs in flight, got {limit!r}")
-    values: dict[int, T] = {}
+    values: dict[int, T | BaseException] = {}
     waiting = enumerate(programs)
 
     async def work(number: int, program: Program[T] | Callable[..., Any]) -> None:
         for at, each in chain([(number, program)], waiting):
-            with _numbered(at):
-                values[at] = await run_async(each, seed + at, params, answers, strict)
+            try:
+                with _numbered(at):
+                    value: T = await run_async(each, seed + at, params, answers, strict)
+                    values[at] = value
+            except Exception as error:
+                if not return_exceptions or _is_cancelled():
+                    raise
+                values[at] = _told(error)
             await asyncio.sleep(0)  # a program that awaits nothing gives nobody else a turn
 
     try:
@@ -142,8 +179,7 @@ async def run_all(
             for number, program in islice(waiting, limit):
                 group.create_task(work(number, program))
     except BaseExceptionGroup as errors:
-        error = errors.exceptions[0]
-        raise (error.cancellation if isinstance(error, _CancelledWithin) else error) from None
+        raise _told(errors.exceptions[0]) from None
     return [values[at] for at in sorted(values)]
 
 
@@ -240,15 +276,24 @@ class _CancelledWithin(Exception):
         self.cancellation = cancellation
 
 
+def _is_cancelled() -> bool:
+    """Whether it is this task that is cancelled, not something that it awaits."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+def _told(error: BaseException) -> BaseException:
+    return error.cancellation if isinstance(error, _CancelledWithin) else error
+
+
 @contextmanager
 def _numbered(at: int) -> Iterator[None]:
     """Notes on an error which of many programs it comes from."""
     try:
         yield
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise  # it is the task that is cancelled
+        if _is_cancelled():
+            raise
         error.add_note(f"in program {at} of run_all")
         raise _CancelledWithin(error) from None
     except Exception as error:

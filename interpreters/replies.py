@@ -22,6 +22,7 @@ from poutine import (
     Sealed,
     batch_log_density,
 )
+from poutine.plates import Subsample
 from poutine.runtime import draw_site
 
 S = TypeVar("S", bound=Message)
@@ -131,8 +132,23 @@ def _of_floats(value: Any) -> torch.Tensor:
         return torch.zeros(())
 
 
+def _check_index(name: str, value: Any, plate: Subsample) -> None:
+    """Raises ``WrongAnswer`` if a plate draws no such index."""
+    try:
+        index = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):  # torch's ways to say so
+        index = torch.empty(0)
+    is_whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+    if not is_whole or index.shape != (plate.drawn,) or not bool(((index >= 0) & (index < plate.size)).all()):
+        raise WrongAnswer(name, f"expected {plate.drawn} numbers from 0 to {plate.size - 1}, got {value!r}")
+    if len(set(index.tolist())) < len(index):
+        raise WrongAnswer(name, f"expected different numbers, as a plate draws without replacement, got {value!r}")
+
+
 def check_value(site: Message) -> None:
     """Raises ``WrongAnswer`` if the value of ``site`` is outside of the support or the constraint, or cannot be scored at all."""
+    if isinstance(site, Sample) and isinstance(site.fn, Subsample):
+        _check_index(site.name, site.value, site.fn)
     if isinstance(site, Param) and not bool(site.constraint.check(site.value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise WrongAnswer(site.name, f"{site.value!r} does not satisfy {site.constraint!r}")
     try:

@@ -540,7 +540,7 @@ def test_a_program_that_swallows_for_ever_does_not_hide_the_error():
 
     with pytest.raises(LookupError, match="no x") as caught:
         perform(outer, [(Sample("x", D), LookupError("no x"))])
-    assert "could not be closed" in caught.value.__notes__[0]
+    assert "could not be closed" in caught.value.__notes__[-1]
     assert log[-1] == "outer"
 
 

@@ -125,6 +125,7 @@ class Run:
         """``frame`` has ended with ``value``; True if that is a coroutine's site, for the frame before it."""
         self.frames.pop()
         if self.poison is not None and len(self.frames) <= self.poison.base:
+            _note_swallow(self.poison.error, frame)
             self._leave(frame, self.poison.error)  # it was swallowed to the last: the run fails all the same
             return False
         self.reply = value
@@ -154,6 +155,7 @@ class Run:
         """``frame`` has yielded although an error from outside is still on its way."""
         if not frame.poisoned:
             frame.poisoned = True
+            _note_swallow(poison.error, frame)
             self.error = poison.error
             return
         self.frames.pop()
@@ -162,6 +164,17 @@ class Run:
         except Exception as error:  # the error that was swallowed is the one to tell of
             poison.error.add_note(f"{frame.generator!r} could not be closed after it had swallowed this: {error!r}")
         self._leave(frame, poison.error)
+
+
+def _note_swallow(error: BaseException, frame: Frame) -> None:
+    """Notes on an error from outside that a program has caught it: or else nobody sees why the run fails all the same."""
+    name = getattr(frame.generator, "__qualname__", repr(frame.generator))
+    note = (
+        f"{name} caught this at its yield and went on; an error from outside ends the run all the same: catch it where it comes from, "
+        "in the awaitable, say, and return another value"
+    )
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 def _not_a_message(generator: Coroutine[Any], yielded: Any) -> NotAMessage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import sys
 from types import CoroutineType, GeneratorType
 from typing import Any, ClassVar
@@ -298,6 +299,24 @@ def test_an_answer_of_another_shape_or_type_is_refused(site, answer, problem):
         asyncio.run(run_async(asking, answers={site.name: lambda _: giving(answer)}))
 
 
+@pytest.mark.parametrize(("answer", "problem"), [
+    ([1, 1], r"expected different numbers, .* got .*1, 1"),
+    (torch.tensor([1, 7]), r"expected 2 numbers from 0 to 2, got .*1, 7"),
+    ([0], r"expected 2 numbers from 0 to 2, got \[0\]"),
+    ([0.5, 1.0], r"expected 2 numbers from 0 to 2, got \[0.5, 1.0\]"),
+])  # fmt: skip
+def test_an_index_that_no_plate_draws_is_refused(answer, problem):
+    def model():
+        @plate("p", 3, subsample_size=2)
+        def each(i):
+            yield Sample("x", D)
+
+        yield from each()
+
+    with pytest.raises(WrongAnswer, match=f"site 'p': {problem}"):
+        asyncio.run(run_async(model, answers={"p": lambda site: giving(answer)}))
+
+
 def test_a_plate_is_not_asked_for_by_its_name():
     def plated():
         return (yield from each())
@@ -339,6 +358,25 @@ def test_an_error_of_an_awaitable_is_thrown_in_at_the_yield():
     with pytest.raises(ConnectionError, match="gone"):
         asyncio.run(run_async(careful, answers={"x": failing}))
     assert len(caught) == 1
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_program_that_catches_an_error_of_an_awaitable_is_told_where_to_catch_it(goes_on):
+    """An error from outside is none of the program's (H7)."""
+
+    async def failing():
+        raise TimeoutError("late")
+
+    def catching():
+        try:
+            return (yield Await("x", failing))
+        except TimeoutError:
+            return (yield Sample("y", D)) if goes_on else None
+
+    with pytest.raises(TimeoutError, match="late") as caught:
+        asyncio.run(run_async(catching))
+    (note,) = caught.value.__notes__
+    assert re.match(".*catching.* caught this at its yield and went on; .* in the awaitable, say, and return another value$", note)
 
 
 @pytest.mark.parametrize("swallows", [False, True])
@@ -472,6 +510,44 @@ def test_what_a_program_awaits_is_cancelled_and_with_it_the_others(monkeypatch):
         asyncio.run(run_all([Program(watched, n) for n in range(3)]))
     assert caught.value.__notes__ == ["in program 1 of run_all"]
     assert len(held) == watched.started == watched.ended == 3 and not watched.still_open
+
+
+def test_errors_in_place_of_values(monkeypatch):
+    """As of asyncio.gather: a cancellation of what a program awaits, too, but not that of all of them."""
+
+    def failing(n):
+        yield Await("w", cancelled if n == 5 else asyncio.sleep, 0)
+        if n % 3 == 0:
+            raise ArithmeticError(f"of {n}")
+        return n
+
+    async def cancelled(site):
+        raise asyncio.CancelledError("within")
+
+    held, watched = hold(monkeypatch), Watched(failing)
+    found = asyncio.run(run_all((Program(watched, n) for n in range(20)), limit=4, return_exceptions=True))
+    assert [n for n, value in enumerate(found) if value == n] == [n for n in range(20) if n % 3 and n != 5]
+    errors = [(n, value) for n, value in enumerate(found) if isinstance(value, BaseException)]
+    assert [(n, str(error)) for n, error in errors] == [(n, "within" if n == 5 else f"of {n}") for n in (0, 3, 5, 6, 9, 12, 15, 18)]
+    assert all(error.__notes__ == [f"in program {n} of run_all"] for n, error in errors)
+    assert len(held) == watched.started == watched.ended == 20 and not watched.still_open
+
+    async def impatient(last):
+        async with asyncio.timeout(0.01):
+            await run_all([*(Program(watched, n) for n in range(3)), last, waiting], limit=1, return_exceptions=True)
+
+    def waiting():
+        yield Await("never", never, None)
+
+    def grudging():
+        try:
+            yield Await("never", never, None)
+        finally:
+            raise ArithmeticError("while it is closed")
+
+    for last in (waiting, grudging):
+        with pytest.raises(TimeoutError if last is waiting else ArithmeticError):
+            asyncio.run(impatient(last))
 
 
 @pytest.mark.parametrize("limit", [0, -1, 2.5, True, "many"])
