@@ -32,6 +32,7 @@ from typing import Any, TypeVar
 import torch
 
 from interpreters.batches.batch import Batch
+from interpreters.counts import positive_count
 from interpreters.errors import DegenerateWeights, NotVectorizable
 from interpreters.lockstep import lockstep
 from interpreters.posterior import Posterior
@@ -66,8 +67,9 @@ def infer(
         posterior = infer(Program(model, y, sigma), 100_000, seed=0)
         print(posterior.summary())
 
-    Raises ``DegenerateWeights``, ``GuideMismatch``, and what the program raises.
+    Raises ``DegenerateWeights``, ``GuideMismatch``, ``ValueError`` where a number is none, and what the program raises.
     """
+    num_particles, num_draws = _counts(num_particles, num_draws)
     program, guide = as_program(program), None if guide is None else as_program(guide)
     vectorization = vectorization_of(program, guide, seed=seed, params=params)
 
@@ -77,8 +79,15 @@ def infer(
     return in_lockstep_if_not(algorithm, vectorization)
 
 
-def vectorization_of(program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None) -> Plan:
+def vectorization_of(
+    program: Program[Any] | Callable[..., Any],
+    guide: Program[Any] | Callable[..., Any] | None = None,
+    *,
+    seed: int = 0,
+    params: ParamStore | None = None,
+) -> Plan:
     """How to run the particles: many in one run or, with one line in the log, each a run of its own, in lockstep."""
+    program, guide = as_program(program), None if guide is None else as_program(guide)
     try:
         return vectorize(program, guide, seed=seed, params=params)
     except NotVectorizable as error:
@@ -101,9 +110,9 @@ def _lockstep(error: NotVectorizable) -> Lockstep:
 
 
 def importance_resampling(
-    program: Program[Any],
+    program: Program[Any] | Callable[..., Any],
     num_particles: int,
-    guide: Program[Any] | None = None,
+    guide: Program[Any] | Callable[..., Any] | None = None,
     vectorization: Plan | None = None,
     num_draws: int | None = None,
 ) -> Coroutine[Posterior]:
@@ -112,6 +121,7 @@ def importance_resampling(
     Without ``num_draws``, as many as the effective sample size: more would pretend to a precision that is not there.
     Raises ``DegenerateWeights`` if all weights are zero, or one is nan or infinite.
     """
+    num_particles, num_draws = _counts(num_particles, num_draws)
     particles = yield from importance(program, num_particles, guide, vectorization)
     _check(particles.log_weights)
     number = max(1, round(ess(particles.log_weights))) if num_draws is None else num_draws
@@ -120,7 +130,10 @@ def importance_resampling(
 
 
 def importance(
-    program: Program[Any], num_particles: int, guide: Program[Any] | None = None, vectorization: Plan | None = None
+    program: Program[Any] | Callable[..., Any],
+    num_particles: int,
+    guide: Program[Any] | Callable[..., Any] | None = None,
+    vectorization: Plan | None = None,
 ) -> Coroutine[Particles]:
     """``num_particles`` weighted particles.
 
@@ -128,8 +141,8 @@ def importance(
     run in batches, ``vmapped`` or in ``lockstep``; the draws of batch b are named ``"batch_b/name"``. So an outer trace is valid.
     Raises ``NotVectorizable`` where a batch cannot be one run after all, ``SubsampledWeight`` at a plate that draws its index.
     """
-    if num_particles < 1:
-        raise ValueError(f"expected a positive number of particles, got {num_particles}")
+    num_particles, _ = _counts(num_particles)
+    program, guide = as_program(program), None if guide is None else as_program(guide)
     if vectorization is None:
         return (yield from _one_by_one(program, num_particles, guide))
     if isinstance(vectorization, Lockstep):
@@ -178,6 +191,10 @@ def _in_batches(program: Program[Any], num_particles: int, guide: Program[Any] |
         draws, log_weights = yield from together
         parts.append(Particles(draws, log_weights, plan.trace))
     return joined(parts)
+
+
+def _counts(num_particles: int, num_draws: int | None = None) -> tuple[int, int | None]:
+    return positive_count("of particles", num_particles), None if num_draws is None else positive_count("of draws", num_draws)
 
 
 def _check(log_weights: torch.Tensor) -> None:

@@ -35,6 +35,7 @@ import torch
 from interpreters.batches.batch import Batch, Group
 from interpreters.batches.batching import Batching, Score
 from interpreters.batches.plain import rows_log_density
+from interpreters.counts import positive_count
 from poutine import Choice, Coroutine, Fleet, Program, as_program
 
 T = TypeVar("T")
@@ -79,14 +80,9 @@ def lockstep(
     of a vectorised plate, which belongs into the program. What an instance raises leaves with a note that tells which one it was; all others are closed first. What the runtime
     raises is thrown into the instance that it is about.
     """
-    _check_count("of instances", number)
-    _check_count('as the size of the smallest group, "least"', least)
+    number = positive_count("of instances", number)
+    least = positive_count('as the size of the smallest group, "least"', least)
     for name, flag in (("numbers", numbers), ("keep", keep)):
         if not isinstance(flag, bool):
             raise TypeError(f"expected True or False as {name!r}, got {flag!r}")
     return (yield from Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep).coroutine())
-
-
-def _check_count(what: str, count: int) -> None:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"expected a positive whole number {what}, got {count!r}")

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 import torch
@@ -16,6 +17,7 @@ from poutine import ConditionPoutine, Poutine, Program
 from poutine.program import name_of
 
 _DTYPES: Final = ((bool, torch.bool), (int, torch.int64), (float, torch.float64))
+_STARS: Final[Mapping[Any, str]] = MappingProxyType({inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"})
 _MOST_DIMENSIONS: Final = 64  # of a tensor
 
 Data = Mapping[str, torch.Tensor]
@@ -35,7 +37,7 @@ def load_data(path: Path) -> dict[str, torch.Tensor]:
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        content = json.loads(path.read_bytes(), object_pairs_hook=_object)  # of UTF-8, or whatever its byte-order mark says
     except OSError as error:
         raise InputError(f"cannot read the data file {path}: {error.strerror}") from error
     except ValueError as error:  # of the encoding, or of JSON
@@ -49,7 +51,8 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def bind(fn: Callable[..., Any], data: Data) -> tuple[Program[Any], dict[str, torch.Tensor]]:
-    """``fn`` with those of ``data`` that are its parameters as arguments, and the rest of the data.
+    """``fn`` with those of ``data`` that are its parameters as arguments, and the rest of the data: names of sites, which ``**rest`` does
+    not take.
 
     Raises ``InputError`` if a parameter without a default is missing.
     """
@@ -71,7 +74,7 @@ def conditioned(fn: Callable[..., Any], data: Data) -> Program[Any]:
 
 def called(fn: Callable[..., Any]) -> str:
     """A model with the names of its arguments, for people."""
-    return f"{name_of(fn)}({', '.join(_signature(fn).parameters)})"
+    return f"{name_of(fn)}({', '.join(_STARS.get(each.kind, '') + each.name for each in _signature(fn).parameters.values())})"
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature:

@@ -75,6 +75,13 @@ def test_files_that_cannot_be_read(tmp_path: Path):
         load_data(tmp_path / "latin.json")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str):
+    """As Excel and PowerShell write it."""
+    (tmp_path / "data.json").write_bytes('{"β": [1.5, 2.0]}'.encode(encoding))
+    assert load_data(tmp_path / "data.json")["β"].tolist() == [1.5, 2.0]
+
+
 # Into a model
 
 
@@ -125,6 +132,10 @@ def in_a_plate(x: torch.Tensor) -> Coroutine[None]:
     yield from each()
 
 
+def with_rest(x: torch.Tensor, *columns: Any, **rest: Any) -> Coroutine[None]:
+    yield Sample("w", Normal(x, 1.0))
+
+
 def silent(x: torch.Tensor) -> Coroutine[None]:
     return
     yield
@@ -148,6 +159,7 @@ def test_data_with_a_dimension_that_no_plate_declares():
         (short, {"x": Y[0]}, r"site 'y': expected data of shape \(2,\), got \(\)"),
         (short, {"x": torch.zeros(2, 1)}, r"site 'y': expected data of shape \(2,\), got \(2, 1\)"),
         (short, {"x": torch.zeros(5, 2)}, r"site 'y': expected data of shape \(2,\), got \(5, 2\)"),
+        (with_rest, {"x": X, "q": Y}, r"the data has q: no argument of with_rest\(x, \*columns, \*\*rest\), and none of its sites w"),
         (silent, {"x": X}, r"silent\(x\) yields no sample and no observation"),
     ],
 )

@@ -15,7 +15,7 @@ import torch
 from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent, MultivariateNormal, Normal, Poisson, Uniform, constraints
 
 from interpreters.errors import DegenerateWeights, GuideMismatch
-from interpreters.importance import importance, importance_resampling, infer
+from interpreters.importance import importance, importance_resampling, infer, vectorization_of
 from interpreters.posterior import Posterior
 from interpreters.weighted.particles import Particles, joined
 from interpreters.weighted.varying import Lockstep
@@ -562,9 +562,28 @@ def test_weights_that_tell_nothing():
         infer(Program(impossible, math.nan), 5)
 
 
-def test_no_particles_are_an_error():
-    with pytest.raises(ValueError, match="positive number of particles, got 0"):
-        run(Program(importance, SCHOOLS, 0))
+@pytest.mark.parametrize("number", [0, -1, 10.5, True, "10"])
+def test_what_is_no_number_of_particles_or_draws(number: Any):
+    with pytest.raises(ValueError, match=f"positive whole number of particles, got {number!r}"):
+        run(Program(importance, SCHOOLS, number))
+    with pytest.raises(ValueError, match="whole number of particles"):
+        infer(SCHOOLS, number)
+    with pytest.raises(ValueError, match=f"whole number of draws, got {number!r}"):
+        infer(SCHOOLS, 10, num_draws=number)
+    assert len(infer(SCHOOLS, numpy.int64(10), num_draws=numpy.int64(3)).ancestors) == 3
+
+
+def test_a_plain_generator_function_is_a_program():
+    def guide() -> Coroutine[None]:
+        yield from exact_posterior(Y)
+
+    def model() -> Coroutine[None]:
+        yield from conjugate(Y)
+
+    for plan in (None, vectorization_of(model, guide)):
+        particles = run(Program(importance, model, 3, guide, plan))
+        assert particles.log_weights.tolist() == pytest.approx([LOG_EVIDENCE] * 3, abs=1e-12)
+    assert len(run(Program(importance_resampling, model, 3, guide, None, 2)).ancestors) == 2
 
 
 @pytest.mark.parametrize("one_by_one", [False, True])
