@@ -86,14 +86,12 @@ def _proceed(session: Session, rest: str) -> str:
 
 
 def _set(session: Session, rest: str) -> str:
-    session.reply(_value(rest))
-    return view.stop(session)
+    return view.edited(session, session.reply(_value(rest)))
 
 
 def _edit(session: Session, rest: str) -> str:
     name = _WORD.findall(rest)[0]
-    session.edit(_unquoted(name), _value(rest.removeprefix(name).strip()))
-    return view.stop(session)
+    return view.edited(session, session.edit(_unquoted(name), _value(rest.removeprefix(name).strip())))
 
 
 def _break(session: Session, rest: str) -> str:

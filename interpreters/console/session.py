@@ -10,6 +10,7 @@ import attrs
 from interpreters.command.double import DoubleRuntime
 from interpreters.console.model import LoadedModel, ModelOnData
 from interpreters.errors import InputError
+from interpreters.replies import unsealed
 from interpreters.steps.breakpoints import Breakpoint, Where
 from interpreters.steps.cursor import Cursor
 from interpreters.steps.difference import Comparison, compare
@@ -67,13 +68,15 @@ class Session:
         finally:
             self._arrived()
 
-    def reply(self, value: Any) -> None:
+    def reply(self, value: Any) -> list[str]:
+        """Returns the names of the sites whose edits are forgotten by this: they come later in the program."""
         self._cursor.reply(value)
-        self._left()
+        return self._edited()
 
-    def edit(self, where: Where, value: Any) -> None:
+    def edit(self, where: Where, value: Any) -> list[str]:
+        """Returns what ``reply`` does."""
         self._cursor.here = self.here.edit(where, value)
-        self._left()
+        return self._edited()
 
     def branch(self, name: str) -> None:
         self.branches[name] = Branch(self.model, self.here)
@@ -118,6 +121,11 @@ class Session:
     def _arrived(self) -> None:
         if self.here.index > self._furthest.index:
             self._furthest = self.here
+
+    def _edited(self) -> list[str]:
+        later = self._furthest.answers[self.here.index :]
+        self._left()
+        return [unsealed(answer.site).name for answer in later if answer.edited]
 
     def _left(self) -> None:
         """It goes another way now."""

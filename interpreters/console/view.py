@@ -30,6 +30,15 @@ def stop(session: Session) -> str:
     return "\n".join(part for part in [*parts, trace(here, _LAST)] if part)
 
 
+def edited(session: Session, forgotten: list[str]) -> str:
+    """The same after an edit, which may have undone others."""
+    if not forgotten:
+        return stop(session)
+    edits, come = ("edits", "come") if len(forgotten) > 1 else ("edit", "comes")
+    told = f"forgotten: the {edits} of {', '.join(forgotten)}, which {come} after this site; the run as it was is the branch before"
+    return f"{told}\n{stop(session)}"
+
+
 def waiting(here: Suspended[Any]) -> list[str]:
     if here.pending is None:
         return []

@@ -36,5 +36,10 @@ Where = str | Callable[[Message], bool]
 
 
 def stopping(where: Where) -> Callable[[Message], bool]:
-    """``where`` as a predicate; a string is a name, or a pattern of names."""
+    """``where`` as a predicate; a string is a name, or a pattern of names. Raises ``TypeError`` for what is neither."""
+    if not isinstance(where, str) and not callable(where):
+        raise TypeError(
+            f"expected the name of a site, a pattern of names, or a Breakpoint or another function of the message, got {where!r}; "
+            "step and back go by a number of messages"
+        )
     return Breakpoint(names=where) if isinstance(where, str) else where

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, Self, TypeVar
+from numbers import Integral
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 import torch
@@ -15,6 +16,12 @@ from interpreters.steps.live import Ending, Pause, Setup
 from poutine import Input, Message, Passing, Place, Program, Return, Trace
 
 T = TypeVar("T")
+
+
+def check_count(count: Any) -> None:
+    """Raises ``ValueError`` for what is no number of messages."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 0:
+        raise ValueError(f"expected a whole number of messages, 0 or more, got {count!r}; goto goes to a site, back or ahead")
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -32,6 +39,7 @@ class Point(Generic[T]):
 
     def back(self, count: int = 1) -> Self:
         """Where it was ``count`` messages ago; the beginning if there are not so many."""
+        check_count(count)
         point: Self = self
         for _ in range(count):
             point = point.previous or point

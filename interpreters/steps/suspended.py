@@ -11,7 +11,7 @@ from interpreters.errors import NotReached
 from interpreters.replies import unsealed
 from interpreters.steps.breakpoints import Where, stopping
 from interpreters.steps.cursor import Cursor
-from interpreters.steps.point import Point
+from interpreters.steps.point import Point, check_count
 from poutine import Message
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ class Suspended(Point[T]):
 
     def step(self, count: int = 1) -> Suspended[T]:
         """Where it is after ``count`` more messages, answered as ``run`` answers them; the end if there are not so many."""
+        check_count(count)
         with Cursor(self) as cursor:
             for _ in range(count):
                 cursor.step()
@@ -69,7 +70,10 @@ class Suspended(Point[T]):
         return self._passed(stopping(where)) or self._ahead(where)
 
     def edit(self, where: Where, value: Any) -> Suspended[T]:
-        """``goto(where).reply(value)``: what came after that site is forgotten (here; this place stays as it is)."""
+        """``goto(where).reply(value)``: what came after that site is forgotten (here; this place stays as it is).
+
+        Edits of later sites, too: for several, edit in the order of the program.
+        """
         return self.goto(where).reply(value)
 
     def _passed(self, stops: Callable[[Message], bool]) -> Suspended[T] | None:

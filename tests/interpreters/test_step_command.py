@@ -181,6 +181,16 @@ def test_editing_branching_and_comparing(talk):
     assert [line.split()[0] for line in shown[9].splitlines()] == ["before", "small"]
 
 
+def test_an_edit_that_another_one_undoes_is_told(talk):
+    """What comes after a site that is edited is run anew: edits, too."""
+    shown = talk("edit theta [1.0, 2.0, 3.0]; edit mu 1.0; c; edit tau 0.5; edit tau 0.7; edit mu 2; goto mu; set 3; switch before; q")
+    assert shown[2].startswith("forgotten: the edit of theta, which comes after this site; the run as it was is the branch before\n")
+    assert not any(shown[i].startswith("forgotten") for i in (1, 3, 4, 5, 7, 8, 9)), "another edit of the same site is no loss"
+    assert shown[6].startswith("forgotten: the edit of tau,") and "theta" not in shown[6].splitlines()[0]
+    shown = talk("edit mu 1.0; edit tau 0.5; edit theta [1.0, 2.0, 3.0]; goto mu; set 2.0; q")
+    assert shown[5].startswith("forgotten: the edits of tau, theta, which come after this site;")
+
+
 def test_breakpoints(talk):
     shown = talk("break th*; break observe; c; c; clear observe; break; c; clear; b 9; c; q")
     assert shown[2] == "stops at: th*, observe\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from typing import Any
 
 import pytest
@@ -198,6 +199,38 @@ def test_going_to_a_site():
     assert end.step() is end and end.back(100) is start and start.back() is start
     with pytest.raises(NotReached, match="has ended"):
         end.reply(1.0)
+
+
+def test_moves_that_are_none_are_told():
+    here = begin(model, seed=1).step()
+    assert here.step(0) is here and here.back(0) is here
+    for move in (here.step, here.back):
+        for count in (-1, 1.5, True, "y"):
+            with pytest.raises(ValueError, match=f"expected a whole number of messages, 0 or more, got {count!r}; goto"):
+                move(count)
+    for where in (3, None, ["y"]):
+        for move in (here.goto, here.until, lambda where: here.edit(where, 1.0)):
+            with pytest.raises(TypeError, match=f"expected the name of a site, .* got {re.escape(repr(where))}"):
+                move(where)
+
+
+@pytest.mark.parametrize(("index", "problem"), [
+    ([1, 1, 1], "expected different numbers, as a plate draws without replacement"),
+    ([0, 1, 9], "expected 3 numbers from 0 to 4"),
+    ([0, 1], "expected a value of shape"),
+])  # fmt: skip
+def test_an_index_that_no_plate_draws_is_refused_and_nothing_is_lost(index, problem):
+    def plated():
+        @plate("p", 5, subsample_size=3)
+        def each(i):
+            return (yield Sample("x", D))
+
+        return (yield from each())
+
+    here = begin(plated, seed=1)
+    with pytest.raises(WrongAnswer, match=f"site 'p': {problem}"):
+        here.reply(torch.tensor(index))
+    assert here.reply(torch.tensor([4, 0, 2])).finish().value.shape == (3,)
 
 
 def test_breakpoints_select_by_name_type_and_predicate():
