@@ -25,6 +25,11 @@ ELEMENTWISE: Final[Mapping[str, str]] = MappingProxyType(
         "asin": "std::asin({0})", "acos": "std::acos({0})", "sinh": "std::sinh({0})", "cosh": "std::cosh({0})", "tanh": "std::tanh({0})",
         "asinh": "std::asinh({0})", "acosh": "std::acosh({0})", "atanh": "std::atanh({0})",
         "erf": "std::erf({0})", "erfc": "std::erfc({0})", "lgamma": "poutine_lgamma({0})", "digamma": "poutine_digamma({0})",
+        "special_erfcx": "poutine_erfcx({0})", "erfinv": "poutine_erfinv({0})", "special_ndtri": "poutine_ndtri({0})",
+        "i0": "poutine_i0({0})", "special_i0e": "poutine_i0e({0})", "special_i1": "poutine_i1({0})", "special_i1e": "poutine_i1e({0})",
+        "hypot": "std::hypot({0}, {1})", "copysign": "std::copysign({0}, {1})", "fmax": "std::fmax({0}, {1})", "fmin": "std::fmin({0}, {1})",
+        "signbit": "double(std::signbit({0}))",
+        "fmod": "std::fmod({0}, {1})", "remainder": "poutine_remainder({0}, {1})",
         "floor": "std::floor({0})", "ceil": "std::ceil({0})", "trunc": "std::trunc({0})", "round": "std::nearbyint({0})",
         "sign": "double(({0} > 0) - ({0} < 0))", "where": "{0} != 0.0 ? {1} : {2}", "relu": "poutine_larger({0}, 0.0)",
         "convert_element_type": "{0}", "_to_copy": "{0}", "clone": "{0}", "alias": "{0}", "copy": "{1}",
@@ -57,6 +62,10 @@ extern "C" { VECTORS double log1p(double); VECTORS double expm1(double); VECTORS
 #endif
 static inline double poutine_larger(double a, double b) { return a < b || b != b ? b : a; }
 static inline double poutine_smaller(double a, double b) { return a > b || b != b ? b : a; }
+static inline double poutine_remainder(double a, double b) {
+    const double found = std::fmod(a, b);
+    return found != 0 && (b < 0) != (found < 0) ? found + b : found;
+}
 static inline double poutine_lgamma(double x) {
 #if defined(__GLIBC__)
     int sign;

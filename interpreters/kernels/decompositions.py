@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, Final
 
 import torch
@@ -18,7 +19,10 @@ SHORT: Final = 32  # up to so many entries a cumulative product is unrolled
 def decompositions() -> Table:
     """Torch's into its core operations, and our own."""
     aten = torch.ops.aten
-    more = [aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data, aten.addmm, aten.baddbmm]
+    more = [
+        aten._log_softmax, aten._log_softmax_backward_data, aten._softmax, aten._softmax_backward_data, aten.addmm, aten.baddbmm,
+        aten.elu, aten.gelu, aten.leaky_relu, aten.hardtanh, aten.ldexp, aten.linalg_vector_norm, aten.embedding,
+    ]  # fmt: skip
     table = {**core_aten_decompositions(), **get_decompositions(more), **own_decompositions()}
     del table[aten.select_scatter.default]  # by torch into a choice between two at each of all entries
     return table
@@ -57,6 +61,12 @@ def own_decompositions() -> Table:
         aten.index_select.default: _index_select,
         aten.index_put.default: _index_put,
         aten.copy.default: _copy,
+        aten.split_with_sizes.default: _split_with_sizes,
+        aten.scatter.value: _scatter_value,
+        aten.softshrink_backward.default: _shrink_backward,
+        aten.hardshrink_backward.default: _shrink_backward,
+        aten._cdist_forward.default: _distances,
+        aten._cdist_backward.default: _distances_backward,
     }
 
 
@@ -160,3 +170,29 @@ def _binary_cross_entropy(
         return NotImplemented
     small = torch.where(logits > 0, -logits, logits).exp()  # not abs, whose derivative is 0 at 0
     return (1 - target) * logits + (-logits).clamp_min(0) + (1 + small).log()
+
+
+def _split_with_sizes(x: torch.Tensor, sizes: list[int], dim: int = 0) -> list[torch.Tensor]:
+    return [x.narrow(dim, stop - size, size) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _scatter_value(x: torch.Tensor, dim: int, index: torch.Tensor, value: float) -> torch.Tensor:
+    return x.scatter(dim, index, torch.full(index.shape, value, dtype=x.dtype, device=x.device))
+
+
+def _shrink_backward(gradient: torch.Tensor, x: torch.Tensor, bound: float) -> torch.Tensor:
+    return torch.where(x.abs() <= bound, 0.0, gradient)
+
+
+def _distances(x: torch.Tensor, y: torch.Tensor, p: float, mode: int | None) -> Any:
+    """Of each row of one to each of the other."""
+    apart = x.unsqueeze(-2) - y.unsqueeze(-3)
+    return apart.square().sum(-1).sqrt() if p == 2 else apart.abs().sum(-1) if p == 1 else NotImplemented
+
+
+def _distances_backward(gradient: torch.Tensor, x: torch.Tensor, y: torch.Tensor, p: float, distances: torch.Tensor) -> Any:
+    """As torch has it: zero where the distance is."""
+    apart = x.unsqueeze(-2) - y.unsqueeze(-3)
+    if p == 2:
+        return (torch.where(distances == 0, 0.0, gradient / distances).unsqueeze(-1) * apart).sum(-2)
+    return (gradient.unsqueeze(-1) * apart.sign()).sum(-2) if p == 1 else NotImplemented

@@ -1,7 +1,8 @@
-"""Powers, quotients and bounds of numbers: elementwise operations whose C++ depends on their operands."""
+"""Powers, quotients, bounds and polygamma functions of numbers: elementwise operations whose C++ depends on their operands."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from math import prod
 from types import MappingProxyType
@@ -10,7 +11,8 @@ from typing import Any, Final
 from torch.fx import Node
 
 from interpreters.kernels.arithmetic import rounded
-from interpreters.kernels.arrays import Array, Inlined, operand
+from interpreters.kernels.arrays import Array, Inlined, literal, operand
+from interpreters.kernels.graphs import NotStraight
 from interpreters.kernels.writer import COLUMNS, MANY, Operation, Writer, size_of
 
 
@@ -25,8 +27,12 @@ def power(writer: Writer, node: Node, base: Any, exponent: Any) -> Array:
     return writer.fill(node, lambda index: f"std::pow({operand(base, index)}, {operand(exponent, index)})")
 
 
-def quotient(writer: Writer, node: Node, left: Any, right: Any) -> Array:
+def quotient(writer: Writer, node: Node, left: Any, right: Any, *, rounding_mode: str | None = None) -> Array:
     """Many numbers by one or a few are multiplied by reciprocals, which is much faster and off by one unit in the last place."""
+    if rounding_mode == "trunc":
+        return writer.fill(node, lambda index: f"std::trunc({operand(left, index)} / {operand(right, index)})")
+    if rounding_mode is not None:
+        raise NotStraight(f"no C++ for {node.target} {rounding_mode}")
     if isinstance(right, Array) and not right.is_number and prod(right.size) <= COLUMNS and prod(size_of(node)) >= MANY:
         inverse = writer.reciprocals.get(right) or _reciprocals(writer, node, right)
         return writer.fill(node, lambda index: f"{operand(left, index)} * {inverse.at(index)}")
@@ -54,4 +60,14 @@ def clamp(writer: Writer, node: Node, array: Array, low: Any = None, high: Any =
     return writer.fill(node, element)
 
 
-OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({"pow": power, "div": quotient, "clamp": clamp})
+def polygamma(writer: Writer, node: Node, order: int, array: Array) -> Array:
+    """The derivatives of the digamma function: by Hurwitz' zeta function (Abramowitz and Stegun 6.4.10)."""
+    if order == 0:
+        return writer.fill(node, lambda index: f"poutine_digamma({array.at(index)})")
+    if order == 1:
+        return writer.fill(node, lambda index: f"poutine_trigamma({array.at(index)})")
+    scale = literal((-1) ** (order + 1) * math.gamma(order + 1.0))
+    return writer.fill(node, lambda index: f"{scale} * poutine_zeta({literal(order + 1)}, {array.at(index)})")
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType({"pow": power, "div": quotient, "clamp": clamp, "polygamma": polygamma})

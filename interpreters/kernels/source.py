@@ -19,6 +19,7 @@ from interpreters.kernels.arithmetic import HEAD
 from interpreters.kernels.arrays import Array, contiguous
 from interpreters.kernels.graphs import Captured, NotStraight
 from interpreters.kernels.nests import names_in, rendered
+from interpreters.kernels.special_functions import definitions
 from interpreters.kernels.writer import Operation, Shared, Writer
 
 SYMBOL: Final = "poutine_log_density"
@@ -64,7 +65,7 @@ def written(lowered: Captured) -> Source:
 def _text(shared: Shared, lines: list[str]) -> str:
     body = "\n    ".join(lines)
     return (
-        f"{HEAD}{''.join(LIBRARIES[name] for name in sorted(shared.libraries))}{_scratch(8 * shared.used + 64)}"
+        f"{HEAD}{definitions(names_in(body))}{''.join(LIBRARIES[name] for name in sorted(shared.libraries))}{_scratch(8 * shared.used + 64)}"
         f'extern "C" int64_t {SYMBOL}(uint64_t, const double* x, double* gradient, double* value, void* user) {{\n'
         f"    auto** constants = static_cast<void**>(user);\n    auto* scratch = reinterpret_cast<double*>(_scratch());\n"
         f"    {body}\n    return 0;\n}}\n"

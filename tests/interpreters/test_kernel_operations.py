@@ -39,6 +39,12 @@ ELEMENTWISE: list[Callable[[torch.Tensor], torch.Tensor]] = [
     lambda u: torch.logaddexp(u, -u) + torch.nn.functional.softplus(u) + torch.nn.functional.logsigmoid(u) + torch.xlogy(u * u, 1 + u * u),
 ]  # fmt: skip
 
+ELEMENTWISE += [
+    lambda u: torch.nn.functional.elu(u) + torch.nn.functional.gelu(u, approximate="tanh") + torch.nn.functional.leaky_relu(u) + torch.nn.functional.hardtanh(u, -0.2, 0.3),
+    lambda u: torch.nn.functional.softshrink(u, 0.1) + torch.nn.functional.hardshrink(u, 0.1) + torch.fmax(u, -u * u) + torch.fmin(u, u * u),
+    lambda u: torch.ldexp(u, torch.tensor(2)) + torch.div(u, 0.3, rounding_mode="trunc") * u + u.signbit() * u + torch.special.log_ndtr(u),
+]  # fmt: skip
+
 SHAPED: list[Callable[[torch.Tensor], torch.Tensor]] = [
     lambda u: u.reshape(3, 4).sum(0) * 2 + u.reshape(3, 4).amax(0) + u.reshape(3, 4).prod(0) + u.reshape(3, 4).amin(0) + u.reshape(3, 4).mean(0),
     lambda u: u.reshape(3, 4).logsumexp(1) + u.reshape(3, 4).log_softmax(0).sum(1) * u[:3] + (u.reshape(3, 4).softmax(1) ** 2).sum(1),
@@ -59,6 +65,10 @@ SHAPED: list[Callable[[torch.Tensor], torch.Tensor]] = [
     lambda u: torch.zeros(5, dtype=F64).scatter_add(0, torch.arange(12) % 4, u * u) ** 2 + torch.zeros(5, dtype=F64).scatter(0, torch.arange(3), u[:3] ** 2),
     lambda u: (A[:, None, :] * u.reshape(3, 4)).amax((0, 2)) + (A[:, None, :] * u.reshape(3, 4)).std((0, 2)) + u.var(),
     lambda u: torch.einsum("ij,kj->ik", A, u.reshape(3, 4)).exp().sum(0) + torch.outer(u[:3], u[3:6]).sum(0) + u[:4].dot(u[4:8]),
+    lambda u: u.norm() + u.norm(1) + torch.linalg.vector_norm(u.reshape(3, 4), dim=1).sum() + torch.nn.functional.normalize(u.reshape(3, 4)).flatten(),
+    lambda u: torch.cdist(u.reshape(6, 2), u.reshape(6, 2)).exp().sum(1) + torch.cdist(A, u.reshape(3, 4), p=1).sin().sum(),
+    lambda u: u.split([2, 7, 3])[1] ** 2 + torch.nn.functional.embedding(torch.tensor([2, 0, 2]), u.reshape(4, 3)).flatten()[2:],
+    lambda u: torch.nn.functional.cross_entropy(u.reshape(3, 4), torch.tensor([1, 0, 3])) * u + torch.linalg.solve(spd(u), u[:3]).sum(),
     lambda u: u.masked_fill(A.flatten() > 0, 0.0) + u.clone().masked_fill_(u > 0.1, 2.0) * u + torch.arange(12).to(F64) * u,
 ]  # fmt: skip
 
