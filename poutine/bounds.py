@@ -9,7 +9,6 @@ import torch
 from torch.distributions import Distribution, constraints
 
 from poutine.errors import ParamError
-from poutine.expansion import check_shared
 from poutine.messages import Choice, Message, Param
 from poutine.randomness import call_keyed
 from poutine.supports import support_of
@@ -94,8 +93,6 @@ def check_shape(param: Param, site: Message) -> None:
             f"its initial value has shape {tuple(expected)}, and its value under the prior {site['fn']!r} has {given}; expand the prior, "
             "and wrap it in Independent if the parameter is one draw",
         )
-    if isinstance(site, Choice):
-        check_shared(site)
 
 
 def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Distribution
 
 from poutine.errors import PlateError, PoutineError
-from poutine.messages import Choice, CondIndepStackFrame, PlateEntry
+from poutine.messages import Choice, CondIndepStackFrame, Message, PlateEntry
 from poutine.tensors import tensors_in
 
 C = TypeVar("C", bound=Choice)
@@ -107,20 +107,22 @@ def check_value(site: Choice, dist: Any, frames: Frames, entered: Entered) -> No
     )
 
 
-def check_shared(site: Choice) -> None:
-    """Raises ``PlateError`` if the value of a site that its plates have not expanded has more elements in their dimensions than it has.
+def shared(site: Message) -> Message:
+    """``site``, which has gone up as a param: if it was lifted further out, its one value is that of all elements of the plates.
 
-    It is that of all elements (a param that was lifted), and would count once for each.
+    Raises ``PlateError`` if it has more elements in their dimensions than its distribution: each would count.
     """
-    dist, plates = site.fn, sized(site.cond_indep_stack)
+    dist, plates = site.get("fn"), sized(site.get("cond_indep_stack", ()))
     if not plates or not isinstance(dist, Distribution):
-        return
+        return site
     given = tuple(getattr(site.value, "shape", ()))
     if _misfits(given, (*dist.batch_shape, *dist.event_shape), len(dist.event_shape) - min(frame.dim or 0 for frame in plates)):
         raise PlateError(
             site.name,
-            f"the elements of plate {plates[0].name!r} share its value: expected shape {tuple(dist.batch_shape + dist.event_shape)}, got {given}",
+            f"the elements of plate {plates[0].name!r} share its value: expected shape {tuple(dist.batch_shape + dist.event_shape)}, got {given}; "
+            "lift it inside of the plate to have one for each",
         )
+    return site
 
 
 def gaps(frames: Frames, around: Frames) -> dict[int, CondIndepStackFrame]:

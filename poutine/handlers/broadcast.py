@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from poutine.elementwise import Elementwise, check_bare
-from poutine.expansion import Entered, Frames, check_value, expanded, expanded_shape, gaps, plate_shape, sized, spread
-from poutine.messages import Choice, EnterPlate, Message, Sample, is_distribution
+from poutine.expansion import Entered, Frames, check_value, expanded, expanded_shape, gaps, plate_shape, shared, sized, spread
+from poutine.messages import Choice, EnterPlate, Message, Param, Sample, is_distribution
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
@@ -27,7 +27,8 @@ class BroadcastPoutine(Poutine):
     Raises ``PlateError``, with a table of the sites of this entry so far, if a batch shape, or the shape of a value that is
     given, has another size than the plate in its dimension, or more than one element in a dimension between plates, or to the right of
     them, that belongs to none; if a value has batch dimensions to the left of all plates that are neither its distribution's nor a
-    runtime's (``PlateEntry.wide``); and if a distribution cannot be expanded.
+    runtime's (``PlateEntry.wide``); if a distribution cannot be expanded; and if a param that was lifted further out has a value for each
+    element.
     """
 
     def rules(self) -> Rules:
@@ -63,7 +64,7 @@ class BroadcastPoutine(Poutine):
                     check_value(site, dist, frames, entered)
             return site
 
-        return {Choice: Rule(up=expand, down=fit), EnterPlate: Rule(down=enter)}
+        return {Choice: Rule(up=expand, down=fit), Param: Rule(down=shared), EnterPlate: Rule(down=enter)}
 
 
 def _broadcast(site: Choice, dist: Any, frames: Frames, entered: Entered) -> Any:
