@@ -43,9 +43,9 @@ class DoPoutine(ValueMap):
 
     def give(self, site: Choice, value: Any) -> Message:
         given = site.replaced("value", value)
-        frames = sized(site.cond_indep_stack)
-        if not frames or not isinstance(site.fn, Distribution):
+        if not site.cond_indep_stack or not isinstance(site.fn, Distribution):
             return given
-        given = spread(given)
-        check_value(given, site.fn, frames, Entered(wide=True))  # the plate has seen the natural one, if it is further out
+        given, frames = spread(given), sized(site.cond_indep_stack)
+        if frames:  # a plate further out has seen the natural one
+            check_value(given, site.fn, frames, Entered(wide=True))
         return given
