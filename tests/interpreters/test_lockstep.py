@@ -36,6 +36,7 @@ from poutine import (
     Observe,
     Param,
     ParamStore,
+    PlateError,
     Program,
     Sample,
     Trace,
@@ -522,10 +523,16 @@ def test_an_answer_of_the_wrong_shape(value):
         run(condition(lockstep, data={"x": value})(lambda: coin_of("x"), 4))
 
 
-@pytest.mark.parametrize(("number", "dim"), [(2, None), (3, None), (4, -2)])
+@pytest.mark.parametrize(("number", "dim"), [(2, None), (3, None), (1, -2)])
 def test_a_vectorised_plate_around_a_batch_is_refused(number, dim):
     with pytest.raises(BatchError, match="site '(instance_0/)?x': the vectorised plate 'p' is around the batch"):
         run(plate("p", 3, vectorized=True, dim=dim)(lambda _: lockstep(lambda: coin_of("x"), number)))
+
+
+@pytest.mark.parametrize("dim", [None, -2])
+def test_a_plate_refuses_the_instances_of_a_batch_as_elements_of_its_own_or_of_none(dim):
+    with pytest.raises(PlateError, match=r"'x': plate 'p' .* at dimension .*, where the batch shape \(4,\) has 4"):
+        run(plate("p", 3, vectorized=True, dim=dim)(lambda _: lockstep(lambda: coin_of("x"), 4)))
 
 
 def test_a_sequential_plate_around_a_batch_runs_it_again():
