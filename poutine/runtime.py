@@ -75,7 +75,13 @@ class Runtime(dict[type[Message], Callable[[Any], Message]]):
         message = sealed.message
         kind = type(message)
         act = next((self.hidden[cls] for cls in kind.__mro__ if cls in self.hidden), None) if self.hidden else None
-        return Sealed((act or self[kind])(message))
+        act = act or self[kind]
+        if act is _refuse and not message.is_decided:
+            raise UnhandledMessage(
+                f"nobody answers {message!r}: it is hidden, so that only the runtime may, which does not know {kind.__name__}; "
+                "expose it, or answer it inside of block"
+            )
+        return Sealed(act(message))
 
 
 class _Draws:

@@ -20,6 +20,7 @@ from poutine import (
     Runtime,
     Sample,
     answer,
+    broadcast,
     chain,
     condition,
     do,
@@ -751,3 +752,23 @@ def test_the_elements_of_a_plate_at_another_dimension_are_not_replayed():
     t = trace(plate("a", 3)(lambda i: one("x", D))).get_trace()
     with pytest.raises(PlateError, match=r"'x': .* batch shape \(3, 1\) .* got shape \(3,\)"):
         run(replay(column_of, t)("x", D))
+
+
+@pytest.mark.parametrize("what", [(Ramp(),), (lambda: D,), (D,)])
+def test_a_plate_that_is_marked_further_out_than_it_is_broadcast_expands_nothing(what):
+    marked = indep(broadcast(lambda: one("x", *what)), name="p", vectorized=True, dim=-1, size=3)
+    assert trace(marked).get_trace()["x"].value.shape == ()
+
+
+def test_a_value_of_another_size_than_its_plate_is_told_of_the_index():
+    with pytest.raises(PlateError, match=r"batch shape \(3, 1\) .* got shape \(4, 1\); index the data with the plate's index\.\n"):
+        run(Program(seen_of, D, torch.zeros(4, 1)))
+
+
+def test_a_sequential_plate_gives_values_as_they_are():
+    def each():
+        return (yield from plate("p", 2, vectorized=False)(lambda i: one(f"x{i}", D))())
+
+    t = trace(each).get_trace()
+    for program, expected in ((do(each, data={"x0": torch.tensor(5.0)}), torch.tensor(5.0)), (replay(each, t), t["x0"].value)):
+        assert same(run(program(), seed=4)[0], expected)
