@@ -20,7 +20,7 @@ from interpreters.results.news import News, silent
 from interpreters.results.observed import constant_values, observed_values, plate_dims
 from interpreters.results.picture import draw_panels, trace_figure
 from interpreters.results.problems import bfmi, problems
-from interpreters.results.stored import attribute_of, data_of, dims_of, stored, write
+from interpreters.results.stored import Contents, write
 from interpreters.results.summary import Summary
 from poutine import SubstitutePoutine, Trace, TracePoutine, run
 
@@ -92,14 +92,13 @@ class SampledPosterior:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> SampledPosterior:
         """What ``save`` wrote. Draws are read from the file site by site whenever they are asked for, so it may be larger than memory."""
-        path = Path(path)
-        dims, coords = dims_of(path)
+        contents = Contents.of(Path(path))
         fields = {"draws": "posterior", "statistics": "sample_stats", "likelihood": "log_likelihood", "predictive": "posterior_predictive"}
-        lazy: dict[str, Any] = {field: stored(path, group) for field, group in fields.items()}
-        lazy |= {group: stored(path, group) for group in ("prior", "prior_predictive")}
-        lazy |= {field: data_of(path, f"{field}_data") for field in ("observed", "constant")}
-        unscored = tuple(attribute_of(path, "posterior", _UNSCORED).splitlines())
-        return cls(**lazy, dims=dims, coords=coords, unscored=unscored)
+        lazy: dict[str, Any] = {field: contents.stored(group) for field, group in fields.items()}
+        lazy |= {group: contents.stored(group) for group in ("prior", "prior_predictive")}
+        lazy |= {field: contents.data(f"{field}_data") for field in ("observed", "constant")}
+        unscored = tuple(contents.attribute("posterior", _UNSCORED).splitlines())
+        return cls(**lazy, dims=contents.dims(), coords=contents.coords(), unscored=unscored)
 
     @property
     def num_draws(self) -> tuple[int, int]:

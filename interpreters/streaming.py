@@ -11,7 +11,7 @@ from interpreters.discrete import Completion
 from interpreters.hamiltonian.draw_log import DrawLog
 from interpreters.results.inference_data import Coords
 from interpreters.results.news import News, silent
-from interpreters.results.stored import Appended
+from interpreters.results.stored import appended
 from interpreters.sampled_posterior import SampledPosterior
 
 _NUMBERS: Final = 1 << 20  # of a block: 8 MiB
@@ -25,10 +25,10 @@ def write_out(
     Discrete sites that were summed out are drawn, by ``seed``: see ``discrete``. ``news`` are of draws of each chain.
     """
     total = min(log.lengths)
-    out = Appended(path, total)
-    for start, block in _blocks(density, log, coords, seed):
-        news(start, total)
-        out.add(block.to_arviz(), start)
+    with appended(path, total) as out:
+        for start, block in _blocks(density, log, coords, seed):
+            news(start, total)
+            out.add(block.to_arviz(), start)
     news(total, total)
     return SampledPosterior.load(path)
 

@@ -91,9 +91,11 @@ def _taken(shapes: Shapes) -> set[str]:
 def _unique(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     """For each name one that NetCDF can hold, and that nobody else has."""
     new: dict[str, str] = {}
+    gone = set(taken)
     for name in names:
         candidates = ((name.replace("/", ".") or "unnamed") + "_" * i for i in count())
-        new[name] = next(candidate for candidate in candidates if candidate not in new.values() and candidate not in taken)
+        new[name] = next(candidate for candidate in candidates if candidate not in gone)
+        gone.add(new[name])
     return new
 
 

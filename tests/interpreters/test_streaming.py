@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal
@@ -118,6 +121,74 @@ def test_coords_must_fit_and_files_must_be_there(log: DrawLog, tmp_path: Path):
         SampledPosterior.of(density(Program(model, Y, Y)), log.block(0, 60), {"rows": ["p", "q"]}).to_arviz()
     with pytest.raises(FileNotFoundError, match="there is no result"):
         SampledPosterior.load(tmp_path / "nothing.nc")
+
+
+def held(sites: int) -> SampledPosterior:
+    draws = {f"x_{i}": torch.randn(2, 20, generator=torch.Generator().manual_seed(i), dtype=F64) for i in range(sites)}
+    statistics = {name: torch.zeros(2, 20, dtype=F64) for name in ("diverging", "energy")}
+    observed = {f"y_{i}": torch.zeros(()) for i in range(sites)}
+    return SampledPosterior(draws, statistics, observed, {f"y_{i}": values for i, values in enumerate(draws.values())})
+
+
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_what_is_done_on_disk_is_linear_in_the_number_of_sites(tmp_path: Path, ending: str):
+    """Who asks all sites for something at each of them takes minutes where there are a hundred: told by the number of functions called."""
+
+    def calls(posterior: SampledPosterior, act: Callable[[SampledPosterior], object]) -> int:
+        count = 0
+
+        def note(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event in ("call", "c_call")
+
+        sys.setprofile(note)
+        try:
+            act(posterior)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    path = tmp_path / f"r.{ending}"
+    acts = {
+        "save": lambda posterior: posterior.save(path),
+        "load": lambda posterior: SampledPosterior.load(path),
+        "summary": lambda posterior: SampledPosterior.load(path).summary(),
+    }
+    held(2).save(path)  # what is imported is imported now
+    SampledPosterior.load(path).summary()
+    few, many = [{what: calls(held(sites), act) for what, act in acts.items()} for sites in (10, 30)]
+    for what, count in many.items():
+        assert count < 3.5 * few[what], what
+
+
+def test_a_file_is_there_when_it_is_whole(log: DrawLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Until then, so is whatever was there before."""
+    monkeypatch.setattr(streaming, "_NUMBERS", 500)
+    path, target = tmp_path / "r.nc", density(Program(model, Y + 1, Y))
+    write_out(target, log, path)
+
+    def stop(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_out(target, log, path, seed=1, news=stop)
+    assert SampledPosterior.load(path).num_draws == (2, 60)
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".nc"] == ["r.nc"]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["p", "q", "r"], [3, 1, 2], [0.5, 1.5, 2.5], [True, False, True], np.array(["2026-01-01", "2026-01-02", "2026-01-05"], "M8[ns]")],
+)
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_labels_come_back(log: DrawLog, tmp_path: Path, labels: Any, ending: str):
+    target = density(Program(model, Y + 1, Y))
+    SampledPosterior.of(target, log.block(0, 60), {"rows": labels}).save(tmp_path / f"r.{ending}")
+    assert SampledPosterior.load(tmp_path / f"r.{ending}").coords["rows"] == np.asarray(labels).tolist()
+    if ending == "nc":
+        theirs = extra("arviz").from_netcdf(tmp_path / "r.nc").posterior
+        assert theirs["z"].dims == ("chain", "draw", "rows") and theirs["rows"].values.tolist() == np.asarray(labels).tolist()
 
 
 PEAK = """
