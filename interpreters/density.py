@@ -11,7 +11,7 @@
    nan or -inf, and no error.
 6. So is an observation, if the range of its distribution does not depend on latent values; if it does, the log density is -inf where the
    observation is outside (``ranges``).
-7. Latent values are in double precision. So the arguments of the program, its parameters, observations and distributions of vectors are
+7. Latent values are in double precision. So the arguments of the program, its parameters, observations and distributions are
    converted to it, and arguments that are arrays of numpy to tensors; of other tensors, such as those in a closure, torch may complain.
    Where it rounds without a word, there is a warning (``rounding``).
 """

@@ -42,14 +42,14 @@ def doubled(message: AnyMessage) -> AnyMessage:
 
 
 def with_double_parameters(site: AnyChoice) -> AnyChoice:
-    """``site`` with the tensors of its distribution in double precision, where it is one of vectors.
+    """``site`` with the tensors of its distribution in double precision.
 
     Torch solves in the type of the matrix: a value in double precision has a density in single under ``MultivariateNormal(zeros, eye)``.
+    ``HalfCauchy`` and ``Gamma`` take the value to the type of their scale and rate, which is single where those are numbers.
     """
     dist: Any = site.dist
-    if not getattr(dist, "event_shape", ()) or (converted := _converted(dist)) is dist:
-        return site
-    return site.evolve(fn=converted, args=(), kwargs={})
+    converted = _converted(dist)
+    return site if converted is dist else site.evolve(fn=converted, args=(), kwargs={})
 
 
 def _converted(thing: Any) -> Any:

@@ -69,3 +69,23 @@ def test_distributions_of_vectors_are_of_double_precision():
     single, double = (density(Program(model, dtype)).value_and_grad(u) for dtype in (torch.float32, F64))
     assert torch.allclose(single[0], double[0], rtol=1e-14)
     assert torch.allclose(single[1], double[1], rtol=1e-13)
+
+
+def test_distributions_that_take_a_value_to_the_type_of_their_own_numbers_do_not_round_it():
+    """Of numbers, torch makes tensors in single precision, and HalfCauchy and Gamma make of a value what those are."""
+
+    def model(dtype):
+        one, two, weights = torch.tensor(1.25, dtype=dtype), torch.tensor([2.0, 0.75], dtype=dtype), torch.ones(2, dtype=dtype)
+        yield Sample("tau", td.HalfCauchy, one)
+        yield Sample("g", td.Gamma(2.0 * one, one))
+        yield Sample("i", td.InverseGamma(2.0 * one, one))
+        yield Sample("c", td.Chi2(3.0 * one))
+        yield Sample("m", td.MixtureSameFamily(td.Categorical(weights), td.Gamma(two, two)))
+        yield Sample("u", td.Uniform(-one, one / 2))
+
+    u = torch.tensor([0.1, 0.7, -0.3, 0.2, 1 / 3, math.pi], dtype=F64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        single, double = (density(Program(model, dtype)).value_and_grad(u) for dtype in (torch.float32, F64))
+    assert torch.allclose(single[0], double[0], rtol=1e-14)
+    assert torch.allclose(single[1], double[1], rtol=1e-13)
