@@ -19,7 +19,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
@@ -30,6 +29,7 @@ import attrs
 import torch
 
 from interpreters.density import Density
+from interpreters.derivatives import functional, is_overwritten, value_and_grad
 from interpreters.kernels.cpp import build
 from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
@@ -51,7 +51,6 @@ MOST_OPERATIONS: Final = 1000  # of a graph that Inductor is given: it takes abo
 _SCALES: Final = (0.1, 0.5, 0.5, 1.0, 2.0)  # of the points that are tried, in turn, in unconstrained space
 _COMPARED: Final = 4  # points
 _TRIED: Final = 100
-_IN_PLACE: Final = re.compile("in-?place operation")  # in torch's errors, which have no type of their own
 _TOLERANCE: Final = 1e-6  # of the gradient's largest entry; a wrong kernel is off by more, and single precision in a model by less
 
 _log: Final = logging.getLogger(__name__)
@@ -249,26 +248,20 @@ class _NativeFunction:
 
 
 def _eager(density: Density) -> ValueAndGrad:
-    recorded: list[Captured] = []
+    recorded: list[Callable[[torch.Tensor], torch.Tensor]] = []
 
-    def value_and_grad(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def at(position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         try:
-            return _differentiated(recorded[0], position) if recorded else density.value_and_grad(position)
+            return value_and_grad(recorded[0] if recorded else density, position)
         except Exception as error:
             if is_singular(error):  # where a sampler tries: nan, as on the other tiers
                 return torch.full_like(position[0], math.nan), torch.full_like(position, math.nan)
-            # h[t] = f(h[t - 1]) overwrites what autograd has kept. The recorded graph keeps all values.
-            if recorded or not (isinstance(error, RuntimeError) and _IN_PLACE.search(str(error))):
+            if recorded or not is_overwritten(error):
                 raise
-            recorded.append(record(density, position.detach().clone()))
-            return value_and_grad(position)
+            recorded.append(functional(density, position))
+            return at(position)
 
-    return value_and_grad
-
-
-def _differentiated(recorded: Captured, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    gradient, value = torch.func.grad_and_value(recorded.module)(position.detach(), *recorded.constants)
-    return value, gradient
+    return at
 
 
 def _swapped(graph: Callable[[torch.Tensor], Any]) -> ValueAndGrad:

@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 import torch
 
+from interpreters.derivatives import each, hessian_vector_product, value_and_grad, with_or_without_writing
 from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
 from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained, require_order, require_same
@@ -68,7 +69,7 @@ class Density:
 
     def batch(self, positions: torch.Tensor) -> torch.Tensor:
         """``positions`` of shape [chains, dim] give [chains]."""
-        return torch.func.vmap(self)(positions)
+        return each(self, positions)
 
     def log_prob(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The log density at constrained values by name, without Jacobian: -inf for what cannot be drawn, whatever would be computed from it.
@@ -89,17 +90,13 @@ class Density:
 
     def value_and_grad(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The log density, and its gradient of shape [dim]."""
-        position = position.detach().requires_grad_()
-        value = self(position)
-        return value.detach(), _gradient(value, position)
+        found: tuple[torch.Tensor, torch.Tensor] = with_or_without_writing(lambda f: value_and_grad(f, position), self, position)
+        return found
 
     def hessian_vector_product(self, position: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
         """The Hessian at ``position`` times ``vector``, both of shape [dim]."""
-        position = position.detach().requires_grad_()
-        gradient = _gradient(self(position), position, create_graph=True)
-        if vector.shape != gradient.shape:
-            raise ValueError(f"expected a vector of {self.dim} numbers, got one of shape {tuple(vector.shape)}")
-        return _gradient(gradient @ vector.to(gradient.dtype), position)
+        found: torch.Tensor = with_or_without_writing(lambda f: hessian_vector_product(f, position, vector), self, position)
+        return found
 
     def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The values of the samples and Deterministic sites at an unconstrained position, but of those that depend on what is summed out."""
@@ -176,14 +173,6 @@ def _require_all(sites: Mapping[str, Coordinates], reached: Mapping[str, Any]) -
     missing = sites.keys() - reached.keys()
     if missing:
         raise StructureChanged(f"the program did not reach {', '.join(sorted(missing))}, which it sampled before; {WAY_OUT}")
-
-
-def _gradient(value: torch.Tensor, position: torch.Tensor, create_graph: bool = False) -> torch.Tensor:
-    """Zero, if the value does not depend on the position."""
-    if not value.requires_grad:
-        return torch.zeros_like(position)
-    (gradient,) = torch.autograd.grad(value, position, create_graph=create_graph, materialize_grads=True)
-    return gradient
 
 
 def density(program: Program[Any], params: ParamStore | None = None) -> Density:

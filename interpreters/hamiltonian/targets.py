@@ -73,7 +73,7 @@ class Rows:
 
     def __init__(self, density: Density) -> None:
         self._density = density
-        self._at_once = differentiated(density.batch)
+        self._at_once = differentiated(torch.func.vmap(density))
         self._one_by_one: BatchedDensity | None = None
         self._is_refused = False
 
