@@ -55,7 +55,7 @@ class BlockPoutine(Poutine):
 
     **Laws**: ``block()`` isolates, ``h(block()(p)) ≈ block()(p)`` for an ``h`` that acts on sites; ``block(hide=A)(block(hide=B)(p)) ≈ block(hide=A | B)(p)``;
     ``block(hide=[])`` is the identity. Raises ``ValueError`` if one name or type is both hidden and exposed, or no site has such a type.
-    **Obeys**: H4, I.neutral, I.idempotent, I.block, B.isolates, B.hides, B.types, B.inner, B.escape, B.outside; C.scale,
+    **Obeys**: H4, I.neutral, I.idempotent, I.block, B.isolates, B.hides, B.types, B.exposes, B.inner, B.escape, B.outside; C.scale,
     C.mask, C.block, C.trace, C.infer_config, C.seed, C.indep, C.broadcast.
     """
 

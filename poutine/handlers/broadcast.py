@@ -22,7 +22,7 @@ class BroadcastPoutine(Poutine):
     stays as it is.
 
     **Laws**: idempotent; the identity outside of vectorised plates with a size.
-    **Obeys**: H4, I.neutral, I.idempotent, B.isolates, D.keeps, D.draws, R.reply, D.broadcast; C.scale, C.mask, C.condition, C.substitute,
+    **Obeys**: H4, I.neutral, I.idempotent, B.isolates, D.keeps, D.draws, R.reply, D.broadcast, D.index; C.scale, C.mask, C.condition, C.substitute,
     C.block, C.trace, C.replay, C.do, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
     Raises ``PlateError``, with a table of the sites of this entry so far, if a batch shape, or the shape of a value that is
     given, has another size than the plate in its dimension, or more than one element in a dimension between plates, or to the right of

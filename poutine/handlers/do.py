@@ -27,7 +27,7 @@ class DoPoutine(ValueMap):
 
     **Laws**: ``do({})`` is the identity; ``condition(d)(do(e)(p)) ≈ do(e)(condition(d)(p))``: the trace has d, the model gets e.
     **Obeys**: H4, I.neutral, I.idempotent, I.do, B.isolates, C.scoped-names, C.intervened, I.strict, D.do,
-    R.draws, R.given; C.scale, C.mask, C.condition, C.substitute, C.trace, C.replay, C.uncondition, C.infer_config,
+    R.draws, R.given, R.shared; C.scale, C.mask, C.condition, C.substitute, C.trace, C.replay, C.uncondition, C.infer_config,
     C.seed, C.escape, C.indep, C.broadcast.
     The older reading, in which the site is gone: ``block(condition(model, data=e), hide=e)``.
     In a vectorised plate, a value that all elements share is expanded to the shape of a draw, as the model expects it.

@@ -44,7 +44,7 @@ class ReplayPoutine(Poutine):
     the outer one wins; a condition wins over it in both orders. Raises ``AlreadyObserved`` at a site that is named in
     ``sites`` and that the model observes, ``ValueError`` if the trace lacks a name or does not sample it, ``PlateError`` (with both
     numbers) where a plate has another size here than the value has there, or other elements (a subsample's). The trace is copied.
-    **Obeys**: H4, I.neutral, I.idempotent, I.replay, I.sites, B.isolates, C.data-wins, C.observed, R.given,
+    **Obeys**: H4, I.neutral, I.idempotent, I.replay, I.sites, B.isolates, C.data-wins, C.observed, R.given, R.index,
     R.replay, R.partial, R.prefix, R.reply; C.scale, C.mask, C.condition, C.trace, C.do, C.uncondition, C.infer_config,
     C.seed, C.escape, C.indep, C.broadcast.
     """

@@ -24,7 +24,7 @@ class ScopePoutine(Poutine):
 
     **Laws**: ``scope("")`` is the identity; ``scope(a)(scope(b)(p)) ≈ scope("a/b")(p)``;
     ``scope(a)(condition(d)(p)) ≈ condition({a/k: v})(scope(a)(p))``; log densities stay as they are.
-    **Obeys**: H4, I.neutral, I.scope, B.isolates, C.scoped-names, D.keeps; C.scale, C.mask, C.trace, C.uncondition,
+    **Obeys**: H4, I.neutral, I.scope, I.names, B.isolates, C.scoped-names, D.keeps; C.scale, C.mask, C.trace, C.uncondition,
     C.broadcast.
     """
 

@@ -25,7 +25,7 @@ class SeedPoutine(Poutine):
         frozen = seed(simulator, seed=7)       # the same draws under every run(frozen(), seed=...)
 
     **Laws**: the innermost seed wins; commutes with condition, replay, uncondition, substitute, scale, mask, block and trace.
-    **Obeys**: H4, I.idempotent, I.seed, D.keeps, R.reply; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace, C.replay,
+    **Obeys**: H4, I.idempotent, I.seed, R.seed, D.keeps, R.reply; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace, C.replay,
     C.do, C.uncondition, C.infer_config, C.escape, C.indep, C.broadcast.
     **Breaks**: H14, because what a hidden draw is keyed by is no part of what a block hides.
     """

@@ -22,7 +22,7 @@ class SubstitutePoutine(ValueMap):
 
     **Laws**: ``substitute({})`` is the identity; of two, the outer one wins; associative.
     **Obeys**: H4, I.neutral, I.idempotent, I.outer-wins, B.isolates, C.scoped-names, C.observed, I.strict,
-    R.given, R.partial, R.substitute, R.reply; C.scale, C.mask, C.trace, C.do, C.lift, C.uncondition, C.infer_config,
+    R.given, R.shared, R.partial, R.substitute, R.reply; C.scale, C.mask, C.trace, C.do, C.lift, C.uncondition, C.infer_config,
     C.seed, C.escape, C.indep, C.broadcast.
     In a vectorised plate, a value that all elements share is expanded to the shape of a draw, as the model expects it.
     Raises ``AlreadyObserved`` at a site that the model itself observes, ``UnusedNames`` as condition does.

@@ -29,7 +29,7 @@ class TracePoutine(Poutine):
 
     **Laws**: idempotent; a trace inside a block sees all. Raises ``DuplicateSite`` at the second yield of a name, before
     anything is drawn. A ``NonlocalExit`` that passes gets the partial trace.
-    **Obeys**: H1, I.neutral, I.idempotent, B.isolates, B.inner, D.additive, D.memo, D.keeps, D.draws, R.reply, K.records,
+    **Obeys**: H1, I.neutral, I.idempotent, B.isolates, B.inner, D.additive, D.memo, D.keeps, D.draws, R.reply, K.records, K.entries,
     K.duplicates, K.copy, K.remove, K.forward, K.branches, K.provenance; C.scale, C.mask, C.condition, C.substitute,
     C.block, C.trace, C.replay, C.do, C.lift, C.uncondition, C.scope, C.infer_config, C.seed, C.escape, C.indep,
     C.broadcast.

@@ -51,7 +51,8 @@ def check_laws(
                    ``strict`` about names is taken not to be, since random programs do not have them.
     laws:          names of laws (keys of ``LAWS``) instead of these.
     max_examples:  random cases for each law; by default 40, or that of the Hypothesis profile in use if it is less.
-    messages:      of your own types, or a Hypothesis strategy of them. What ``handler`` does not answer is answered outside, with 0.0.
+    messages:      of your own types, or a Hypothesis strategy of them. What ``handler`` does not answer is answered outside: with 0.0, 1.0,
+                   2.0 and 3.0 in turn, so that an answer that is kept may be out of date.
     seed:          of the random cases: the same gives the same. By default it is another each time, or 0 where the Hypothesis profile in use
                    is ``derandomize``. A report gives it.
 

@@ -60,10 +60,15 @@ class Difference:
     right: Any
 
     def __str__(self) -> str:
-        left, right = f"{self.left}", f"{self.right}"
+        left, right = _in_a_line(self.left), _in_a_line(self.right)
         if left == right:  # the difference is in what is not shown
             left, right = _in_full(self.left), _in_full(self.right)
         return f"{self.where}{': ' * bool(self.what)}{self.what}\n    left:  {left}\n    right: {right}"
+
+
+def _in_a_line(value: Any) -> str:
+    """As it is shown; a tensor of many dimensions by its numbers and its shape, which would be a page of brackets otherwise."""
+    return source_of(value) if isinstance(value, torch.Tensor) and value.dim() > 2 else f"{value}"
 
 
 def _in_full(value: Any) -> str:

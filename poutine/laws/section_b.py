@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from hypothesis import strategies as st
 
 from poutine.equality import same
+from poutine.laws.blame import check_end
 from poutine.laws.handlers import AtSite, link
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.outcome import outcome
@@ -55,7 +57,48 @@ def hides_types(case: Case) -> None:
     )
     inner = outcome(link("condition", data=data, strict=False)(program), seed=seed)
     found = outcome(outer.fn, seed=seed)
+    check_end(case, found, outer.source)
     _same_but(case, found.sites, [site for site in inner.sites if site.type not in types and site.name not in names], outer.source)
+
+
+@law(
+    "B.exposes",
+    "block(expose=A, expose_types=T)∘p hides all but sites of these names and types; with hide_all=False or expose_all=True, none; "
+    "what hide and hide_types name is hidden in any case, and nothing else if they are all that is said",
+    ("block",),
+)
+def exposes(case: Case) -> None:
+    program, seed = case.program(first=("sample", "param")), case.seed()
+    names = case.draw(st.permutations(Names.of(trace_of(program, seed)).all))
+    types = case.draw(st.permutations(("sample", "observe", "param", "deterministic")))
+    given = {"hide": names[:1], "expose": names[1:3], "hide_types": types[:1], "expose_types": types[1:3]}
+    options: dict[str, Any] = {option: given[option] for option in case.draw(_SAID)}
+    options.update(case.draw(st.sampled_from(({}, {"hide_all": False}, {"expose_all": True}))))
+    outer = side(program, case.link("block", **options))
+    visible = [site for site in outcome(program, seed=seed).sites if site.type == "ask" or not _is_hidden(site, options)]
+    found = outcome(outer.fn, seed=seed)
+    check_end(case, found, outer.source)
+    _same_but(case, found.sites, visible, outer.source)
+
+
+def _is_hidden(site: Message, options: Mapping[str, Any]) -> bool:
+    named = {option for option, kind in _NAMES_WHAT.items() if getattr(site, kind) in options.get(option, ())}
+    if named & {"hide", "hide_types"}:
+        return True
+    if "hide_all" in options or "expose_all" in options:
+        return False
+    if options.keys() & {"expose", "expose_types"}:
+        return not named
+    return not options
+
+
+_SAID: Final = st.sampled_from(
+    (
+        (), ("hide",), ("expose",), ("hide_types",), ("expose_types",), ("expose", "expose_types"), ("hide", "expose"),
+        ("hide", "expose_types"), ("hide_types", "expose"), ("hide", "hide_types", "expose", "expose_types"),
+    )
+)  # fmt: skip
+_NAMES_WHAT: Final = MappingProxyType({"hide": "name", "expose": "name", "hide_types": "type", "expose_types": "type"})
 
 
 @law("B.inner", "a trace inside of block() sees all", ("block", "trace"))
@@ -93,4 +136,4 @@ def _same_but(case: Case, found: Iterable[Message], expected: Iterable[Message],
     case.expect(same(list(found), list(expected)), f"the trace has {found} instead of {expected}", source)
 
 
-SECTION_B: Final[tuple[Law, ...]] = (isolates, hides, hides_types, inner_trace_sees_all, no_escape, acts_outside)
+SECTION_B: Final[tuple[Law, ...]] = (isolates, hides, hides_types, exposes, inner_trace_sees_all, no_escape, acts_outside)

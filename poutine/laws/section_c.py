@@ -14,6 +14,7 @@ from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.indep import IndepPoutine
 from poutine.handlers.replay import ReplayPoutine
 from poutine.handlers.trace import TracePoutine
+from poutine.laws.blame import check_end
 from poutine.laws.handlers import CONFIGURATIONS, needed
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.outcome import outcome
@@ -94,6 +95,7 @@ def intervened(case: Case) -> None:
     for chain in ((condition, do), (do, condition)):
         whole = side(program, *chain)
         found, inside = outcome(whole.fn, seed=seed), outcome(chain[1](chain[0](TracePoutine(program).traced)), seed=seed).value
+        check_end(case, found, whole.source)
         names = [name for name in inside or () if name not in ("_INPUT", "_RETURN")]
         case.same("the sites, outside and inside", [site.name for site in found.sites], names, whole.source)
         for site in found.sites:
@@ -112,7 +114,9 @@ def data_win(case: Case) -> None:
     condition, replay = case.link("condition", data=data, strict=False), case.link("replay", guide_trace=guide)
     for chain in ((condition, replay), (replay, condition)):
         whole = side(program, *chain)
-        for site in outcome(whole.fn, seed=seed).sites:
+        found = outcome(whole.fn, seed=seed)
+        check_end(case, found, whole.source)
+        for site in found.sites:
             if site.name in data:
                 case.expect(isinstance(site, Observe), f"site {site.name!r}: it is not observed", whole.source)
                 case.same(f"site {site.name!r}", site.value, data[site.name], whole.source, "the data")

@@ -69,8 +69,8 @@ def unit(case: Case) -> None:
 
 @law("H4", "h∘(p then k) ≈ (h∘p) then (x ↦ h∘k(x))", ANY, "handlers that keep nothing between sites")
 def sequencing(case: Case) -> None:
-    first, second = case.program(), case.program(prefix="k")
-
+    own = ("message",) if case.messages is not None else ()
+    first, second = case.program(first=own), case.program(first=own, prefix="k")
     shared = Names.of(trace_of(first)).params
 
     def then(x: Any) -> Coroutine[Any]:

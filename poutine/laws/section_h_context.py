@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch.distributions import Distribution
 
 from poutine.equality import same
+from poutine.laws.blame import look
 from poutine.laws.law import ANY, Case, Law, law
-from poutine.laws.links import written
-from poutine.laws.outcome import outcome
-from poutine.laws.probes import NotingPoutine
+from poutine.laws.links import Wrap, written
 from poutine.messages import Choice, CondIndepStackFrame, Message, Param, Sample, Site
 
 
@@ -31,6 +30,27 @@ def context_is_kept(case: Case) -> None:
     handler = case.handler(program)
     source = written(handler, "model")
     mine = torch.tensor([2.0, 8.0]).reshape(_OWN).requires_grad_()  # a learnt one, in a dimension that nothing else has
+    left, unmasked = (_left(case, handler, program, seed, mine, mask) for mask in (_FIRST, torch.ones_like(_FIRST)))
+    for site, message in left:
+        frames, infer = _context(site)
+        found, notes = _context(message)
+        kept = len(found) >= len(frames) and all(map(_is_plate, found[len(found) - len(frames) :], frames))
+        case.expect(kept, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source)
+        case.expect(infer.keys() <= notes.keys(), f"site {site.name!r}: its infer was {infer}, and is {notes}", source)
+        if isinstance(site, Choice) and isinstance(message, Choice) and site.name == message.name:
+            case.same(f"site {site.name!r}: what it is drawn by", message.key, site.key, source, f"key={site.key}")
+        if isinstance(site, (Choice, Param)) and isinstance(message, (Choice, type(site))):
+            _counts_as_much(case, source, site, message, mine)
+    _are_drawn_apart(case, source, [message for _, message in left])
+    for (_, message), (_, whole) in zip(left, unmasked, strict=False):
+        if isinstance(message, (Choice, Param)) and isinstance(whole, type(message)) and whole.name == message.name:
+            _is_on_where_it_was(case, source, message, whole)
+
+
+def _left(
+    case: Case, handler: Wrap, program: Callable[..., Any], seed: int, scale: torch.Tensor, mask: torch.Tensor
+) -> list[tuple[Message, Message]]:
+    """What leaves h, with what was asked: a site that has a scale and a mask of its own, a plate, a note and a key."""
     asked: list[Message] = []
     left: list[tuple[Message, Message]] = []
 
@@ -38,7 +58,7 @@ def context_is_kept(case: Case) -> None:
         if isinstance(message, Site):
             message = _around(message)
         if isinstance(message, (Choice, Param)):
-            message = message.evolve(scale=message.scale * mine, mask=torch.as_tensor(message.mask) & _FIRST)
+            message = message.evolve(scale=message.scale * scale, mask=torch.as_tensor(message.mask) & mask)
         if isinstance(message, Choice):
             message = message.evolve(key=(7, message.name, 1))  # as by a seed further in
         asked.append(message)
@@ -52,18 +72,16 @@ def context_is_kept(case: Case) -> None:
         left.extend([(asked[-1], message)] if asked and isinstance(message, Site) else [])
         return message
 
-    outcome(NotingPoutine(handler(NotingPoutine(program, up=ask, down=come)), up=leave), seed=seed)
-    for site, message in left:
-        frames, infer = _context(site)
-        found, notes = _context(message)
-        kept = len(found) >= len(frames) and all(map(_is_plate, found[len(found) - len(frames) :], frames))
-        case.expect(kept, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source)
-        case.expect(infer.keys() <= notes.keys(), f"site {site.name!r}: its infer was {infer}, and is {notes}", source)
-        if isinstance(site, Choice) and isinstance(message, Choice) and site.name == message.name:
-            case.same(f"site {site.name!r}: what it is drawn by", message.key, site.key, source, f"key={site.key}")
-        if isinstance(site, (Choice, Param)) and isinstance(message, (Choice, type(site))):
-            _counts_as_much(case, source, site, message, mine)
-    _are_drawn_apart(case, source, [message for _, message in left])
+    look(case, handler, program, seed, ask=ask, come=come, leave=leave)
+    return left
+
+
+def _is_on_where_it_was(case: Case, source: str, message: Choice | Param, whole: Choice | Param) -> None:
+    """Where nothing but h's own mask takes something out of ``whole``, only that and half of the site are out of ``message``."""
+    mask, expected = (torch.as_tensor(each.mask) & _FIRST for each in (message, whole))
+    on = same(*torch.broadcast_tensors(mask, expected))  # type: ignore[no-untyped-call]  # torch's own
+    wrong = f"it is off where it was on; it is {_shown(message.mask)}, and would be {_shown(whole.mask)} if half of it were not off"
+    case.expect(on, f"site {message.name!r}: its mask: {wrong}; write site.mask & mask", source)
 
 
 def _are_drawn_apart(case: Case, source: str, left: Iterable[Message]) -> None:
@@ -127,12 +145,52 @@ def seen_from_inside(case: Case) -> None:
         pairs.append((waiting.pop(), replies.pop(), message))
         return message
 
-    outcome(NotingPoutine(handler(NotingPoutine(program, up=ask, down=come)), up=leave, down=do), seed=seed)
+    look(case, handler, program, seed, ask=ask, come=come, leave=leave, reply=do)
     for asked, came, site in pairs:
         faults = [_unseen(asked, left, outside, site) for left, outside in came]
         if faults and all(faults):
             (what, outside, inside), name = faults[0] or ("", None, None), asked.name
             case.same(f"site {name!r}: its {what}; return what came back, not what was asked", inside, outside, source, "what came back")
+
+
+@law(
+    "H27",
+    "the answer from further out to a site goes to that site: what comes back depends on it, where it depends on answers at all",
+    ANY,
+    "what h asks for in place of a site is a site's answer, too",
+)
+def answers_find_their_sites(case: Case) -> None:
+    program, seed = case.program(first=("sample", "sample")), case.seed()
+    handler = case.handler(program)
+    waiting: list[list[torch.Tensor]] = []  # for each site that waits, the answers to what was asked for it
+    others: list[torch.Tensor] = []
+    found: list[tuple[Message, Any, list[torch.Tensor], list[torch.Tensor]]] = []
+
+    def ask(message: Message) -> Message:
+        waiting.append([])
+        return message
+
+    def reply(message: Message) -> Message:
+        value = message.value
+        if not isinstance(message, Site) or not isinstance(value, torch.Tensor) or not value.is_floating_point() or not waiting:
+            return message
+        waiting[-1].append(value.detach().clone().requires_grad_())
+        return message.evolve(value=waiting[-1][-1])
+
+    def come(message: Message) -> Message:
+        own, value = waiting.pop(), message.value
+        if own and isinstance(value, torch.Tensor) and value.requires_grad:
+            found.append((message, value, own, [*others]))
+        others.extend(own)
+        # What the program computes of it does not depend on the answer any more, but on the value alone.
+        return message.evolve(value=value.detach()) if isinstance(message, Site) and isinstance(value, torch.Tensor) else message
+
+    look(case, handler, program, seed, ask=ask, come=come, reply=reply)
+    for site, value, own, earlier in found:
+        gradients = torch.autograd.grad(value.sum(), [*own, *earlier], retain_graph=True, allow_unused=True)
+        astray = all(gradient is None for gradient in gradients[: len(own)]) and any(gradient is not None for gradient in gradients)
+        what = f"site {site.name!r}: it comes back as {value.detach()}, which is the answer to another site; its own is {own[-1].detach()}"
+        case.expect(not astray, what, written(handler, "model"))
 
 
 def _done(site: Site, observes: bool) -> Site:
@@ -195,4 +253,4 @@ _OWN: Final = (2, 1, 1, 1, 1, 1)  # a dimension that neither a random program no
 _AROUND: Final = CondIndepStackFrame("around", 1, False)
 _FIRST: Final = torch.tensor([True, False]).reshape(_OWN)
 
-SECTION_H_CONTEXT: Final[tuple[Law, ...]] = (context_is_kept, seen_from_inside)
+SECTION_H_CONTEXT: Final[tuple[Law, ...]] = (context_is_kept, seen_from_inside, answers_find_their_sites)

@@ -7,15 +7,16 @@ from typing import Any, Final
 
 import attrs
 import torch
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
-from poutine.equality import CACHES
+from poutine.equality import CACHES, same
 from poutine.laws.ambient import changed, state_of
+from poutine.laws.blame import look
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import written
 from poutine.laws.outcome import Outcome, outcome
 from poutine.laws.probes import NotingPoutine, keeping
-from poutine.messages import Choice, Message, Param, Site
+from poutine.messages import Choice, CondIndepStackFrame, Message, Param, Site
 
 
 @law("H16", "nothing that passes is changed in place", ANY)
@@ -30,26 +31,34 @@ def nothing_in_place(case: Case) -> None:
         passed.append((message, _contents(message)))
         return message
 
-    outcome(NotingPoutine(handler(NotingPoutine(program, up=note)), down=note), seed=seed)
+    look(case, handler, program, seed, ask=note, reply=note)
     for message, before in passed:
         after = _contents(message)
         where = changed(before, {name: after[name] for name in before if name in after})  # a distribution keeps what it computes
         case.expect(where is None, f"site {message.name!r}: its {where} has been changed in place", written(handler, "model"))
 
 
-@law("H17", "h does the same to a site however it is written", ANY, "by keyword, scale=torch.tensor(1.), mask=torch.tensor(True)")
+@law(
+    "H17",
+    "h does the same to a site however it is written",
+    ANY,
+    "by keyword, scale=torch.tensor(1.), mask=torch.tensor(True); Normal(0., 1.), or Normal, 0., 1.",
+)
 def however_written(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
-    left, right = (outcome(handler(fn), seed=seed) for fn in (program, NotingPoutine(program, up=_written_otherwise)))
     source = written(handler, "model")
-    for mine, yours in zip(_meanings(left), _meanings(right), strict=False):
-        for what in mine:
-            case.same(
-                f"site {mine['name']!r}: {what}", mine[what], yours[what], source, f"{source}, where model writes its sites otherwise"
-            )
-    case.same("the number of sites", len(left.sites), len(right.sites), source, f"{source}, where model writes its sites otherwise")
-    case.same("the end of the run", left.failure or left.value, right.failure or right.value, source, f"{source}, likewise")
+    left = outcome(handler(program), seed=seed)
+    for rewrite, how in (
+        (_written_otherwise, "writes its sites otherwise"),
+        (_made_otherwise, "leaves Normal(0., 1.) to be made, or makes it"),
+    ):
+        right, otherwise = outcome(handler(NotingPoutine(program, up=rewrite)), seed=seed), f"{source}, where model {how}"
+        for mine, yours in zip(_meanings(left), _meanings(right), strict=False):
+            for what in mine:
+                case.same(f"site {mine['name']!r}: {what}", mine[what], yours[what], source, otherwise)
+        case.same("the number of sites", len(left.sites), len(right.sites), source, otherwise)
+        case.same("the end of the run", left.failure or left.value, right.failure or right.value, source, otherwise)
 
 
 @law("H18", "a param that leaves has the initial value and the constraint that the program gave it", ANY)
@@ -65,31 +74,36 @@ def params_stay_whole(case: Case) -> None:
             declared.append(message)
         return message
 
-    outcome(NotingPoutine(handler(NotingPoutine(program, up=declare)), up=keeping(left)), seed=seed)
+    look(case, handler, program, seed, ask=declare, leave=keeping(left))
     for param in left:
         whole = not isinstance(param, Param) or any(param.init is w.init and param.constraint is w.constraint for w in declared)
         case.expect(whole, f"site {param.name!r}: it leaves as {param!r}, and was yielded under {_WIDE}", written(handler, "model"))
 
 
-@law("H19", "a site comes back under the name under which it was asked for", ANY)
+@law("H19", "a site comes back under the name under which it was asked for, and in the plates in which it was", ANY)
 def names_come_back(case: Case) -> None:
     program, seed = case.program(), case.seed()
     handler = case.handler(program)
-    asked: list[str] = []
-    wrong: list[tuple[str, str]] = []
+    asked: list[Message] = []
+    pairs: list[tuple[Message, Message]] = []
 
     def ask(message: Message) -> Message:
-        asked.append(message.name)
+        if isinstance(message, Site):
+            message = message.evolve(cond_indep_stack=(_PLATE, *message.cond_indep_stack))
+        asked.append(message)
         return message
 
     def come(message: Message) -> Message:
-        name = asked.pop()
-        wrong.extend([(name, message.name)] if message.name != name else [])
+        pairs.append((asked.pop(), message))
         return message
 
-    outcome(handler(NotingPoutine(program, up=ask, down=come)), seed=seed)
-    for name, other in wrong:
-        case.broken(f"site {name!r}: it comes back as {other!r}", written(handler, "model"))
+    look(case, handler, program, seed, ask=ask, come=come)
+    for mine, yours in pairs:
+        case.expect(mine.name == yours.name, f"site {mine.name!r}: it comes back as {yours.name!r}", written(handler, "model"))
+        if isinstance(mine, Site) and isinstance(yours, Site):
+            frames, found = mine.cond_indep_stack, yours.cond_indep_stack
+            whole = found[max(len(found) - len(frames), 0) :] == frames
+            case.expect(whole, f"site {mine.name!r}: it was in the plates {frames}, and comes back in {found}", written(handler, "model"))
 
 
 @law("H21", "a param comes back as a value that its constraint allows", ANY)
@@ -109,7 +123,7 @@ def params_stay_within(case: Case) -> None:
             wrong.append((param, message.value))
         return message
 
-    outcome(handler(NotingPoutine(program, up=ask, down=come)), seed=seed)
+    look(case, handler, program, seed, ask=ask, come=come)
     for param, value in wrong:
         case.broken(f"site {param.name!r}: it comes back as {value}, outside of {param.constraint}", written(handler, "model"))
 
@@ -118,6 +132,7 @@ def _allows(constraint: Any, value: Any) -> bool:
     return not isinstance(value, (torch.Tensor, int, float)) or bool(constraint.check(torch.as_tensor(value)).all())
 
 
+_PLATE: Final = CondIndepStackFrame("plate", 1, False)
 _WIDE: Final = constraints.interval(-1e3, 1e3)  # type: ignore[no-untyped-call]  # torch's own
 
 
@@ -140,6 +155,23 @@ def _written_otherwise(message: Message) -> Message:
         bound = inspect.signature(message.fn).bind(*message.args, **message.kwargs)
         return message.evolve(**ones, args=(), kwargs=bound.arguments)
     return message.evolve(**ones)
+
+
+def _made_otherwise(message: Message) -> Message:
+    """The same site with a distribution that is made, where it has a class and arguments; or the other way round."""
+    if not isinstance(message, Choice):
+        return message
+    if isinstance(message.fn, type):
+        return message.evolve(fn=message.dist, args=(), kwargs={})
+    if not isinstance(message.fn, Distribution):
+        return message
+    cls, held = type(message.fn), vars(message.fn)
+    asked = inspect.signature(cls).parameters.values()
+    arguments = {each.name: held[each.name] for each in asked if each.name in held}
+    if not arguments or any(each.default is each.empty and each.name not in arguments for each in asked):
+        return message  # it does not keep what it was made of
+    otherwise = message.evolve(fn=cls, args=(), kwargs=arguments)
+    return otherwise if same(otherwise.dist, message.fn) else message
 
 
 def _meanings(found: Outcome) -> list[dict[str, Any]]:

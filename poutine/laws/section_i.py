@@ -12,6 +12,7 @@ from torch.distributions import Beta
 
 from poutine.errors import PlateError, UnusedNames
 from poutine.handlers.condition import ConditionPoutine
+from poutine.laws.blame import check_end
 from poutine.laws.handlers import AtSite, alike, link
 from poutine.laws.law import ANY, Case, Law, law, side
 from poutine.laws.links import Link, written
@@ -146,10 +147,12 @@ def entries_are_numbered(case: Case) -> None:
             yield from entry()
 
     for run in ("the first run", "the second run"):
-        for site in outcome(several).sites:
-            number, found = site.name.split("/")[0], getattr(site, "cond_indep_stack", ())[:1]
-            right = [str(frame.counter) for frame in found] == [number]
-            case.expect(right, f"site {site.name!r}: in {run}, its plate is {found}", f"{times} times {written(handler, 'model')}")
+        found = outcome(several)
+        check_end(case, found, f"{times} times {written(handler, 'model')}")
+        for site in found.sites:
+            number, frames = site.name.split("/")[0], getattr(site, "cond_indep_stack", ())[:1]
+            right = [str(frame.counter) for frame in frames] == [number]
+            case.expect(right, f"site {site.name!r}: in {run}, its plate is {frames}", f"{times} times {written(handler, 'model')}")
 
 
 @law("I.read-again", "a param that lift(d)∘p reads again is what it was, and no second site", ("lift",))
@@ -166,6 +169,7 @@ def read_again(case: Case) -> None:
         return values
 
     found, source = outcome(handler(again), seed=seed), f"{written(handler, 'model')}, where model reads its params again"
+    check_end(case, found, source)
     for site in found.sites:
         if isinstance(site, Sample) and site.name in (found.value or {}):
             case.same(f"site {site.name!r}", found.value[site.name], site.value, source, "the value that was drawn")

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from math import prod
 from typing import Any, Final
 
 import torch
 from hypothesis import strategies as st
-from torch.distributions import constraints
+from torch.distributions import Normal, constraints
 
 from poutine.bijections import bijection_to, transformation_to
 from poutine.equality import same
 from poutine.handlers.trace import TracePoutine
+from poutine.laws.blame import check_end
 from poutine.laws.distributions import distributions
 from poutine.laws.families import REALS
 from poutine.laws.handlers import AtSite, link, needed
 from poutine.laws.law import ANY, Case, Law, all_but, law, side
+from poutine.laws.links import written
 from poutine.laws.outcome import Outcome, outcome
 from poutine.laws.section_h_gradients import gradient_fault
 from poutine.laws.traces import Names, mostly, sampled, traces, values
 from poutine.laws.transcript import Transcript
 from poutine.messages import UNDECIDED, Observe, Param, Sample
 from poutine.params import ParamStore
-from poutine.program import Program
+from poutine.program import Coroutine, Program
 from poutine.runtime import draw_site
 from poutine.trace_graph import Trace, is_subsample
 
@@ -52,6 +55,7 @@ def replies_are_as_they_left(case: Case) -> None:
     program, seed = case.program(first=(needed(case.subject.kind),)), case.seed()
     handler = case.handler(program)
     found = outcome(handler(TracePoutine(program).traced), seed=seed)
+    check_end(case, found, written(handler, "trace(model).traced"))
     nodes, outside = ({}, ()) if found.failure else (found.value.nodes, found.sites)
     inside = tuple(site for name, site in nodes.items() if name not in ("_INPUT", "_RETURN"))
     source = side(TracePoutine(program).traced, handler, name="trace(model).traced").source
@@ -93,8 +97,9 @@ def given(case: Case) -> None:
     data = {name: _learnt(value) for name, value in Names.of(case.draw(traces(program))).samples.items()}
     options = {"guide_trace": sampled(data)} if kind == "replay" else {"data": data, "strict": False}
     handler = case.link(kind, **options)
-    found: Trace = outcome(handler(TracePoutine(program).traced), seed=seed).value or Trace()
-    source = side(program, handler).source
+    run, source = outcome(handler(TracePoutine(program).traced), seed=seed), side(program, handler).source
+    check_end(case, run, source)
+    found: Trace = run.value or Trace()
     for name in data.keys() & found.nodes.keys():
         what, value = f"site {name!r}: what p is sent", found[name].value
         case.same(what, torch.as_tensor(value).detach(), torch.as_tensor(data[name]).detach(), source, f"data[{name!r}]")
@@ -111,6 +116,27 @@ def keyed(case: Case) -> None:
             key = site.key or (seed, site.name, 1)  # that of a seed on the way, if there is one
             expected = draw_site(site.evolve(value=UNDECIDED), key)
             case.same(f"site {site.name!r}", site.value, expected, whole.source, f"a draw under the key {key}")
+
+
+@law(
+    "R.seed", "seed(a)∘p is the same under every seed: what it draws, hidden or not, and what initial values of its params draw", ("seed",)
+)
+def seeded(case: Case) -> None:
+    program, seed = case.program(), case.seed()
+    handler = case.handler(program)
+
+    def hidden() -> Coroutine[Any]:
+        return (yield Sample("our_z", Normal(0.0, 1.0)))
+
+    def whole() -> Coroutine[Any]:
+        learnt = yield Param("our_w", partial(torch.randn, 2))
+        return learnt, (yield from link("block")(hidden)()), (yield from program())
+
+    found, other = (outcome(handler(whole), seed=each) for each in (seed, seed + 1))
+    source = (
+        f"{written(handler, 'whole')}, where whole() reads a param whose initial value is drawn, draws a hidden sample, and then runs model"
+    )
+    case.equal(found, other, source, f"the same, under seed {seed + 1}")
 
 
 @law("R.condition", "condition(p, latents of t) has the density of t, and everything is observed", ("condition",))
@@ -143,7 +169,9 @@ def nothing_observed(case: Case) -> None:
     inside = case.chain(program)
     condition = link("condition", data=case.draw(values(inside.fn)), strict=False)
     whole = side(inside, condition, case.handler(program))
-    observed = [site.name for site in outcome(whole.fn, seed=case.seed()).sites if isinstance(site, Observe)]
+    found = outcome(whole.fn, seed=case.seed())
+    check_end(case, found, whole.source)
+    observed = [site.name for site in found.sites if isinstance(site, Observe)]
     case.expect(not observed, f"{observed} are still observed", whole.source)
 
 
@@ -275,6 +303,6 @@ def _is_real(value: Any) -> bool:
 
 
 SECTION_R: Final[tuple[Law, ...]] = (
-    replayed, replies_are_as_they_left, partially_replayed, draws_stay, given, keyed, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
+    replayed, replies_are_as_they_left, partially_replayed, draws_stay, given, keyed, seeded, conditioned_on_trace, unconditioned, nothing_observed, as_a_function, resumed,
     pickled, params_round_trip, observed_and_back, constrained,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from inspect import signature
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.distributions import Distribution, Independent
@@ -36,9 +36,13 @@ def source_of(value: Any) -> str:
 
 
 def _tensor(tensor: torch.Tensor) -> str:
-    numbers = _numbers(tensor.detach())
-    inferred = _is_inferred(tensor)
-    return f"torch.tensor({numbers})" if inferred else f"torch.tensor({numbers}, dtype={tensor.dtype})"
+    flat = tensor.dim() > _FEW and tensor.numel() > 0  # else brackets would be most of it
+    numbers = _numbers(tensor.detach().flatten() if flat else tensor.detach())
+    source = f"torch.tensor({numbers})" if _is_inferred(tensor) else f"torch.tensor({numbers}, dtype={tensor.dtype})"
+    return f"{source}.reshape{tuple(tensor.shape)}" if flat else source
+
+
+_FEW: Final = 3
 
 
 def _is_inferred(tensor: torch.Tensor) -> bool:

@@ -19,6 +19,7 @@ from poutine.laws.section_h_own import SECTION_H_OWN
 from poutine.laws.section_h_sites import SECTION_H_SITES
 from poutine.laws.section_i import SECTION_I
 from poutine.laws.section_k import SECTION_K
+from poutine.laws.section_plates import D_PLATES, I_PLATES, K_PLATES, R_PLATES
 from poutine.laws.section_r import SECTION_R
 
 OF_HANDLERS: Final = (
@@ -26,8 +27,13 @@ OF_HANDLERS: Final = (
 )  # fmt: skip
 
 LAWS: Final[Mapping[str, Law]] = MappingProxyType(
-    {law.name: law for law in (*OF_HANDLERS, *SECTION_I, *SECTION_B, *SECTION_C, *SECTION_R, *SECTION_D, *SECTION_K)}
-)
+    {
+        law.name: law
+        for law in (
+            *OF_HANDLERS, *SECTION_I, *I_PLATES, *SECTION_B, *SECTION_C, *SECTION_R, *R_PLATES, *SECTION_D, *D_PLATES, *SECTION_K, *K_PLATES,
+        )
+    }
+)  # fmt: skip
 
 # What any handler must obey, whatever it does, if it does not say that it breaks it. H1, H4 and H10 are for those that say so.
 ANY_HANDLER: Final = tuple(law for law in OF_HANDLERS if law.name not in ("H1", "H4", "H10"))

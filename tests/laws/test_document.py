@@ -38,6 +38,7 @@ STATED = {
     "a program is run once": ("H26",),
     "a message of a user's own is answered, and heard": ("H24", "H25"),
     "what comes back is a value that may be, with what was done to it further out": ("H21", "H22"),
+    "an answer goes to the site that it is for": ("H27",),
     # I. Identities, idempotence, fusion
     "scale(1), mask(True), condition({}), substitute({}), replay of nothing, … are identities": ("I.neutral",),
     "idempotent: trace, block, replay, mask, uncondition, lift": ("I.idempotent",),
@@ -45,6 +46,7 @@ STATED = {
     "mask(m)∘mask(n) = mask(m∧n)": ("I.mask",),
     "block(hide=A)∘block(hide=B) = block(hide=A∪B)": ("I.block",),
     'scope(a)∘scope(b) = scope("a/b")': ("I.scope",),
+    "scope(a): sites, plates and loops have the prefix outside, and their own names inside": ("I.names",),
     "substitute, replay: outer overrides inner, associative": ("I.outer-wins", "I.replay", "I.sites", "I.infer_config"),
     "seed, lift: inner wins": ("I.seed", "I.lift", "I.do"),
     "frames outermost first; one name at two depths is an error; entries are counted": ("I.indep", "I.entries"),
@@ -52,7 +54,7 @@ STATED = {
     "a handler that is strict about names is the same where they are there, and an error where not": ("I.strict",),
     # B. Block
     "h∘block()∘p ≈ block()∘p": ("B.isolates",),
-    "names, values and log density without A": ("B.hides", "B.types"),
+    "names, values and log density without A": ("B.hides", "B.types", "B.exposes"),
     "an inner trace sees all; an escape outside never fires on a hidden site": ("B.inner", "B.escape"),
     "equal when h acts only outside A": ("B.outside",),
     # C. Commutation
@@ -66,7 +68,9 @@ STATED = {
     "trace(replay(p, t)) ≈ t; with a partial trace, the other sites keep their draws": ("R.replay", "R.partial"),
     "what comes back is what went out": ("R.reply",),
     "draws are keyed by (seed, name, visit): conditioning or removing a site moves no other": ("R.draws", "R.keys"),
-    "what a value map gives arrives as it is, with its gradient": ("R.given",),
+    "what a value map gives arrives as it is, with its gradient; in a plate, for each element": ("R.given", "R.shared"),
+    "an index is replayed into a plate of its size only": ("R.index",),
+    "under seed(a), nothing that is drawn depends on the seed outside": ("R.seed",),
     "condition(p, latents of t): lp is lp(t), everything observed": ("R.condition",),
     "uncondition∘condition(p, d) ≈ p": ("R.uncondition", "R.predict"),
     "log density as a function, at the values of t, is lp(t)": ("R.substitute",),
@@ -83,7 +87,7 @@ STATED = {
     "lp(lift(p, π) at θ) = log π(θ) + lp(substitute(p, θ))": ("D.lift", "D.prior"),
     "condition and do differ exactly when the site has ancestors that matter": ("D.do",),
     "a factor shifts lp and moves no value": ("D.factor",),
-    "a vectorised plate of n = n sequential sites": ("D.plate", "D.broadcast"),
+    "a vectorised plate of n = n sequential sites": ("D.plate", "D.broadcast", "D.index"),
     "scope, infer_config, seed, trace leave lp as it is": ("D.keeps", "D.draws"),
     # K. Graph
     "dense edges go forward, have no cycle, contain every true dependency": ("K.forward", "K.provenance"),
@@ -91,6 +95,7 @@ STATED = {
     "editing a copy never changes the original": ("K.copy",),
     "removing a node leaves the induced subgraph": ("K.remove",),
     "each site once, in order; two of one name are refused before anything is drawn": ("K.records", "K.duplicates"),
+    "the entries of plates in a traced program are numbered from 1": ("K.entries",),
 }
 
 # What does not commute has a witness instead of a law.

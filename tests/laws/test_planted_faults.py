@@ -11,7 +11,7 @@ from poutine import NonlocalExit
 from poutine.laws import LAWS, LawBroken, ambient, check_law, check_laws
 from poutine.laws.ambient import changed
 from poutine.laws.settings import patches
-from tests.laws import careless, faults, hostile, lossy
+from tests.laws import careless, faults, hostile, lossy, overlooked
 
 BUDGET = 40
 
@@ -134,6 +134,7 @@ FAULTS = [
     ("H26", careless.trying_again(torch.linalg.LinAlgError)),
     *careless.ALMOST,
     *lossy.FAULTS,
+    *overlooked.FAULTS,
 ]
 
 
@@ -181,11 +182,23 @@ def test_a_handler_under_which_no_program_comes_to_its_end_is_shown_to_do_nothin
         check_laws(careless.RefusesAll, ["H23"], seed=0)
 
 
-@pytest.mark.parametrize(("law", "fault"), lossy.ABOUT_QUERIES, ids=[f"{name_of(fault)}-{law}" for law, fault in lossy.ABOUT_QUERIES])
-def test_a_fault_with_a_message_of_its_own_is_caught(law: str, fault: Any):
+WITH_MESSAGES = [
+    *((law, fault, lossy.QUERIES) for law, fault in lossy.ABOUT_QUERIES),
+    *((law, fault, overlooked.STATEFUL) for law, fault in overlooked.ABOUT_STATE),
+]
+
+
+@pytest.mark.parametrize(("law", "fault", "messages"), WITH_MESSAGES, ids=[f"{name_of(fault)}-{law}" for law, fault, _ in WITH_MESSAGES])
+def test_a_fault_with_a_message_of_its_own_is_caught(law: str, fault: Any, messages: Any):
     with pytest.raises(LawBroken) as caught:
-        check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0, messages=lossy.QUERIES)
+        check_law(LAWS[law], fault, BUDGET, shrink=False, seed=0, messages=messages)
     assert caught.value.law is LAWS[law]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sound", overlooked.SOUND_ABOUT_STATE)
+def test_what_is_sound_with_messages_of_its_own_is_not_accused(sound: Any):
+    check_laws(sound, seed=0, messages=overlooked.STATEFUL)
 
 
 @pytest.mark.parametrize("law", ["H24", "H25"])
@@ -218,7 +231,7 @@ def test_a_report_says_what_its_two_sides_are(law: str, fault: Any, left: str, r
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sound", hostile.SOUND)
+@pytest.mark.parametrize("sound", [*hostile.SOUND, *overlooked.SOUND])
 def test_what_is_sound_is_not_accused(sound: Any):
     check_laws(sound, seed=0)
 
