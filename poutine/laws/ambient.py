@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -118,12 +118,26 @@ def state_of(thing: Any, *packages: str) -> dict[str, Any]:
 
 
 def state_of_class(cls: type) -> dict[str, Any]:
-    """A class of a user's own and its bases, as far as they are outside of the library: what hangs on them, and the globals that they use."""
+    """A class of a user's own and its bases, as far as they are outside of the library: what hangs on them, and the globals that they use.
+
+    But for what a cache of the standard library holds, which is no fault of a function that gives the same for the same: ``caches_of_class``.
+    """
+    return _around_class(cls, [])
+
+
+def caches_of_class(cls: type) -> list[Any]:
+    """The functions under ``functools.cache`` or ``lru_cache`` that are found there."""
+    caches: list[Any] = []
+    _around_class(cls, caches)
+    return caches
+
+
+def _around_class(cls: type, caches: list[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         module = base.__module__
         if module.split(".")[0] not in (*PACKAGES, "builtins", "typing"):
-            _look(f"{module}.{base.__qualname__}", base, found, set(), (module,), follow=True)
+            _look(f"{module}.{base.__qualname__}", base, found, set(), (module,), caches)
     return found
 
 
@@ -135,7 +149,8 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _look(path: str, thing: Any, found: dict[str, Any], seen: set[int], packages: tuple[str, ...], follow: bool = False) -> None:
+def _look(path: str, thing: Any, found: dict[str, Any], seen: set[int], packages: tuple[str, ...], caches: list[Any] | None = None) -> None:
+    """``caches``: with it, the globals of functions are followed, and cached functions are put there and not looked into."""
     if id(thing) in seen:
         return
     if isinstance(thing, (int, float, str, bytes, type(None), torch.dtype)):
@@ -145,12 +160,16 @@ def _look(path: str, thing: Any, found: dict[str, Any], seen: set[int], packages
     found[path] = (type(thing).__name__, id(thing))
     if isinstance(thing, torch.Tensor):
         found[path] = (id(thing), thing.detach().cpu().numpy().tobytes(), thing.requires_grad)
+    if caches is not None and isinstance(thing, functools._lru_cache_wrapper):
+        caches.append(thing)
+        _look(f"{path}.__wrapped__", thing.__wrapped__, found, seen, packages, caches)
+        return
     for key, part in _parts(thing, packages):
-        _look(f"{path}.{key}", part, found, seen, packages, follow)
-    if follow and isinstance(thing, types.FunctionType) and thing.__module__ in packages:
+        _look(f"{path}.{key}", part, found, seen, packages, caches)
+    if caches is not None and isinstance(thing, types.FunctionType) and thing.__module__ in packages:
         for name in _names_in(thing.__code__):
             if name in thing.__globals__:
-                _look(f"the global {name}", thing.__globals__[name], found, seen, packages, follow)
+                _look(f"the global {name}", thing.__globals__[name], found, seen, packages, caches)
 
 
 def _parts(thing: Any, packages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
@@ -160,7 +179,7 @@ def _parts(thing: Any, packages: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     elif isinstance(thing, (list, tuple, set, frozenset)):
         yield from ((str(i), part) for i, part in enumerate(thing))
         yield "len", len(thing)
-    elif isinstance(thing, partial):  # pragma: no cover  # at module level there is none today
+    elif isinstance(thing, functools.partial):  # pragma: no cover  # at module level there is none today
         yield from (("func", thing.func), ("args", thing.args), ("keywords", thing.keywords))
     elif isinstance(thing, types.FunctionType):
         yield from (("__defaults__", thing.__defaults__), ("__kwdefaults__", thing.__kwdefaults__), ("__dict__", thing.__dict__))

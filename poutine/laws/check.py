@@ -19,7 +19,7 @@ from poutine.laws.claims import claims_of
 from poutine.laws.law import Case, Law
 from poutine.laws.links import Wrap
 from poutine.laws.report import LawBroken
-from poutine.laws.settings import kept
+from poutine.laws.settings import kept, warned_once
 from poutine.laws.subject import Subject
 from poutine.laws.table import LAWS
 from poutine.messages import Message
@@ -72,8 +72,11 @@ def check_laws(
             "it is no such handler, and derives from none"
         )
     profile: Any = settings.default
-    for law in sorted(wanted, key=lambda law: law.name not in _FIRST):
-        check_law(law, subject, min(profile.max_examples, BUDGET) if max_examples is None else max_examples, messages=messages, seed=seed)
+    with warned_once():
+        for law in sorted(wanted, key=lambda law: law.name not in _FIRST):
+            check_law(
+                law, subject, min(profile.max_examples, BUDGET) if max_examples is None else max_examples, messages=messages, seed=seed
+            )
 
 
 def laws_of(handler: Wrap) -> tuple[Law, ...]:
@@ -125,7 +128,7 @@ def check_law(
 
     again = f"check_laws(..., laws=[{law.name!r}], max_examples={examples}, seed={seed})"
     try:
-        with kept(patched=True):
+        with kept(patched=True), warned_once():
             holds()
         _check_telling(said)
     except LawBroken as broken:

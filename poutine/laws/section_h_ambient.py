@@ -9,7 +9,16 @@ import attrs
 import torch
 from torch.distributions import Distribution
 
-from poutine.laws.ambient import SURROUNDINGS, ambient, changed, module_state, other_generators, other_surroundings, state_of_class
+from poutine.laws.ambient import (
+    SURROUNDINGS,
+    ambient,
+    caches_of_class,
+    changed,
+    module_state,
+    other_generators,
+    other_surroundings,
+    state_of_class,
+)
 from poutine.laws.law import ANY, Case, law
 from poutine.laws.links import Wrap, written
 from poutine.laws.outcome import Outcome, difference, outcome
@@ -43,6 +52,24 @@ def nothing_ambient(case: Case) -> None:
             _no_change(case, handler, seed, source)
         _check_unchanged(case, before_any_run, {**state_of_class(type(handler)), **patches()}, source)
     _no_influence(case, wrap, transcript, expected, seed, type(handler).__module__)
+    _no_memory(case, wrap, program, seed)
+
+
+def _no_memory(case: Case, wrap: Wrap, program: Callable[..., Any], seed: int) -> None:
+    """What cached functions remember of earlier runs tells later ones nothing."""
+    caches = caches_of_class(type(wrap(program)))
+    if not caches:
+        return
+    warm = outcome(wrap(program), seed=seed + 1)
+    for cached in caches:
+        cached.cache_clear()
+    source, names = written(wrap, "model"), " and ".join(cached.__name__ for cached in caches)
+    case.equal(
+        warm,
+        outcome(wrap(program), seed=seed + 1),
+        f"{source}, after a run with another seed",
+        f"the same, with what {names} caches cleared",
+    )
 
 
 def _no_change(case: Case, handler: Any, seed: int, source: str) -> None:

@@ -151,6 +151,24 @@ def kept(patched: bool = False) -> Iterator[None]:
                 _put_names(of, names)
 
 
+@contextmanager
+def warned_once() -> Iterator[None]:
+    """Shows each warning once. Python does so of itself, until somebody puts the filters back, which makes it forget what it has shown."""
+    show, shown = warnings.showwarning, set[tuple[Any, ...]]()
+
+    def once(message: Warning | str, category: type[Warning], filename: str, lineno: int, *to: Any, **line: Any) -> None:
+        what = str(message), category, filename, lineno
+        if what not in shown:
+            shown.add(what)
+            show(message, category, filename, lineno, *to, **line)
+
+    warnings.showwarning = once
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+
+
 def _patched() -> dict[str, Any]:
     """Classes and modules that somebody could patch."""
     classes: list[Any] = [cls for cls in vars(torch.distributions).values() if isinstance(cls, type)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -68,6 +69,23 @@ class CachesDistributions(Poutine):
             return site.evolve(fn=self.built.setdefault((site.name, site.fn), site.dist), args=(), kwargs={})
 
         return {Choice: Rule(up=cached)}
+
+
+@functools.cache
+def _cell(name: str) -> list[Any]:
+    return []
+
+
+class CachesCells(Poutine):
+    """The same, in what a cached function gives."""
+
+    def rules(self) -> Rules:
+        def down(site: Sample) -> Message:
+            cell = _cell(site.name)
+            cell.append(site.value)
+            return site.evolve(value=cell[0])
+
+        return {Sample: Rule(down=down)}
 
 
 class ActsInThreads(Poutine):
@@ -367,6 +385,18 @@ class UnconditionsWithoutKey(UnconditionPoutine):
 # Without a fault
 
 
+@functools.lru_cache(maxsize=8)
+def _square(number: float) -> float:
+    return number * number
+
+
+class ScalesBySquare(Poutine):
+    """Computes its factor once and for all."""
+
+    def rules(self) -> Rules:
+        return {Choice: Rule(up=lambda site: site.evolve(scale=site.scale * _square(0.5)))}
+
+
 class Numbers(Poutine):
     """Notes at each sample how many there were before: it remembers, but within a run."""
 
@@ -495,4 +525,4 @@ class Scores(Poutine):
         return value
 
 
-SOUND = (Metropolis, Scores, Mean, Numbers, Tempers, Mirrors, Decentres, Counts, Stops)
+SOUND = (ScalesBySquare, Metropolis, Scores, Mean, Numbers, Tempers, Mirrors, Decentres, Counts, Stops)

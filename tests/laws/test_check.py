@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -15,7 +16,22 @@ from hypothesis import strategies as st
 
 from poutine import Handling, Message, Poutine, Rule, Sample, ScalePoutine, Site, block, chain, mask, run, scale
 from poutine.equality import same
-from poutine.laws import LAWS, Claims, LawBroken, Link, check_law, check_laws, claims_of, difference, law, laws_of, link, outcome, programs
+from poutine.laws import (
+    LAWS,
+    Claims,
+    Difference,
+    LawBroken,
+    Link,
+    check_law,
+    check_laws,
+    claims_of,
+    difference,
+    law,
+    laws_of,
+    link,
+    outcome,
+    programs,
+)
 from poutine.laws.links import Chain, written
 from poutine.laws.probes import AskingRuntime, NotingPoutine, error_of
 from poutine.laws.section_h_sites import _meaning, _written_otherwise
@@ -351,6 +367,31 @@ def test_h17_takes_what_is_off_everywhere_for_what_is_off():
     assert off.mask is False and further_off.mask.shape == (2,)
     assert same(_meaning(off), _meaning(further_off))
     assert not same(_meaning(off)["mask"], _meaning(off.evolve(mask=part))["mask"])
+
+
+class Warns(Doubled):
+    """Warns at each sample."""
+
+    def rules(self):
+        def down(site):
+            warnings.warn("a sample", UserWarning, stacklevel=1)
+            return site
+
+        return {Sample: Rule(down=down)}
+
+
+def test_a_warning_is_shown_once_however_often_it_is_given(capsys):
+    show = warnings.showwarning
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        check_laws(Warns, laws=["H3", "H5", "H19"], max_examples=4, seed=0)
+    assert [str(warning.message) for warning in shown] == ["a sample"]
+    assert warnings.showwarning is show
+
+
+def test_a_tensor_of_many_dimensions_is_shown_in_a_line():
+    mask = torch.tensor([True, False]).reshape(2, 1, 1, 1, 1, 1)
+    assert str(Difference("site 'x'", "mask", True, mask)).endswith("torch.tensor([True, False]).reshape(2, 1, 1, 1, 1, 1)")
 
 
 def test_the_smallest_program_so_far_is_told_when_the_search_for_a_smaller_one_takes_long(monkeypatch):

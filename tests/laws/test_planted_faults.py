@@ -94,6 +94,7 @@ FAULTS = [
     # what somebody else thought of
     ("H11", hostile.CachesByName),
     ("H11", hostile.CachesDistributions),
+    ("H11", hostile.CachesCells),
     ("H8", hostile.ActsInThreads),
     ("H12", hostile.ActsByAddress),
     ("H21", hostile.GivesUnconstrained),
@@ -146,6 +147,7 @@ def name_of(fault: Any) -> str:
 SLOW = (
     hostile.CachesByName,
     hostile.CachesDistributions,
+    hostile.CachesCells,
     hostile.RemovesWhatItDoes,
     hostile.ActsByAddress,
     hostile.SubstitutesUnconstrained,
@@ -228,6 +230,11 @@ def test_a_report_says_what_its_two_sides_are(law: str, fault: Any, left: str, r
     finding = caught.value.finding
     assert finding.left.startswith(left) and finding.right.startswith(right)
     assert f"left:   {left}" in str(caught.value) and f"right:  {right}" in str(caught.value)
+
+
+def test_a_cache_of_a_function_that_gives_the_same_for_the_same_is_no_fault():
+    check_law(LAWS["H11"], hostile.ScalesBySquare, 2, seed=0)
+    assert hostile._square.cache_info().currsize == 1
 
 
 @pytest.mark.slow
