@@ -21,13 +21,11 @@ from poutine.trace_graph import Trace, is_subsample
 
 Options = st.SearchStrategy[Mapping[str, Any]]
 
-# Of elements: of a batch shape with which that of every site of a random program broadcasts.
-ELEMENTS: Final = (2, 1, 1, 1)
-SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25, ((((2.0,),),), (((0.5,),),)))).map(
-    torch.tensor
-)  # powers of two: exact
+# Of one element: those of several are refused where a site has not as many. The laws H20, D.scale and D.mask bring sites that have.
+_ONE: Final = (1, 1, 1, 1)
+SCALES: Final = st.sampled_from((2.0, 0.5, 4.0)) | st.sampled_from((2.0, 0.25, ((((2.0,),),),))).map(torch.tensor)  # powers of two: exact
 _BITS: Final = mostly(st.just(False), st.just(True))
-MASKS: Final = _BITS | _BITS.map(torch.tensor) | _BITS.map(lambda bit: torch.tensor([bit, not bit]).reshape(ELEMENTS))
+MASKS: Final = _BITS | _BITS.map(torch.tensor) | _BITS.map(lambda bit: torch.tensor(bit).reshape(_ONE))
 PREFIXES: Final = st.sampled_from(("a", "b", ""))
 PLATES: Final = st.sampled_from(("outer", "other"))
 PRIORS: Final = st.sampled_from((Normal(0.0, 1.0), Laplace(1.0, 2.0)))

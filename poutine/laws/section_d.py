@@ -26,6 +26,7 @@ from poutine.plates import plate
 from poutine.program import Coroutine
 from poutine.trace_graph import Trace, is_subsample
 
+_FACTORS: Final = st.sampled_from((2.0, 0.5, 4.0))  # powers of two: exact
 _PLATES: Final = "indep and broadcast, where p is not under indep: one refuses a plate inside itself, and the other makes sites fit a size"
 WEIGHTS: Final = st.sampled_from((0.0, 1.0, -1.0, 0.5, 3.0))
 
@@ -52,20 +53,27 @@ def memo(case: Case) -> None:
     case.expect(same(trace.compute_batch_log_pdf(), fresh), f"it says {trace.compute_batch_log_pdf()} instead of {fresh}")
 
 
-@law("D.scale", "lp(scale(a)∘p) = a·lp(p), site by site, with the gradient of a learnt a; params are scaled, too", ("scale",))
+@law(
+    "D.scale",
+    "lp(scale(a)∘p) = a·lp(p), site by site, with the gradient of a learnt a; params are scaled, too",
+    ("scale",),
+    "p may be in a plate, with a scale of its elements",
+)
 def scaled(case: Case) -> None:
-    program, seed = case.program(), case.seed()
-    whole, handler = case.chain(program), case.handler(program)
-    handled, a = side(whole, handler), case.options(handler)["scale"]
-    bare = _densities(whole.fn, seed)
+    size, seed = case.draw(st.integers(0, 3)), case.seed()
+    program = case.program(rows=size)
+    factors = torch.tensor([case.draw(_FACTORS) for _ in range(size)]) if size else torch.tensor(2.0)
+    whole, handler = case.chain(program), case.link("scale", scale=factors) if size else case.handler(program)
+    (handled, plain), a = (_in_plate(side(whole, *wraps), size) for wraps in ((handler,), ())), case.options(handler)["scale"]
+    bare = _densities(plain.fn, seed)
     expected = {name: a * density for name, density in bare.items()}
     case.expect(same(_densities(handled.fn, seed), expected), f"{_densities(handled.fn, seed)} is not {expected}", handled.source)
-    for mine, yours in zip(outcome(handled.fn, seed=seed).sites, outcome(whole.fn, seed=seed).sites, strict=False):
+    for mine, yours in zip(outcome(handled.fn, seed=seed).sites, outcome(plain.fn, seed=seed).sites, strict=False):
         if isinstance(mine, (Choice, Param)) and isinstance(yours, type(mine)):
             scales = torch.as_tensor(mine.scale), torch.as_tensor(yours.scale * a)
-            case.same(f"site {yours.name!r}: scale", *scales, handled.source, f"{a} times that of {whole.source}")
-    learnt = torch.tensor([2.0, 0.5]).reshape(2, 1, 1, 1).requires_grad_()  # of elements, in a dimension that nothing else has
-    handled = side(whole, case.link("scale", scale=learnt))
+            case.same(f"site {yours.name!r}: scale", *scales, handled.source, f"{a} times that of {plain.source}")
+    learnt = factors.clone().requires_grad_()
+    handled = _in_plate(side(whole, case.link("scale", scale=learnt)), size)
     for name, density in _densities(handled.fn, seed).items():
         times = same(density.detach(), learnt.detach() * bare[name].detach())
         case.expect(times, f"site {name!r}: its density is {density}, and was {bare[name]}", handled.source)
