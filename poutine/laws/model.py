@@ -7,6 +7,7 @@ from typing import Any, Final
 import attrs
 
 from poutine.laws.functions import Closure, Function
+from poutine.laws.printing import note_shown
 from poutine.program import Coroutine
 
 HEADER: Final = """\
@@ -37,6 +38,7 @@ class Model:
         return "\n" + "\n".join(self.function.lines()) + "\n"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        note_shown(self, printer)
         printer.text(repr(self))  # Hypothesis would show the fields
 
     @property

@@ -22,15 +22,37 @@ def printed(
     strategy: st.SearchStrategy[Any],
     make: Callable[[Any], T],
     source: Callable[[Any, T], str],
+    of: Any = None,
 ) -> T:
     """``strategy.map(make)``, whose values are shown as ``source`` of what was drawn and of what was made of it.
 
     Hypothesis shows what ``map`` makes as a call of the function, which is machinery here.
+
+    of:  a program that the source names. If it is a random one and is not shown itself, as where the strategy is one of a ``flatmap``,
+         its own source comes first, in a comment.
     """
     drawn = draw(strategy)
     made = make(drawn)
-    current_build_context().known_object_printers[IDKey(made)] = [lambda thing, printer, cycle: printer.text(source(drawn, made))]
+
+    def show(thing: Any, printer: Any, cycle: bool) -> None:
+        model = _innermost(of)
+        if hasattr(model, "function") and not printer.known_object_printers.get(IDKey(model)):
+            printer.text("".join(f"# {line}\n    " for line in repr(model).strip().splitlines()))
+        printer.text(source(drawn, made))
+
+    current_build_context().known_object_printers[IDKey(made)] = [show]
     return made
+
+
+def note_shown(model: Any, printer: Any) -> None:
+    """Notes that ``model`` is shown in this failing test."""
+    printer.known_object_printers[IDKey(model)] = [lambda thing, printer, cycle: printer.text(repr(thing))]
+
+
+def _innermost(program: Any) -> Any:
+    while isinstance(program, Poutine):
+        program = program.fn
+    return program
 
 
 def name_of(program: Any) -> str:

@@ -26,7 +26,9 @@ from poutine.plates import plate
 from poutine.program import Coroutine
 from poutine.trace_graph import Trace, is_subsample
 
-_FACTORS: Final = st.sampled_from((2.0, 0.5, 4.0))  # powers of two: exact
+# Of the elements of a plate; mostly not the same for all.
+_FACTORS: Final = st.sampled_from(((2.0, 0.5, 4.0), (0.5, 4.0, 4.0), (4.0, 4.0, 4.0)))  # powers of two: exact
+_MIXED: Final = st.sampled_from(((True, False, True), (False, True, True), (True, True, True), (False, False, False)))
 _PLATES: Final = "indep and broadcast, where p is not under indep: one refuses a plate inside itself, and the other makes sites fit a size"
 WEIGHTS: Final = st.sampled_from((0.0, 1.0, -1.0, 0.5, 3.0))
 
@@ -61,8 +63,8 @@ def memo(case: Case) -> None:
 )
 def scaled(case: Case) -> None:
     size, seed = case.draw(st.integers(0, 3)), case.seed()
-    program = case.program(rows=size)
-    factors = torch.tensor([case.draw(_FACTORS) for _ in range(size)]) if size else torch.tensor(2.0)
+    program = case.program(first=("sample",) * bool(size), rows=size)
+    factors = torch.tensor(case.draw(_FACTORS)[:size]) if size else torch.tensor(2.0)
     whole, handler = case.chain(program), case.link("scale", scale=factors) if size else case.handler(program)
     (handled, plain), a = (_in_plate(side(whole, *wraps), size) for wraps in ((handler,), ())), case.options(handler)["scale"]
     bare = _densities(plain.fn, seed)
@@ -84,8 +86,8 @@ def scaled(case: Case) -> None:
 @law("D.mask", "lp(mask(m)∘p) = where(m, lp(p), 0), site by site", ("mask",), "p may be in a plate, with a mask of its elements")
 def masked(case: Case) -> None:
     size, seed = case.draw(st.integers(0, 3)), case.seed()
-    program = case.program(rows=size)
-    handler = case.link("mask", mask=torch.tensor([case.draw(st.booleans()) for _ in range(size)])) if size else case.handler(program)
+    program = case.program(first=("sample",) * bool(size), rows=size)
+    handler = case.link("mask", mask=torch.tensor(case.draw(_MIXED)[:size])) if size else case.handler(program)
     m, whole = torch.as_tensor(case.options(handler)["mask"]), case.chain(program)
     handled, bare = (_in_plate(side(whole, *wraps), size) for wraps in ((handler,), ()))
     found, densities = (_densities(each.fn, seed) for each in (handled, bare))

@@ -31,7 +31,7 @@ def traces(program: Callable[..., Any], partial: bool = False) -> st.SearchStrat
     """
     if partial:
         return _OTHER_SEEDS.flatmap(lambda seed: _without_some(program, seed))
-    return printed(_OTHER_SEEDS, lambda seed: trace_of(program, seed), lambda seed, trace: _source(program, seed))
+    return printed(_OTHER_SEEDS, lambda seed: trace_of(program, seed), lambda seed, trace: _source(program, seed), program)
 
 
 def mostly(strategy: st.SearchStrategy[T], otherwise: st.SearchStrategy[T]) -> st.SearchStrategy[T]:
@@ -107,7 +107,7 @@ def _without_some(program: Callable[..., Any], seed: int) -> st.SearchStrategy[T
         whole = _source(program, seed)
         return f"without({', '.join([whole, *map(repr, names)])})" if names else whole
 
-    return printed(some, lambda names: without(trace, *names), source)
+    return printed(some, lambda names: without(trace, *names), source, program)
 
 
 def _source(program: Callable[..., Any], seed: int) -> str:

@@ -54,6 +54,21 @@ def model():
 
 
 @pytest.mark.parametrize("partial", [False, True])
+def test_traces_of_a_program_that_is_not_shown_itself(partial: bool):
+    """The program is shown with the trace; where it is shown itself, not again."""
+    trace, text = shown(programs(asks=False, first=("sample",)).flatmap(lambda program: traces(program, partial)), 3)
+    comment = [line.strip().removeprefix("# ") for line in text.splitlines() if line.strip().startswith("#")]
+    assert comment[0] == "def model():" and "return" in comment[-1]
+    namespace: dict[str, Any] = {}
+    exec(HEADER + "\n".join(comment), namespace)
+    assert same(pasted(f"({text})", model=namespace["model"]), trace)
+    _, both = shown(
+        programs(asks=False, first=("sample",)).flatmap(lambda program: st.tuples(st.just(program), traces(program, partial))), 3
+    )
+    assert both.count("def model():") == 1 and "# def" not in both
+
+
+@pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("number", range(3))
 def test_traces(number: int, partial: bool):
     trace, text = shown(traces(model, partial), number)
