@@ -15,7 +15,7 @@ from poutine.equality import same
 from poutine.laws.blame import look
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import Wrap, written
-from poutine.messages import Choice, CondIndepStackFrame, Message, Param, Sample, Site
+from poutine.messages import Choice, CondIndepStackFrame, Message, Observe, Param, Sample, Site
 
 
 @law(
@@ -61,6 +61,8 @@ def _left(
             message = message.evolve(scale=message.scale * scale, mask=torch.as_tensor(message.mask) & mask)
         if isinstance(message, Choice):
             message = message.evolve(key=(7, message.name, 1))  # as by a seed further in
+        if isinstance(message, Observe) and isinstance(message.value, torch.Tensor) and message.value.is_floating_point():
+            message = message.evolve(value=message.value.detach().clone().requires_grad_())  # learnt data
         asked.append(message)
         return message
 

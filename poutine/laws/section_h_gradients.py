@@ -13,11 +13,10 @@ from torch.distributions import Distribution
 
 from poutine.equality import same
 from poutine.errors import PoutineError
-from poutine.laws.blame import look
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import written
 from poutine.laws.outcome import outcome
-from poutine.laws.probes import keeping
+from poutine.laws.probes import NotingPoutine, keeping
 from poutine.messages import Choice, Message, Site
 from poutine.program import Coroutine
 from poutine.tensors import tensors_in
@@ -37,7 +36,8 @@ def gradients(case: Case) -> None:
         marked: list[torch.Tensor] = []
         arrived: list[Message] = []
         inner, outer = (_marking(marked), keeping(arrived)) if way == "up" else (keeping(arrived), _marking(marked))
-        look(case, handler, program, seed, **({"ask": inner, "leave": outer} if way == "up" else {"come": inner, "reply": outer}))
+        # A value that is moved may be none that the site can have, and who scores it fails. H20 and H27 bring such as are where they were.
+        outcome(NotingPoutine(handler(NotingPoutine(program, **{way: inner})), **{way: outer}), seed=seed)
         for site in arrived:
             fault = gradient_fault(site.value, marked)
             case.expect(fault is None, f"site {site.name!r}: on its way {way}, its value {site.value} {fault}", source)
@@ -71,7 +71,7 @@ def _of_arguments(case: Case, handler: Callable[..., Any], program: Callable[...
         pairs.extend([(asked[-1], message)] if asked else [])
         return message
 
-    look(case, handler, program, seed, ask=ask, come=come, leave=leave)
+    outcome(NotingPoutine(handler(NotingPoutine(program, up=ask, down=come)), up=leave), seed=seed)
     for site, message in pairs:
         mine, yours = _parameters(site), _parameters(message)
         if mine and yours and same(mine[0], yours[0]):

@@ -248,7 +248,7 @@ class ScalesByMean(ScalePoutine):
     """Takes a scale of elements for one."""
 
     def rules(self) -> Rules:
-        factor = float(torch.as_tensor(self.scale).mean())
+        factor = float(torch.as_tensor(self.scale).detach().mean())
         rule = Rule(up=lambda site: site.evolve(scale=site.scale * factor))
         return {Choice: rule, Param: rule}
 

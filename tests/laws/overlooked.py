@@ -356,7 +356,7 @@ FAULTS = [
     ("H20", FailsAtNotes),
     ("H20", FailsAtMasks),
     ("H20", FailsAtScales),
-    ("H15", FailsAtGradients),
+    ("H20", FailsAtGradients),
     ("H20", TakesScalesForNumbers),
     ("H17", ScalesMade),
     ("H17", ScalesDeferred),
