@@ -203,7 +203,7 @@ def test_a_law_about_other_handlers_cannot_be_put_to_this_one():
         def rules(self):
             raise AssertionError("nothing runs before it is said")
 
-    with pytest.raises(ValueError, match=r"'Louder' cannot be put to D.scale \(about scale\)"):
+    with pytest.raises(ValueError, match=r"'Louder' cannot be put to D.scale \(about scale: p may be in a plate"):
         check_laws(Louder)
     with pytest.raises(ValueError, match=r"cannot be put to I.scale \(about scale\), R.params"):
         check_laws(Doubled, laws=["I.scale", "R.params"])
