@@ -96,6 +96,8 @@ class Evaluation:
             return doubled(self.discrete(site))  # or else torch takes a number times it as single
         if site.name in self.named:
             raise StructureChanged(f"site {site.name!r} is sampled twice in one run; give every site its own name")
+        if self.collector is not None:
+            self.collector.require_one_step(site)
         site = site.evolve(value=self.locate(site, _bijection_of(site)))
         self.named[site.name] = site.value.clone()  # as drawn, whatever the program then changes in place
         return self._score(site)

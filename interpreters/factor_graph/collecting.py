@@ -209,9 +209,13 @@ class Collector:
         """What is hidden counts if it is drawn, and then with its probability alone."""
         if site.is_decided:
             return site
+        self.require_one_step(site)
+        return site.evolve(value=self.enumerate(self._labels.of(site)).value)
+
+    def require_one_step(self, site: Sample) -> None:
+        """Raises ``StepsUnlike`` for a site of many steps at once: it must have a value, and a name, for each."""
         if loops := [plate.name for plate in self._plates(site) if plate.loop is not None]:
             raise StepsUnlike(loops)
-        return site.evolve(value=self.enumerate(self._labels.of(site)).value)
 
     def _check_steps(self, site: Sample, plates: frozenset[Plate]) -> None:
         """Whether a plain run decides a site in some of the steps that are taken at once. Raises ``StepsUnlike``."""

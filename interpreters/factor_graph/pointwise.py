@@ -51,7 +51,8 @@ def pointwise(graph: FactorGraph, is_observed: Callable[[str], bool]) -> Pointwi
                 density = _total([factor, *others], graph.chains, factor.plates) - _total(others, graph.chains, factor.plates)
                 found.densities.update(_by_step(name, density * weight(factor.plates), factor.plates))
             else:
-                names = tuple(dict.fromkeys(variable.name for variable in variables))
+                every = [step_names(variable.name, variable.plates).values() for variable in variables if variable in graph.variables]
+                names = tuple(dict.fromkeys(each for names in every for each in names))
                 found.shared.update(dict.fromkeys(step_names(name, factor.plates).values(), names))
     return found
 

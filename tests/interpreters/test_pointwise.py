@@ -165,7 +165,7 @@ def weighted(y):
 @pytest.mark.parametrize(
     ("program", "continuous", "words"),
     [
-        (Program(hmm, Y[:5], True), None, "share x_0"),
+        (Program(hmm, Y[:5], True), None, "share x_0, x_1, x_2, …, x_4"),
         (Program(hmm, Y[:5], False), None, "of y_0, y_1, y_2, …, y_4: given"),
         (Program(outside, Y), "mu", "of y: given the continuous sites they are not independent, but share z"),
         (Program(two, Y), "mu", "of y, w: given the continuous sites they are not independent, but share z"),

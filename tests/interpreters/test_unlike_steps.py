@@ -186,6 +186,25 @@ def test_samplers_take_them_in_turn_too():
     assert (whole(u) - given(u)).item() == pytest.approx(difference.item(), rel=1e-12)
 
 
+def test_a_continuous_site_of_each_step_is_one_of_its_own():
+    """Its values are given by the names of a plain run."""
+
+    def model(vectorized):
+        @markov("days", 4, vectorized=vectorized)
+        def day(t, x):
+            x = yield Sample("x", td.Categorical(START if x is None else TURN[x]))
+            shift = yield Sample("shift", normal(0.0))
+            yield Observe("y", normal(x + shift), Y[t])
+            return x
+
+        yield from day()
+
+    ours, theirs = density(Program(model, True)), density(Program(model, False))
+    u = torch.tensor([0.1, -0.3, 0.5, 1.0], dtype=F64)
+    torch.testing.assert_close(ours.value_and_grad(u), theirs.value_and_grad(u))
+    assert list(ours.sites) == [f"shift_{t}" for t in range(4)] and ours.in_turn == {"days"}
+
+
 def test_a_layout_that_sums_alike_is_refused():
     """Turned by a quarter, it has the same sum wherever all states are the same, as in a plain run they may be."""
 
