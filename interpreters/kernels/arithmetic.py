@@ -27,6 +27,7 @@ ELEMENTWISE: Final[Mapping[str, str]] = MappingProxyType(
         "erf": "std::erf({0})", "erfc": "std::erfc({0})", "lgamma": "poutine_lgamma({0})", "digamma": "poutine_digamma({0})",
         "special_erfcx": "poutine_erfcx({0})", "erfinv": "poutine_erfinv({0})", "special_ndtri": "poutine_ndtri({0})",
         "i0": "poutine_i0({0})", "special_i0e": "poutine_i0e({0})", "special_i1": "poutine_i1({0})", "special_i1e": "poutine_i1e({0})",
+        "igamma": "poutine_gamma_part({0}, {1}, false)", "igammac": "poutine_gamma_part({0}, {1}, true)",
         "hypot": "std::hypot({0}, {1})", "copysign": "std::copysign({0}, {1})", "fmax": "std::fmax({0}, {1})", "fmin": "std::fmin({0}, {1})",
         "signbit": "double(std::signbit({0}))",
         "fmod": "std::fmod({0}, {1})", "remainder": "poutine_remainder({0}, {1})",

@@ -3,7 +3,8 @@
 Sources. The Bessel functions, ``ndtri`` and Hurwitz' zeta function: S. Moshier, "Cephes Mathematical Library" (2000), as torch has them.
 ``erfcx``: its definition, with the rounding of x * x made good, and from 25 on its asymptotic series (Abramowitz and Stegun 7.1.23).
 ``erfinv``: as torch, two steps of Newton's method, but by ``ndtri`` near 1, where that loses digits. Trigamma: reflected, taken up by its recurrence, then the asymptotic series
-(Abramowitz and Stegun 6.4.12).
+(Abramowitz and Stegun 6.4.12). The incomplete gamma functions: their series, and their continued fraction by the modified Lentz method
+(6.5.29 and 6.5.31 there; Press et al., "Numerical Recipes", section 6.2).
 """
 
 from __future__ import annotations
@@ -171,12 +172,39 @@ static inline double poutine_zeta(double x, double q) {
 }
 """
 
+_GAMMA_PART: Final = r"""
+static inline double poutine_gamma_part(double a, double x, bool upper) {
+    if (!(a >= 0 && x >= 0) || (std::isinf(a) && std::isinf(x)) || (a == 0 && x == 0)) return NAN;
+    if (a == 0 || std::isinf(x)) return !upper;
+    if (x == 0 || std::isinf(a)) return upper;
+    const double apart = (x - a) / a, y = 1 / (a * a);  // front: x^a exp(-x) / gamma(a + 1), by Stirling's series for large a
+    const double front = a < 10 ? std::exp(a * std::log(x) - x - poutine_lgamma(a + 1))
+        : std::exp(a * (std::log1p(apart) - apart) - (1 - y * (1.0 / 30 - y * (1.0 / 105 - y * (1.0 / 140 - y / 99)))) / (12 * a))
+            / std::sqrt(2 * M_PI * a);
+    const int most = 100000;
+    if (x < a + 1) {
+        double term = 1, sum = 1;
+        for (int n = 1; n < most && term > 1e-17 * sum; ++n) sum += term *= x / (a + n);
+        return upper ? 1 - front * sum : front * sum;
+    }
+    double b = x + 1 - a, c = 1e300, d = 1 / b, fraction = d;
+    for (int n = 1; n < most; ++n) {
+        const double numerator = -n * (n - a);
+        b += 2;
+        d = 1 / (numerator * d + b), c = b + numerator / c;
+        fraction *= c * d;
+        if (std::abs(c * d - 1) < 1e-16) break;
+    }
+    return upper ? front * a * fraction : 1 - front * a * fraction;
+}
+"""
+
 # By name; each after those that it calls.
 _DEFINITIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "poutine_polynomial": _POLYNOMIAL, "poutine_chebyshev": _CHEBYSHEV, "poutine_erfcx": _ERFCX, "poutine_ndtri": _NDTRI,
         "poutine_erfinv": _ERFINV, "poutine_i0e": _I0E, "poutine_i1e": _I1E, "poutine_i0": _I0, "poutine_i1": _I1,
-        "poutine_trigamma": _TRIGAMMA, "poutine_zeta": _ZETA,
+        "poutine_trigamma": _TRIGAMMA, "poutine_zeta": _ZETA, "poutine_gamma_part": _GAMMA_PART,
     }
 )  # fmt: skip
 _CALLS: Final[Mapping[str, str]] = MappingProxyType(
