@@ -14,7 +14,7 @@ from interpreters.results.inference_data import inference_data
 from interpreters.results.news import News, silent
 from interpreters.results.observed import observed_values, plate_dims
 from interpreters.results.picture import draw_histograms
-from interpreters.results.stored import write
+from interpreters.results.stored import require_ending, write
 from interpreters.results.summary import Summary, summarize
 from interpreters.weighted import weights
 from poutine import Trace
@@ -117,7 +117,8 @@ class Posterior:
         return inference_data({**one_chain, "observed_data": self.observed}, self.dims, attributes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so."""
+        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so. Raises ``ValueError`` at another ending."""
+        require_ending(Path(path))
         write(self.to_arviz(), Path(path))
 
     def plot(self, path: str | PathLike[str]) -> None:

@@ -19,7 +19,7 @@ import torch
 from interpreters.errors import NotVectorizable
 from interpreters.opening import opened
 from interpreters.posterior import Posterior
-from interpreters.precision import with_doubles
+from interpreters.precision import with_double_parameters, with_doubles
 from interpreters.replies import as_index
 from interpreters.sampled_posterior import SampledPosterior
 from interpreters.vmapped import vmapped
@@ -59,7 +59,7 @@ class PredictPoutine(Poutine):
         def again(site: Observe) -> Message:
             if not torch.as_tensor(site.value).numel():
                 return site
-            dist: Any = site.dist
+            dist: Any = with_double_parameters(site).dist  # as the density scores it
             return site.unobserved().evolve(fn=dist.expand(_batch_shape(site)), args=(), kwargs={})
 
         return {Observe: Rule(up=again)}

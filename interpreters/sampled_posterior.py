@@ -20,7 +20,7 @@ from interpreters.results.news import News, silent
 from interpreters.results.observed import constant_values, observed_values, plate_dims
 from interpreters.results.picture import draw_panels, trace_figure
 from interpreters.results.problems import bfmi, problems
-from interpreters.results.stored import Contents, write
+from interpreters.results.stored import Contents, require_ending, write
 from interpreters.results.summary import Summary
 from poutine import SubstitutePoutine, Trace, TracePoutine, run
 
@@ -142,7 +142,11 @@ class SampledPosterior:
         return inference_data(groups, self.dims, attributes, statistics, self.coords)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so; ``load`` reads both."""
+        """Writes ``to_arviz()`` as NetCDF, for ``arviz.from_netcdf``, or as zarr if ``path`` ends so; ``load`` reads both.
+
+        Raises ``ValueError`` at an ending that is neither's.
+        """
+        require_ending(Path(path))
         write(self.to_arviz(), Path(path))
 
     def plot(self, path: str | PathLike[str]) -> None:

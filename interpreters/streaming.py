@@ -17,10 +17,8 @@ from interpreters.sampled_posterior import SampledPosterior
 _NUMBERS: Final = 1 << 20  # of a block: 8 MiB
 
 
-def write_out(
-    density: Density, log: DrawLog, path: Path, coords: Coords | None = None, seed: int = 0, news: News = silent
-) -> SampledPosterior:
-    """Writes the draws that all chains have to ``path``, and returns them as they are there. Raises ``ValueError`` if there are none.
+def write_out(density: Density, log: DrawLog, path: Path, coords: Coords | None = None, seed: int = 0, news: News = silent) -> None:
+    """Writes the draws that all chains have to ``path``, for ``SampledPosterior.load``. Raises ``ValueError`` if there are none.
 
     Discrete sites that were summed out are drawn, by ``seed``: see ``discrete``. ``news`` are of draws of each chain.
     """
@@ -30,7 +28,6 @@ def write_out(
             news(start, total)
             out.add(block.to_arviz(), start)
     news(total, total)
-    return SampledPosterior.load(path)
 
 
 def _blocks(density: Density, log: DrawLog, coords: Coords | None, seed: int) -> Iterator[tuple[int, SampledPosterior]]:

@@ -13,7 +13,7 @@ from typing import Final
 from interpreters.command.data_file import bind, load_data
 from interpreters.command.double import in_double
 from interpreters.command.entries import entry
-from interpreters.command.interruption import Interruption, interruptible
+from interpreters.command.interruption import Interruption, interruptible, saying
 from interpreters.command.model_check import checked
 from interpreters.command.model_file import ModelFile, blaming, one_line, split
 from interpreters.command.outcome import Outcome
@@ -22,7 +22,7 @@ from interpreters.command.work import bar_of
 from interpreters.errors import InputError
 from interpreters.results.extras import extra
 from interpreters.results.picture import formats
-from interpreters.results.stored import ENDINGS, is_zarr
+from interpreters.results.stored import is_zarr, require_ending
 
 # Named, not imported: what is wrong with the files shall be told before compilers are looked for.
 _METHODS: Final[Mapping[str, str]] = MappingProxyType(
@@ -49,10 +49,11 @@ def _infer(options: argparse.Namespace, interruption: Interruption) -> int:
         if reason is not None:
             print(f"poutine: importance sampling, not NUTS: {one_line(reason, 200)}", file=sys.stderr)
         outcome: Outcome = entry(_METHODS[method])(program, guide, options, interruption)
-    with bar_of("summary", "number") as news:
-        summary = outcome.result.summary(news)
-    say(str(summary))
-    _write(outcome, options)
+    with saying(outcome.kept):
+        with bar_of("summary", "number") as news:
+            summary = outcome.result.summary(news)
+        say(str(summary))
+        _write(outcome, options)
     if outcome.is_interrupted:
         return 130
     return 3 if options.strict and outcome.result.problems(summary) else 0
@@ -68,13 +69,12 @@ def _check_outputs(options: argparse.Namespace) -> None:
             raise InputError(f"cannot write the output: {error}") from error
     try:
         if options.out:
-            if options.out.suffix not in ("", *ENDINGS):
-                raise InputError(f"cannot write {options.out}: expected a name that ends in one of {', '.join(ENDINGS)}")
+            require_ending(options.out)
             for needed in ("arviz", "zarr" if is_zarr(options.out) else "h5netcdf"):
                 extra(needed)
         if options.plot and options.plot.suffix[1:] not in formats():
             raise InputError(f"cannot draw {options.plot}: expected a name that ends in one of .{', .'.join(sorted(formats()))}")
-    except ImportError as error:
+    except (ImportError, ValueError) as error:
         raise InputError(str(error)) from error
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import attrs
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_HEARD: Final = (
+    b"\npoutine: stopping as soon as what there is can be kept (when compilers are done, or at the next draw); again, to break off\n"
+)
 
 
 @attrs.define(eq=False)
@@ -31,6 +35,8 @@ class Interruption:
         is_first, self._noted = not self._noted, True
         if not (is_first and self._is_deferred):
             raise KeyboardInterrupt
+        with suppress(OSError):  # not by print, which may be what is interrupted
+            os.write(2, _HEARD)
 
     def look(self) -> None:
         """Raises ``KeyboardInterrupt`` if there was a signal."""
@@ -39,13 +45,22 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """While entered, the first signal is only noted. The second breaks off."""
+        """While entered, the first signal is only noted, which is said at once. The second breaks off."""
         self.look()
         self._is_deferred = True
         try:
             yield
         finally:
             self._is_deferred = False
+
+
+@contextmanager
+def saying(what: str) -> Iterator[None]:
+    """While entered, a ``KeyboardInterrupt`` says ``what`` is left; one that says something already says that."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(*(interrupt.args or (what,))) from None
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 
 from interpreters.command.arguments import NUM_SAMPLES, with_defaults
 from interpreters.command.checkpoint import Checkpoint, Saved
-from interpreters.command.interruption import Interruption
+from interpreters.command.interruption import Interruption, saying
 from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.command.work import bar_of
@@ -26,6 +26,7 @@ from interpreters.hamiltonian.worth import compiled, worthwhile
 from interpreters.importance import Plan, importance_resampling, in_lockstep_if_not, vectorization_of
 from interpreters.nuts import nuts
 from interpreters.posterior import Posterior
+from interpreters.sampled_posterior import SampledPosterior
 from interpreters.streaming import write_out
 from poutine import Program, run
 
@@ -69,11 +70,19 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
         return Outcome(whole_posterior(target, chains, options.seed), is_interrupted)
     with Checkpoint.open(options.checkpoint, target, options) as checkpoint:
         _, is_interrupted = _sampled(target, options, checkpoint, interruption)
-        if options.out is not None:
-            with bar_of(f"writing {options.out}", "draw") as news:
-                result = write_out(target, checkpoint.log, options.out, seed=options.seed, news=news)
-            return Outcome(result, is_interrupted, {options.out})
-        return Outcome(whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed), is_interrupted)
+        on = f"all draws are in the checkpoint {options.checkpoint}, and the same command goes on from there"
+        if options.out is None:
+            with saying(on):
+                whole = whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed)
+            return Outcome(whole, is_interrupted, kept=on)
+        with (
+            saying(on if options.checkpoint else f"before {options.out} was written, so nothing was kept"),
+            bar_of(f"writing {options.out}", "draw") as news,
+        ):
+            write_out(target, checkpoint.log, options.out, seed=options.seed, news=news)
+        kept = f"all draws are in {options.out}, for SampledPosterior.load and arviz.from_netcdf; only the summary is missing"
+        with saying(kept):
+            return Outcome(SampledPosterior.load(options.out), is_interrupted, {options.out}, kept)
 
 
 def _check_gradient(target: Density) -> None:

@@ -24,8 +24,9 @@ class Result(Protocol):
 
 @attrs.frozen
 class Outcome:
-    """A result, whether Ctrl-C cut it short, and the files that it was written to already."""
+    """A result, whether Ctrl-C cut it short, the files that it was written to already, and what a Ctrl-C now says of where it is kept."""
 
     result: Result
     is_interrupted: bool = False
     written: Collection[Path] = ()
+    kept: str = "before the result was written, so nothing was kept"

@@ -8,6 +8,7 @@ numbers as are read at once, and nothing is read twice.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil, prod
@@ -58,16 +59,26 @@ class Appended:
 
 @contextmanager
 def appended(path: Path, total: int) -> Iterator[Appended]:
-    """To be added to. A file is there when all of it is, and until then whatever was there before."""
-    if is_zarr(path):
+    """To be added to. A file is there when all of it is, and until then whatever was there before.
+
+    A folder, a device, and a file in a folder that nothing can be put into, are written as they are.
+    """
+    if is_zarr(path) or (path.exists() and not path.is_file()) or not os.access(path.resolve().parent, os.W_OK):
         yield Appended(path, total)
         return
+    path = path.resolve()  # a link stays one
     partial = path.with_name(f"{path.stem}.part{path.suffix}")
     try:
         yield Appended(partial, total)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_ending(path: Path) -> None:
+    """Raises ``ValueError`` at a name that ends as no result does, since readers go by that. One without an ending is NetCDF."""
+    if path.suffix not in ("", *ENDINGS):
+        raise ValueError(f"cannot write {path}: expected a name that ends in one of {', '.join(ENDINGS)}")
 
 
 def write(data: Any, path: Path) -> None:

@@ -243,7 +243,7 @@ def test_a_killed_process_goes_on_bit_for_bit(folder: Path):
 
 
 def test_the_first_interrupt_keeps_what_was_drawn_and_says_so(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     """Interrupted after the first draws of the batched sampler."""
     seen = []
@@ -260,9 +260,10 @@ def test_the_first_interrupt_keeps_what_was_drawn_and_says_so(
     monkeypatch.setattr(methods, "progress_bars", bars)
     monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: Target.of(target))
     assert main(["infer", "m.py", "--data", "d.json", "--chains", "2", "--warmup", "5", "--draws", "40", "--out", "r.nc"]) == 130
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     number = draws(folder / "r.nc").sizes["draw"]
     assert 7 < number < 40
+    assert "stopping as soon as what there is can be kept" in err
     assert f"interrupted: kept the {number} draws of each chain" in err
     assert f"2 chains of {number} draws" in out and "wrote r.nc" in out
 
@@ -430,6 +431,28 @@ def test_an_interrupt_in_warmup_says_that_nothing_is_kept(
     on = "; the same command goes on from c" if extra_options else ""
     assert err.splitlines()[-1] == f"poutine: interrupted: in warmup, so there are no draws to keep{on}"
     assert not out and not (folder / "r.nc").exists()
+
+
+@pytest.mark.parametrize(("when", "extra_options", "said"), [
+    ("summary", ["--out", "r.nc"], "all draws are in r.nc, for SampledPosterior.load and arviz.from_netcdf; only the summary is missing"),
+    ("writing r.nc", ["--out", "r.nc", "--checkpoint", "c"], "all draws are in the checkpoint c, and the same command goes on from there"),
+    ("summary", ["--checkpoint", "c"], "all draws are in the checkpoint c, and the same command goes on from there"),
+    ("writing r.nc", ["--out", "r.nc"], "before r.nc was written, so nothing was kept"),
+    ("summary", [], "before the result was written, so nothing was kept"),
+])  # fmt: skip
+def test_an_interrupt_after_the_draws_says_where_they_are(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, when: str, extra_options: list[str], said: str
+):
+    @contextmanager
+    def bar(work: str, unit: str):
+        yield lambda done, total: signal.raise_signal(signal.SIGTERM) if work == when else None
+
+    monkeypatch.setattr(methods, "bar_of", bar)
+    monkeypatch.setattr("interpreters.command.infer.bar_of", bar)
+    monkeypatch.setattr(methods, "worthwhile", lambda target, num_chains, num_draws: Target.of(target))
+    assert main(["infer", "m.py", *NUTS, "--draws", "20", *extra_options]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == f"poutine: interrupted: {said}"
+    assert (folder / "r.nc").exists() == said.startswith("all draws are in r.nc")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 import pytest
 import torch
@@ -53,6 +55,23 @@ def branching(x: torch.Tensor = X, y: torch.Tensor = Y):
 def of_vectors():
     loc = yield Sample("loc", Normal(torch.zeros(2, dtype=F64), 1.0))
     yield Observe("y", MultivariateNormal(torch.zeros(2, dtype=F64) + loc.sum(), torch.eye(2, dtype=F64)), torch.zeros(3, 2, dtype=F64))
+
+
+def of_vectors_by_a_single_matrix(is_deferred: bool = False):
+    """Single precision is torch's default; latent values are double."""
+    loc = yield Sample("loc", Normal(torch.zeros(2, dtype=F64), 1.0))
+    y = torch.zeros(3, 2)
+    yield Observe("y", MultivariateNormal, y, loc, torch.eye(2)) if is_deferred else Observe("y", MultivariateNormal(loc, torch.eye(2)), y)
+
+
+@pytest.mark.parametrize("is_deferred", [False, True])
+def test_what_the_density_makes_double_is_drawn_as_double(is_deferred: bool):
+    program, posterior = at(partial(of_vectors_by_a_single_matrix, is_deferred), 500)
+    new = predict(program, posterior).predictive["y"]
+    assert new.shape == (2, 500, 3, 2) and new.dtype == F64
+    residuals = new - posterior.draws["loc"][:, :, None]
+    assert abs(residuals.mean()) < 4 / 6000**0.5 and abs(residuals.var() - 1) < 4 * (2 / 6000) ** 0.5
+    assert predict_prior(program, posterior, 20).prior_predictive["y"].shape == (1, 20, 3, 2)
 
 
 def at(fn, draws: int = 500, spread: float = 0.5) -> tuple[Program, SampledPosterior]:

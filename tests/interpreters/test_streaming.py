@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,7 +80,8 @@ def test_what_is_read_at_once_lies_together(log: DrawLog, tmp_path: Path, ending
     """Else each slab of a summary reads more than itself: of 200,000 draws of 301 numbers, 40 times as much."""
     monkeypatch.setattr(stored, "SLAB", 2 * 60 * 3 * 2)  # draws of two rows of "table", which are three numbers each
     monkeypatch.setattr(streaming, "_NUMBERS", 500)
-    parts = write_out(density(Program(model, Y + 1, Y)), log, tmp_path / f"r.{ending}").draws
+    write_out(density(Program(model, Y + 1, Y)), log, tmp_path / f"r.{ending}")
+    parts = SampledPosterior.load(tmp_path / f"r.{ending}").draws
     assert isinstance(parts, stored.Stored)
     assert parts.rows_together("table") == 2
     assert parts.rows_together("z") == 3
@@ -95,7 +97,8 @@ def test_blocks_are_the_whole(log: DrawLog, tmp_path: Path, ending: str, monkeyp
     target, coords = density(Program(model, Y + 1, Y)), {"rows": ["p", "q", "r"]}
     whole = SampledPosterior.of(target, log.block(0, 60), coords)
     monkeypatch.setattr(streaming, "_NUMBERS", 500)  # blocks of a few draws
-    parts = write_out(target, log, tmp_path / f"r.{ending}", coords)
+    write_out(target, log, tmp_path / f"r.{ending}", coords)
+    parts = SampledPosterior.load(tmp_path / f"r.{ending}")
     for field in ("draws", "statistics", "likelihood", "observed", "constant"):
         ours, theirs = getattr(parts, field), getattr(whole, field)
         assert ours.keys() == theirs.keys()
@@ -161,6 +164,31 @@ def test_what_is_done_on_disk_is_linear_in_the_number_of_sites(tmp_path: Path, e
         assert count < 3.5 * few[what], what
 
 
+def test_a_name_that_ends_otherwise_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="r.csv: expected a name that ends in one of .nc, .nc4"):
+        held(1).save(tmp_path / "r.csv")
+
+
+@pytest.mark.parametrize("ending", ["nc", "zarr"])
+def test_a_result_replaces_another(tmp_path: Path, ending: str):
+    path = tmp_path / f"r.{ending}"
+    held(3).save(path)
+    held(2).save(path)
+    assert list(SampledPosterior.load(path).draws) == ["x_0", "x_1"]
+
+
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path: Path):
+    link = tmp_path / "link.nc"
+    link.symlink_to(tmp_path / "r.nc")
+    held(2).save(link)
+    assert link.is_symlink() and len(SampledPosterior.load(tmp_path / "r.nc").draws) == 2
+    pipe = tmp_path / "pipe.nc"
+    os.mkfifo(pipe)
+    with stored.appended(pipe, 1) as out:
+        assert out.path == pipe
+    assert pipe.is_fifo()
+
+
 def test_a_file_is_there_when_it_is_whole(log: DrawLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Until then, so is whatever was there before."""
     monkeypatch.setattr(streaming, "_NUMBERS", 500)
@@ -201,6 +229,7 @@ from interpreters.hamiltonian.notices import NoticePoutine
 from interpreters.hamiltonian.targets import Target
 from interpreters.hamiltonian.worth import compiled
 from interpreters.nuts import nuts
+from interpreters.sampled_posterior import SampledPosterior
 from interpreters.streaming import write_out
 from poutine import Program, Sample, run
 
@@ -213,7 +242,8 @@ target = density(model)
 log = DrawLog(folder, chains, dim)
 sampler = NoticePoutine(nuts, chunk=lambda chunk: log.add(chunk.part.after(200)))
 run(sampler(compiled(target, Target.of(target)), chains, 200, draws, keep=False), seed=0)
-posterior = write_out(target, log, folder / "r.nc")
+write_out(target, log, folder / "r.nc")
+posterior = SampledPosterior.load(folder / "r.nc")
 rows = posterior.summary().rows.values()
 worst = max(row.r_hat for row in rows)
 # Not getrusage's: that begins with the memory of the process that started this one.
