@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from interpreters.batches.in_turn import at_once
 from interpreters.kernels.recording import record
 
 Function = Callable[[torch.Tensor], torch.Tensor]
@@ -62,7 +63,7 @@ def with_or_without_writing(derive: Callable[[Function], Any], function: Functio
 def each(function: Function, positions: torch.Tensor) -> torch.Tensor:
     """``function`` of each row: at once, by its recorded graph at once, or, if the program asks for the value of a tensor, in turn."""
     try:
-        return torch.func.vmap(function)(positions)
+        return at_once(function)(positions)
     except Exception:  # what is the function's own fault, it will raise again
         pass
     try:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 import torch
 
+from interpreters.batches.in_turn import at_once
 from interpreters.density import Density, density
 from interpreters.elimination import Elimination
 from interpreters.factor_graph.collecting import FactorGraph
@@ -193,7 +194,7 @@ def _at_each(function: Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, .
     """``function`` at each of n draws, ``values`` of [n, *shape] by name: at once or, if the program asks for the value of a tensor, in turn."""
     with torch.no_grad():
         try:
-            columns: tuple[torch.Tensor, ...] = torch.func.vmap(function)(dict(values))
+            columns: tuple[torch.Tensor, ...] = at_once(function)(dict(values))
         except Exception:  # what is the model's own fault, it will raise again
             number = len(next(iter(values.values())))
             each = [function({name: column[i] for name, column in values.items()}) for i in range(number)]

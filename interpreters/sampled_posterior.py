@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import attrs
 import torch
 
+from interpreters.batches.in_turn import at_once
 from interpreters.density import Density
 from interpreters.kernels.recording import record
 from interpreters.opening import opened
@@ -181,7 +182,7 @@ def _at_each(function: Callable[[torch.Tensor], Pair], positions: torch.Tensor) 
     flat = positions.flatten(0, 1)
     with torch.no_grad():
         try:
-            values: Pair = torch.func.vmap(function)(flat)
+            values: Pair = at_once(function)(flat)
         except Exception:  # what is the model's own fault, it will raise again
             values = _replayed(function, flat) or _one_by_one(function, flat)
     first, second = ({name: value.reshape(*positions.shape[:2], *value.shape[1:]) for name, value in part.items()} for part in values)

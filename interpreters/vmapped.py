@@ -53,15 +53,19 @@ _MACHINERY: Final = (str(Path(torch.__file__).parent), Inside.step.__code__.co_f
 
 
 def vmapped(
-    make: Callable[[dict[str, torch.Tensor]], Program[T]], number: int, given: Mapping[str, torch.Tensor] | None = None
+    make: Callable[[dict[str, torch.Tensor]], Program[T]],
+    number: int,
+    given: Mapping[str, torch.Tensor] | None = None,
+    told: Callable[[str], object] | None = None,
 ) -> Coroutine[T]:
     """``number`` runs of ``make(row)``. Returns what one returns, with all of the tensors in its dictionaries, lists and tuples as [number, *shape].
 
     given:  tensors by name, each [number, *shape], of which ``row`` has each run's own.
+    told:   is called with a sentence about each line whose operation vmap does for one run after the other.
 
     Raises ``NotVectorizable``; ``BatchError`` at an answer of the wrong shape, and inside of a vectorised plate.
     """
-    runs = _Runs(Inside(number), make)
+    runs = _Runs(Inside(number, told), make)
     whole: T = yield Handling(Program(runs.coroutine, dict(given or {})), {Message: Rule(down=runs.remember)})
     return whole
 

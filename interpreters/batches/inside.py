@@ -14,6 +14,7 @@ import attrs
 import torch
 from torch.overrides import TorchFunctionMode
 
+from interpreters.batches.in_turn import InTurn
 from interpreters.callers import asker, is_ours, module_of
 from interpreters.validation import BETWEEN
 from poutine.equivalents import is_close
@@ -24,12 +25,13 @@ T = TypeVar("T")
 class Inside:
     """Steps inside of vmap over ``size`` runs. A tensor of one step is one of the next: it stays a tensor of that depth of vmap.
 
+    told:     is called with a sentence about each line that asks for what vmap has no rule for (``in_turn``).
     refusal:  what torch last raised in code that is neither its own nor of this library. Who goes on after it does so for all runs, though
               it may be the error of one.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, told: Callable[[str], object] | None = None) -> None:
+        self.size, self.in_turn = size, InTurn(told)
         self.refusal: str | None = None
         self._index = torch.arange(size)
 
@@ -105,11 +107,13 @@ class _WholeTruth(TorchFunctionMode):
             return bool(torch._is_any_true(self._whole(args[0])))
         if func is torch.Tensor.__bool__ and asker(BETWEEN) in _VALIDATING:
             return self._verdict(args[0])
-        if func is torch.isclose and asker(BETWEEN) in _VALIDATING:  # it has no rule under vmap
+        if func is torch.isclose:  # it has no rule under vmap
             return is_close(*args, **(kwargs or {}))
         if func is torch.Tensor.__format__ and asker(BETWEEN).startswith("torch.distributions"):  # it says what is invalid
             return format(self._whole(args[0]), *args[1:])
         try:
+            if self._inside.in_turn.applies(func, args, kwargs or {}):
+                return self._inside.in_turn.done(func, args, kwargs or {})
             return func(*args, **(kwargs or {}))
         except Exception as error:
             self._note(str(error))

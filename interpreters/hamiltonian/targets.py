@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import attrs
 import torch
 
+from interpreters.batches.in_turn import at_once
 from interpreters.compiled import compile_density
 from interpreters.density import Density
 from interpreters.hamiltonian.jit import NATIVE
@@ -73,7 +74,7 @@ class Rows:
 
     def __init__(self, density: Density) -> None:
         self._density = density
-        self._at_once = differentiated(torch.func.vmap(density))
+        self._at_once = differentiated(at_once(density))
         self._one_by_one: BatchedDensity | None = None
         self._is_refused = False
 

@@ -6,6 +6,7 @@ draws in a run of its own: it is no part of any algorithm, and decides only how 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any, Final
@@ -61,13 +62,14 @@ def weighed(program: Program[Any], guide: Program[Any] | None) -> Coroutine[tupl
 def try_two(make: Callable[[Row], Program[Any]], given: Row | None = None, *, seed: int = 0, params: ParamStore | None = None) -> None:
     """Runs ``make(row)`` for two particles, twice. Raises ``NotVectorizable`` whatever it raises, and if it draws behind vmap's back.
 
-    That is seen if a generator of numpy or ``random`` has moved, a global one or one that the program refers to, and if the second time it
+    What takes long at once is told in the log, a line each. That it draws is seen if a generator of numpy or ``random`` has moved, a global one or one that the program refers to, and if the second time it
     computes other values from the same draws. It is not seen of a rare draw, or of one with few values, from any other source.
     """
     generators = generators_of(make)
     before = states(generators)
+    slow: dict[str, None] = {}
     try:
-        outcomes: list[Any] = [run(Program(vmapped, make, 2, given), seed, params) for _ in range(2)]
+        outcomes: list[Any] = [run(Program(vmapped, make, 2, given, slow.setdefault), seed, params) for _ in range(2)]
     except NotVectorizable:
         raise
     except Exception as error:
@@ -81,6 +83,8 @@ def try_two(make: Callable[[Row], Program[Any]], given: Row | None = None, *, se
             "run twice with the same draws, it computes different values, which all particles at once would share: "
             "make a site of what is random, and keep nothing from run to run"
         )
+    for text in slow:
+        logging.getLogger(__name__).warning("%s", text)
 
 
 def _is_the_same(first: Any, second: Any) -> bool:
