@@ -28,6 +28,17 @@ def is_circular(dist: Any) -> bool:
     return isinstance(dist, VonMises)
 
 
+def is_angle(dist: Any) -> bool:
+    """Whether what it draws are angles in radians: of a transformed circular distribution, nobody knows what a turn is."""
+    return is_circular(dist) and not _is_transformed(dist)
+
+
+def _is_transformed(dist: Any) -> bool:
+    if isinstance(dist, MixtureSameFamily):
+        return _is_transformed(dist.component_distribution)
+    return _is_transformed(dist.base_dist) if isinstance(dist, Independent) else isinstance(dist, TransformedDistribution)
+
+
 def onto_circle(dist: Distribution) -> Transform:
     """From the coordinates of a circular distribution's values to these."""
     if isinstance(dist, Independent):

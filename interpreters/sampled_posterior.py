@@ -12,6 +12,7 @@ import attrs
 import torch
 
 from interpreters.batches.in_turn import at_once
+from interpreters.circles import is_angle
 from interpreters.density import Density
 from interpreters.kernels.recording import record
 from interpreters.opening import opened
@@ -31,7 +32,8 @@ _TYPES: Final[Mapping[str, torch.dtype]] = MappingProxyType(
     dict.fromkeys(("diverging", "reached_max_treedepth"), torch.bool)
     | dict.fromkeys(("tree_depth", "n_steps", "index_in_trajectory"), torch.int64)
 )
-_UNSCORED: Final = "no_log_likelihood"  # an attribute of the group posterior
+_UNSCORED: Final = "no_log_likelihood"  # attributes of the group posterior
+_ANGLES: Final = "angles"
 
 
 class Positions(Protocol):
@@ -56,6 +58,7 @@ class SampledPosterior:
     dims:        by name of site, for each dimension of a single value the plate that it is of, or None.
     coords:      by name of plate, the labels of its members.
     constant:    the tensors that the model was given as arguments, but for the observations.
+    angles:      the names of the samples that are angles: in ``summary``, their means and standard deviations are those of a circle.
     predictive, prior, prior_predictive:  like ``draws``, of the observations given each draw; of the samples before the data were
                  seen; and of observations given those. Empty unless they were asked for: see ``predictive``.
     """
@@ -71,6 +74,7 @@ class SampledPosterior:
     prior: Values = attrs.field(factory=dict)
     prior_predictive: Values = attrs.field(factory=dict)
     unscored: tuple[str, ...] = ()
+    angles: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, density: Density, chains: Positions, coords: Coords | None = None) -> SampledPosterior:
@@ -88,7 +92,9 @@ class SampledPosterior:
         shapes = {name: values.shape[2:] for name, values in draws.items()} | {name: value.shape for name, value in observed.items()}
         likelihood = {name: values for name, values in likelihoods.items() if name in observed}
         constant = constant_values(density.program, shapes)
-        return cls(draws, chains.statistics, observed, likelihood, plate_dims(trace, shapes), coords or {}, constant)
+        angles = frozenset(name for name in density.sites if name in trace.nodes and is_angle(trace.nodes[name].dist))
+        dims = plate_dims(trace, shapes)
+        return cls(draws, chains.statistics, observed, likelihood, dims, coords or {}, constant, angles=angles)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> SampledPosterior:
@@ -99,7 +105,8 @@ class SampledPosterior:
         lazy |= {group: contents.stored(group) for group in ("prior", "prior_predictive")}
         lazy |= {field: contents.data(f"{field}_data") for field in ("observed", "constant")}
         unscored = tuple(contents.attribute("posterior", _UNSCORED).splitlines())
-        return cls(**lazy, dims=contents.dims(), coords=contents.coords(), unscored=unscored)
+        angles = frozenset(contents.attribute("posterior", _ANGLES).splitlines())
+        return cls(**lazy, dims=contents.dims(), coords=contents.coords(), unscored=unscored, angles=angles)
 
     @property
     def num_draws(self) -> tuple[int, int]:
@@ -125,6 +132,8 @@ class SampledPosterior:
         table = self._table(news)
         chains, draws = self.num_draws
         notes = [f"{chains} chains of {draws} draws, {self.divergences} divergences"]
+        if self.angles:
+            notes.append(f"{', '.join(sorted(self.angles))}: angles; mean and sd of a circle, quantiles counted from the mean")
         return attrs.evolve(table, notes=(*notes, *self.unscored, *(f"warning: {problem}" for problem in self.problems(table))))
 
     def to_arviz(self) -> Any:
@@ -139,7 +148,8 @@ class SampledPosterior:
             "constant_data": self.constant,
         }
         statistics = {name: values.to(_TYPES.get(name, values.dtype)) for name, values in self.statistics.items()}
-        attributes = {"inference_library": "poutine"} | ({_UNSCORED: "\n".join(self.unscored)} if self.unscored else {})
+        marks = {_UNSCORED: self.unscored, _ANGLES: sorted(self.angles)}
+        attributes = {"inference_library": "poutine"} | {name: "\n".join(lines) for name, lines in marks.items() if lines}
         return inference_data(groups, self.dims, attributes, statistics, self.coords)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -171,7 +181,7 @@ class SampledPosterior:
         return f"<SampledPosterior: {chains} chains of {draws} draws of {', '.join(self.draws) or 'nothing'}>"
 
     def _table(self, news: News = silent) -> Summary:
-        return Summary({row.name: row for row in chain_rows(self.draws, news)})
+        return Summary({row.name: row for row in chain_rows(self.draws, news, self.angles)})
 
 
 Pair = tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]

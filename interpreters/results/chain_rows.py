@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from math import prod
 from typing import Final
 
+import attrs
 import torch
 
+from interpreters.results.angles import circular_mean, circular_sd, from_mean
 from interpreters.results.diagnostics import diagnose, quantiles
 from interpreters.results.news import News, silent
 from interpreters.results.stored import SLAB, Stored, slab_rows
@@ -19,31 +21,44 @@ _MOST: Final = 8  # times as large a slab as is best
 def columns(draws: Mapping[str, torch.Tensor]) -> Iterator[tuple[list[str], torch.Tensor]]:
     """The labels of k numbers, and their draws [chains, draws, k]; as many slabs as it takes."""
     for name in draws:
-        shape = shape_of(draws, name)
-        names, inner = labels(name, shape[2:]), prod(shape[3:])
-        step = slab_rows(shape)
-        if isinstance(draws, Stored):  # a file that lies otherwise than ours
-            step = max(step, min(draws.rows_together(name), _MOST * SLAB // max(1, shape[0] * shape[1] * inner)))
-        for start in range(0, shape[2] if len(shape) > 2 else 1, step):
-            rows = slice(start, start + step)
-            slab = draws.part(name, rows) if isinstance(draws, Stored) else draws[name][:, :, rows] if len(shape) > 2 else draws[name]
-            width = inner if len(shape) > 2 else 1
-            yield names[start * width : (start + step) * width], slab.reshape(*shape[:2], -1)
+        yield from _slabs(draws, name)
 
 
-def chain_rows(draws: Mapping[str, torch.Tensor], news: News = silent) -> Iterator[Row]:
-    """A row for each number of ``draws``, by name of site, each [chains, draws, *shape]."""
+def _slabs(draws: Mapping[str, torch.Tensor], name: str) -> Iterator[tuple[list[str], torch.Tensor]]:
+    shape = shape_of(draws, name)
+    names, inner = labels(name, shape[2:]), prod(shape[3:])
+    step = slab_rows(shape)
+    if isinstance(draws, Stored):  # a file that lies otherwise than ours
+        step = max(step, min(draws.rows_together(name), _MOST * SLAB // max(1, shape[0] * shape[1] * inner)))
+    for start in range(0, shape[2] if len(shape) > 2 else 1, step):
+        rows = slice(start, start + step)
+        slab = draws.part(name, rows) if isinstance(draws, Stored) else draws[name][:, :, rows] if len(shape) > 2 else draws[name]
+        width = inner if len(shape) > 2 else 1
+        yield names[start * width : (start + step) * width], slab.reshape(*shape[:2], -1)
+
+
+def chain_rows(draws: Mapping[str, torch.Tensor], news: News = silent, angles: Collection[str] = ()) -> Iterator[Row]:
+    """A row for each number of ``draws``, by name of site, each [chains, draws, *shape]. ``angles`` are the names of those that are."""
     total, done = sum(shape_of(draws, name)[2:].numel() for name in draws), 0
-    for names, slab in columns(draws):
-        news(done, total)
-        if slab.numel():
-            yield from _rows(names, slab.cpu().double())
-        done += len(names)
+    for site in draws:
+        for names, slab in _slabs(draws, site):
+            news(done, total)
+            if slab.numel():
+                yield from (_rows_of_angles if site in angles else _rows)(names, slab.cpu().double())
+            done += len(names)
     news(done, total)
 
 
 def shape_of(draws: Mapping[str, torch.Tensor], name: str) -> torch.Size:
     return draws.shape(name) if isinstance(draws, Stored) else draws[name].shape
+
+
+def _rows_of_angles(names: list[str], slab: torch.Tensor) -> Iterator[Row]:
+    """Circular means and standard deviations; all else is of the ways from the mean, so that quantiles may be beyond half a turn."""
+    flat = slab.flatten(0, 1)
+    mean, sd = circular_mean(flat), circular_sd(flat)
+    for row, centre, spread in zip(_rows(names, from_mean(slab, mean)), mean.tolist(), sd.tolist(), strict=True):
+        yield attrs.evolve(row, mean=centre, sd=spread, quantiles={p: centre + at for p, at in row.quantiles.items()})
 
 
 def _rows(names: list[str], slab: torch.Tensor) -> Iterator[Row]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, VonMises
 
 from interpreters.density import density
 from interpreters.nuts import infer, nuts
@@ -190,11 +191,40 @@ def test_a_model_that_writes_in_place_is_not_run_for_each_draw():
         assert torch.allclose(found.likelihood["y"], Normal(expected, 1.0).log_prob(Y))
 
 
+@pytest.mark.parametrize("where", ["memory", "nc", "zarr"])
+def test_angles_have_the_mean_and_sd_of_a_circle(tmp_path: Path, where: str):
+    """Whose mass is where pi and -pi meet; ArviZ has the same."""
+
+    def directions():
+        yield Sample("phi", Independent(VonMises(torch.full((2,), 3.1, dtype=F64), 20.0), 1))
+        yield Sample("x", Normal(torch.zeros((), dtype=F64), 1.0))
+
+    d = density(Program(directions))
+    angles = torch.remainder(3.1 + 0.2 * noise(2, 300, 2) + math.pi, 2 * math.pi) - math.pi
+    points = torch.stack([angles.cos(), angles.sin()], dim=-1).flatten(2)
+    chains = Held(torch.cat([points, noise(2, 300, 1)], dim=2))
+    chains.statistics = {name: torch.zeros(2, 300, dtype=F64) for name in ("diverging", "energy")}
+    posterior = SampledPosterior.of(d, chains)
+    if where != "memory":
+        posterior.save(tmp_path / f"r.{where}")
+        posterior = SampledPosterior.load(tmp_path / f"r.{where}")
+    summary = posterior.summary()
+    expected = extra("arviz").summary(posterior.to_arviz(), var_names=["phi"], circ_var_names=["phi"], round_to="none")
+    for i in range(2):
+        row = summary[f"phi[{i}]"]
+        assert abs(row.mean - expected["mean"].iloc[i]) < 1e-9 and abs(row.sd - expected["sd"].iloc[i]) < 1e-9
+        assert 2.6 < row.quantiles[0.05] < row.quantiles[0.5] < row.quantiles[0.95] < 3.7 and row.mcse < 0.02
+        assert row.r_hat is not None and row.r_hat < 1.01
+    assert "phi: angles; mean and sd of a circle" in str(summary)
+    assert summary["x"].mean == pytest.approx(posterior.draws["x"].mean().item())
+
+
 class Held:
     """What chains hold."""
 
     def __init__(self, positions: torch.Tensor) -> None:
-        self.positions, self.statistics = positions, {}
+        self.positions = positions
+        self.statistics: dict[str, torch.Tensor] = {}
 
 
 def test_draws_are_as_drawn_whatever_a_program_then_changes_in_place():
