@@ -51,10 +51,22 @@ def check_support(param: Param, prior: Any) -> None:
         )
 
 
-def check_made(param: Param, site: Message) -> None:
-    """The same of a finished ``site``, which ``param`` has become, if its prior could not be asked before.
+def shape_of(prior: Any) -> torch.Size | None:
+    """That of a draw from ``prior`` outside of all plates; None of what does not tell."""
+    return prior.batch_shape + prior.event_shape if isinstance(prior, Distribution) else None
 
-    That is one that a callable has made. What tells no support (a bare callable, a distribution of the user's own) is judged by its value.
+
+def check_lifted(param: Param, site: Message) -> None:
+    """Raises ``ParamError`` if a finished ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
+    if param.constraint is not constraints.real:
+        _check_made(param, site)
+    _check_shape(param, site)
+
+
+def _check_made(param: Param, site: Message) -> None:
+    """``check_support`` of a distribution that a callable has made.
+
+    What tells no support (a bare callable, a distribution of the user's own) is judged by its value.
     """
     if not isinstance(site, Choice) or isinstance(site.fn, Distribution):
         return
@@ -77,7 +89,7 @@ def _may_be(constraint: Any, value: Any) -> bool:
         return False
 
 
-def check_shape(param: Param, site: Message) -> None:
+def _check_shape(param: Param, site: Message) -> None:
     """Raises ``ParamError`` if the value of ``site``, which ``param`` has become, has not the shape of its initial value.
 
     There may be more to the left: plates that draw it for each element, and values of a runtime that takes many at once. A callable is

@@ -391,8 +391,14 @@ class Observe(Choice):
         return new
 
 
+class _Unbounded:
+    """What ``constraint`` is where a param's dictionary does not hold it."""
+
+    constraint: constraints.Constraint = constraints.real
+
+
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
-class Param(Site):
+class Param(Site, _Unbounded):
     """``w = yield Param("w", torch.zeros(3), constraint=constraints.real)``: a learnable, constrained value.
 
     ``init`` is the constrained value that it starts from, or a callable that returns it; None if it must exist already.
@@ -418,7 +424,8 @@ class Param(Site):
         except TypeError:
             raise _not_a_name(self, name) from None
         fields["init"] = init
-        fields["constraint"] = constraint
+        if constraint is not constraints.real:
+            fields["constraint"] = constraint
         if infer:
             fields["infer"] = infer
 
@@ -429,7 +436,7 @@ class Param(Site):
         """
         mine, new = self.__dict__, _new(Sample)
         fields = new.__dict__
-        if len(mine) == 3:  # all but the name of these is a param's own
+        if len(mine) == 2:  # its name and init
             fields["name"] = mine["name"]
         else:
             fields.update((field, value) for field, value in mine.items() if field not in _A_PARAMS_OWN)

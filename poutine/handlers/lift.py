@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from torch.distributions import constraints
 
-from poutine.bounds import check_made, check_shape, check_support
+from poutine.bounds import check_lifted, check_support, shape_of
 from poutine.frozen import Frozen
 from poutine.messages import Choice, Deterministic, Message, Param, Sealed, is_distribution
 from poutine.named import check_used
@@ -51,38 +51,41 @@ class LiftPoutine(Poutine):
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
+        shape = shape_of(prior)
         read: dict[str, None] = {}  # the params, where names are asked for
-        lifted: dict[str, Any] = {}  # those that are lifted, and once they come down the samples that they have become
+        sites: dict[str, Message] = {}  # what those that are lifted have become
+        # Of the param that is on its way (there is one at a time: who has yielded it waits): whether it is lifted, and its prior fits it.
+        lifting: Param | None = None
+        fits = False
 
         def lift(param: Param) -> Message:
+            nonlocal lifting, fits
             name = param.name
-            if name in lifted and isinstance(lifted[name], Choice):  # read again, which is no site of its own
-                return Sealed(Deterministic(name, lifted[name].value))
+            if name in sites:  # read again, which is no site of its own
+                lifting = None
+                return Sealed(Deterministic(name, sites[name].value))
             its = prior
             if named:
                 read[name] = None
                 its = prior.get(name)
                 if its is None:
+                    lifting = None
                     return param
             if param.constraint is not constraints.real:
                 check_support(param, its)
-            lifted[name] = param
+            lifting = param
+            try:
+                fits = param.init.shape == shape
+            except AttributeError:  # a callable, or no tensor
+                fits = False
             return param.lifted(its)
 
         def remember(site: Message) -> Message:
-            name = site.name
-            if name in lifted:
-                param, lifted[name] = lifted[name], site
-                if param.constraint is not constraints.real:
-                    check_made(param, site)
-                try:
-                    if param.init.shape == site.value.shape:
-                        return site
-                except AttributeError:  # a callable, or no tensor
-                    pass
-                check_shape(param, site)
-            elif isinstance(site, Sealed):
-                return lifted[site.message.name]  # type: ignore[no-any-return]
+            if lifting is None:
+                return sites[site.message.name] if isinstance(site, Sealed) else site
+            sites[site.name] = site
+            if not fits:
+                check_lifted(lifting, site)
             return site
 
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
