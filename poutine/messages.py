@@ -391,14 +391,8 @@ class Observe(Choice):
         return new
 
 
-class _Unbounded:
-    """What ``constraint`` is where a param's dictionary does not hold it."""
-
-    constraint: constraints.Constraint = constraints.real
-
-
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
-class Param(Site, _Unbounded):
+class Param(Site):
     """``w = yield Param("w", torch.zeros(3), constraint=constraints.real)``: a learnable, constrained value.
 
     ``init`` is the constrained value that it starts from, or a callable that returns it; None if it must exist already.
@@ -424,8 +418,7 @@ class Param(Site, _Unbounded):
         except TypeError:
             raise _not_a_name(self, name) from None
         fields["init"] = init
-        if constraint is not constraints.real:
-            fields["constraint"] = constraint
+        fields["constraint"] = constraint
         if infer:
             fields["infer"] = infer
 
@@ -436,7 +429,7 @@ class Param(Site, _Unbounded):
         """
         mine, new = self.__dict__, _new(Sample)
         fields = new.__dict__
-        if len(mine) == 2:  # its name and init
+        if len(mine) == 3:  # all but the name of these is a param's own
             fields["name"] = mine["name"]
         else:
             fields.update((field, value) for field, value in mine.items() if field not in _A_PARAMS_OWN)

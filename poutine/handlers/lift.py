@@ -51,41 +51,40 @@ class LiftPoutine(Poutine):
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
-        shape = shape_of(prior)
+        shape, real = shape_of(prior), constraints.real
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what those that are lifted have become
-        # Of the param that is on its way (there is one at a time: who has yielded it waits): whether it is lifted, and its prior fits it.
-        lifting: Param | None = None
-        fits = False
+        # The param that is on its way (there is one at a time: who has yielded it waits), if what becomes of it must be looked at;
+        # True where its prior fits it, False where it is not lifted.
+        way: Param | bool = False
 
         def lift(param: Param) -> Message:
-            nonlocal lifting, fits
+            nonlocal way
             name = param.name
             if name in sites:  # read again, which is no site of its own
-                lifting = None
+                way = False
                 return Sealed(Deterministic(name, sites[name].value))
             its = prior
             if named:
                 read[name] = None
                 its = prior.get(name)
                 if its is None:
-                    lifting = None
+                    way = False
                     return param
-            if param.constraint is not constraints.real:
+            if param.constraint is not real:
                 check_support(param, its)
-            lifting = param
             try:
-                fits = param.init.shape == shape
+                way = param.init.shape == shape or param
             except AttributeError:  # a callable, or no tensor
-                fits = False
+                way = param
             return param.lifted(its)
 
         def remember(site: Message) -> Message:
-            if lifting is None:
+            if way is False:
                 return sites[site.message.name] if isinstance(site, Sealed) else site
+            if way is not True:
+                check_lifted(way, site)
             sites[site.name] = site
-            if not fits:
-                check_lifted(lifting, site)
             return site
 
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
