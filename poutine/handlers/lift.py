@@ -43,7 +43,8 @@ class LiftPoutine(Poutine):
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
     Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint (one that tells no
     support: where its value is not), or the prior's shape is not that of ``init`` (a callable is called for it, under the param's own
-    key; of a prior that tells no shape, or another, the value's is asked for); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
+    key; of a prior that tells no shape, or another, the value's is asked for); ``UnusedNames`` at the end of a run that read no param of
+    a name (``strict=False`` allows it).
     """
 
     prior: Any = attrs.field(converter=_checked)
