@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from interpreters.batches.in_turn import at_once
 from interpreters.density import density
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.targets import Target
@@ -55,8 +54,8 @@ def ranks(
         each = target.at(ConditionPoutine(PredictPoutine(model.fn), data)(*model.args, **model.kwargs))
         size = (1, num_warmup, thinning * (num_ranks - 1))
         chains: Chains = run(Program(nuts, compiled(each, Target.of(each)), *size), seed + i)
-        draws = at_once(each.constrain)(chains.positions[0, thinning - 1 :: thinning])
-        found.append({name: (draws[name] < simulated[name][i]).sum(dim=0) for name in target.sites})
+        draws = [each.constrain(position) for position in chains.positions[0, thinning - 1 :: thinning]]
+        found.append({name: torch.stack([draw[name] < simulated[name][i] for draw in draws]).sum(dim=0) for name in target.sites})
     return {name: torch.stack([one[name] for one in found]) for name in target.sites}
 
 

@@ -51,6 +51,21 @@ def test_a_wrong_prior_is_noticed():
     assert uniformity(found["mu"], 16) < PS
 
 
+def written_in_place(y: torch.Tensor):
+    """Which vmap refuses: into a tensor that is the same for all."""
+    mu = yield Sample("mu", Normal(torch.zeros((), dtype=F64), 2.0))
+    mean = torch.zeros(len(y), dtype=F64)
+    mean[:] = mu
+    yield Observe("y", Normal(mean, 1.0), y)
+
+
+@pytest.mark.slow
+def test_a_program_may_write_in_place():
+    found = ranks(Program(written_in_place, NOTHING), 2, 8, num_warmup=50)
+    assert found["mu"].shape == (2,)
+    assert (0 <= found["mu"]).all() and (found["mu"] < 8).all()
+
+
 def test_uniformity():
     generator = torch.Generator().manual_seed(0)
     values = [uniformity(torch.randint(0, 16, (320,), generator=generator), 16) for _ in range(200)]

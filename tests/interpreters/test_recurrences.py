@@ -210,8 +210,17 @@ def test_the_length_of_the_graph_does_not_depend_on_the_number_of_steps(monkeypa
             x = x.sin() + y
         yield factor("f", x)
 
-    for model in (carried, walk):
-        short, long = (graph(density(Program(model, normals(steps)))) for steps in (20, 60))
+    def filtered(data: torch.Tensor):
+        """What fails is filled with nan, in each step the same; an inverse begins with an identity that is made inside of the loop."""
+        q = yield Sample("q", td.HalfNormal(number(1.0)))
+        p, eye = torch.eye(2, dtype=F64), torch.eye(2, dtype=F64)
+        for y in data:
+            s = p + q * eye
+            yield Observe(f"y{len(p)}-{y}", td.MultivariateNormal(torch.zeros(2, dtype=F64), s), y.expand(2))
+            p = p - p @ torch.linalg.inv(s) @ p + 0.1 * eye
+
+    for model, counts in ((carried, (20, 60)), (walk, (20, 60)), (filtered, (12, 24))):
+        short, long = (graph(density(Program(model, normals(steps)))) for steps in counts)
         assert short.size == long.size
 
 
