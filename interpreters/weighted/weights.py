@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 import torch
+
+_FEWEST: Final = 1.5  # effective draws of which an error is told
 
 
 def normalized(log_weights: torch.Tensor) -> torch.Tensor:
@@ -51,9 +54,13 @@ def sd(values: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
 
 
 def mcse(values: torch.Tensor, log_weights: torch.Tensor) -> torch.Tensor:
-    """The Monte Carlo standard error of the weighted mean, of shape [*shape]: sqrt(sum w² (x - mean)²) (Owen, equation 9.9)."""
+    """The Monte Carlo standard error of the weighted mean, of shape [*shape]: sqrt(sum w² (x - mean)²) (Owen, equation 9.9).
+
+    nan where nearly all of the weight is on one draw, whose distance from the mean, which is itself, tells nothing of the error.
+    """
     weights = _spread(values, log_weights)
-    return _average((values - _average(values, weights)).square(), weights.square()).sqrt()
+    error = _average((values - _average(values, weights)).square(), weights.square()).sqrt()
+    return error.masked_fill(weights.square().sum(dim=0) > 1 / _FEWEST, math.nan)
 
 
 def quantiles(values: torch.Tensor, log_weights: torch.Tensor, probabilities: Sequence[float]) -> torch.Tensor:

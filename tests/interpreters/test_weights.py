@@ -85,6 +85,16 @@ def test_a_summary():
         summary["y"]
 
 
+@pytest.mark.parametrize("second", [-1e4, -30.0, -3.0])
+def test_of_one_draw_that_has_all_weight_no_error_is_told(second: float):
+    """Its error seemed to be 1e-14, and its effective sample size 1e13."""
+    values, log_weights = torch.linspace(-1.0, 1.0, 1000, dtype=torch.float64), torch.full((1000,), -1e4, dtype=torch.float64)
+    log_weights[3], log_weights[5] = 0.0, second
+    row = summarize({"x": values}, log_weights)["x"]
+    assert math.isnan(row.mcse) and math.isnan(row.ess)
+    assert row.mean == pytest.approx(values[3].item(), abs=1e-3)
+
+
 def test_the_table_of_a_summary():
     summary = summarize({"x": torch.tensor([1.0, 2.0]), "long": torch.tensor([12345.0, 12345.0])}, torch.zeros(2), ("a note",))
     assert str(summary).splitlines() == [
