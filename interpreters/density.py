@@ -146,9 +146,10 @@ class Density:
         """
         program = with_doubles(program)
         found = _discovered(program, self.params)
-        for number, (name, site) in enumerate(found.sites.items()):
+        expected = iter(self.sites)
+        for name, site in found.sites.items():
             require_same(name, site.shape, site.kind, self.sites)
-            require_order(name, number, self.sites)
+            require_order(name, next(expected, None))
         _require_all(self.sites, found.sites)
         return attrs.evolve(self, program=program, bounded=frozenset(found.may_be_outside), in_turn=self.in_turn.union(found.watch.in_turn))
 

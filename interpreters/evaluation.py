@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Mapping
 from math import prod
 from typing import Any, Final
 
@@ -59,7 +58,7 @@ class Evaluation:
         self.collector, self.bounded = collector, bounded
         self.named: dict[str, torch.Tensor] = {}
         self.likelihoods: dict[str, torch.Tensor] = {}
-        self._reached = 0
+        self._expected: Iterator[str] | None = None
         self._sum = torch.zeros(())
 
     @property
@@ -132,8 +131,8 @@ class Evaluation:
             kind = known.kind  # a bound that overflows makes a half-line of an interval; the density is not finite there
         known = require_same(site.name, shape, kind, sites)
         if self.collector is None:
-            require_order(site.name, self._reached, sites)
-        self._reached += 1
+            self._expected = self._expected or iter(sites)
+            require_order(site.name, next(self._expected, None))
         return known
 
     def _note(self, site: Deterministic) -> Message:
@@ -312,9 +311,8 @@ def require_same(name: str, shape: torch.Size, kind: tuple[type, ...], sites: Ma
     return known
 
 
-def require_order(name: str, number: int, sites: Mapping[str, Coordinates]) -> None:
-    """Raises ``StructureChanged`` if another one of ``sites`` has this number."""
-    expected = next(islice(sites, number, None))
+def require_order(name: str, expected: str | None) -> None:
+    """Raises ``StructureChanged`` if it is another site's turn."""
     if name != expected:
         raise StructureChanged(f"site {name!r} comes before {expected!r}, and came after it; {WAY_OUT}")
 
