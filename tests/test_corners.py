@@ -95,6 +95,9 @@ def test_a_factor_of_no_batch_under_a_scale_tensor():
     from_factor = factor("f", 2.0).evolve(scale=torch.tensor([1.0, 2.0]))
     t = Trace()
     t.add_node("f", from_factor)
+    with pytest.raises(DistributionError, match="site 'f': the scale around it has shape .2,., and the site batch shape"):
+        t.log_pdf()
+    t.set_value("f", torch.empty(2, 0))
     assert t.log_pdf() == 6.0
 
 
