@@ -42,9 +42,8 @@ class LiftPoutine(Poutine):
     **Obeys**: I.neutral, I.idempotent, I.lift, I.read-again, I.strict, B.isolates, C.lifted-names, D.lift, D.prior, R.reply; C.scale,
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
     Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint (one that tells no
-    support: where its value is not), or the prior's shape is not that of ``init`` (a callable is called for it, under the param's own
-    key; of a prior that tells no shape, or another, the value's is asked for); ``UnusedNames`` at the end of a run that read no param of
-    a name (``strict=False`` allows it).
+    support: where its value is not), or its draws have not the shape of ``init`` (a callable is called for it, under the param's own
+    key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
     prior: Any = attrs.field(converter=_checked)
@@ -55,9 +54,7 @@ class LiftPoutine(Poutine):
         shape, real = shape_of(prior), constraints.real
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what those that are lifted have become
-        # The param that is on its way (there is one at a time: who has yielded it waits), if what becomes of it must be looked at;
-        # True where its prior fits it, False where it is not lifted.
-        way: Param | bool = False
+        way: Param | bool = False  # of the one param on its way: True if its prior fits it, itself if that must be seen; False if not lifted
 
         def lift(param: Param) -> Message:
             nonlocal way
@@ -68,8 +65,7 @@ class LiftPoutine(Poutine):
             its = prior
             if named:
                 read[name] = None
-                its = prior.get(name)
-                if its is None:
+                if (its := prior.get(name)) is None:
                     way = False
                     return param
             if param.constraint is not real:
