@@ -54,7 +54,7 @@ class LiftPoutine(Poutine):
         shape, real = shape_of(prior), constraints.real
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what those that are lifted have become
-        way: Param | bool = False  # of the one on its way: True if its prior fits it, itself if that must be seen, False if it is not lifted
+        way: Param | bool = False  # the one on its way: True if its prior fits it, itself if that is to be seen, False if it is not lifted
 
         def lift(param: Param) -> Message:
             nonlocal way
