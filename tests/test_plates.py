@@ -484,6 +484,9 @@ class Ramp:
     def log_prob(self, value):
         return value / self.top
 
+    def __repr__(self):  # names tests, which must be the same in each process
+        return f"Ramp({self.top})"
+
 
 class Pair:
     """Of two numbers, which are one draw."""
