@@ -101,7 +101,8 @@ def names_come_back(case: Case) -> None:
     for mine, yours in pairs:
         case.expect(mine.name == yours.name, f"site {mine.name!r}: it comes back as {yours.name!r}", written(handler, "model"))
         if isinstance(mine, Site) and isinstance(yours, Site):
-            frames, found = mine.cond_indep_stack, yours.cond_indep_stack
+            # By name: what lift has drawn once comes back from the entry of the plate in which it was drawn.
+            frames, found = ([(frame.name, frame.dim) for frame in each.cond_indep_stack] for each in (mine, yours))
             whole = found[max(len(found) - len(frames), 0) :] == frames
             case.expect(whole, f"site {mine.name!r}: it was in the plates {frames}, and comes back in {found}", written(handler, "model"))
 
