@@ -62,6 +62,8 @@ def test_traces_of_a_program_that_is_not_shown_itself(partial: bool):
     namespace: dict[str, Any] = {}
     exec(HEADER + "\n".join(comment), namespace)
     assert same(pasted(f"({text})", model=namespace["model"]), trace)
+    _, scaled = shown(programs(first=("sample",)).flatmap(lambda program: traces(scale(program, scale=2.0), partial)), 3)
+    assert scaled.startswith("# def model():") and "outcome(ScalePoutine(model, scale=2.0), seed=" in scaled
     _, both = shown(
         programs(asks=False, first=("sample",)).flatmap(lambda program: st.tuples(st.just(program), traces(program, partial))), 3
     )
