@@ -485,7 +485,7 @@ class Ramp:
         return value / self.top
 
     def __repr__(self):  # names tests, which must be the same in each process
-        return f"Ramp({self.top})"
+        return f"Ramp({self.top.tolist()})"
 
 
 class Pair:
