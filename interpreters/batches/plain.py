@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any, Final
 
 import attrs
@@ -75,29 +74,31 @@ def _is_row(value: Any, size: int) -> bool:
 def closed(there: Alike) -> Columns | None:
     """Their arguments as ``Columns``; None unless all have as many plain numbers, in bounds, of a class that has a closed form."""
     form = CLOSED_FORMS.get(there.fn)
-    if form is None or len({*map(type, there.observed)}) > 1:
+    if form is None or there.width != len(form.parameters) or len({*map(type, there.observed)}) > 1:
         return None
     try:
-        columns = [*zip(*there.rows, strict=True)]
         # A sum tells of what kind its terms are in a third of the time of a look at each: numbers have a number, tensors a tensor.
-        if len(columns) != len(form.parameters) or not NUMBERS.issuperset(map(type, map(sum, columns))):
+        if type(sum(there.numbers)) not in NUMBERS:
             return None
-        table = np.array(columns, dtype=np.float64)
-    except (ValueError, OverflowError, TypeError):  # not as many arguments, too large for a float, or no numbers
+        table = _table(there)
+    except (ValueError, OverflowError, TypeError):  # too large for a float, or no numbers
         return None
     return Columns.of(table) if form.accepts(table) else None
 
 
+def _table(there: Alike) -> np.ndarray[Any, Any]:
+    """[arguments, runs], double precision."""
+    return np.ascontiguousarray(np.array(there.numbers, dtype=np.float64).reshape(-1, there.width).T)
+
+
 def plain(there: Alike) -> tuple[Recipe, tuple[torch.Tensor, ...]] | None:
     """The recipe of all of them, and one column in double precision for each argument; None unless all have as many plain numbers."""
-    rows, count, numbers = there.rows, len(there.rows[0]), [*chain.from_iterable(there.rows)]
-    if not NUMBERS.issuperset(map(type, numbers)) or len({*map(len, rows)}) > 1 or len({*map(type, there.observed)}) > 1:
+    if not NUMBERS.issuperset(map(type, there.numbers)) or len({*map(type, there.observed)}) > 1:
         return None
-    recipe = of_class(there.fn, count) if is_known(there.fn) else None
+    recipe = of_class(there.fn, there.width) if is_known(there.fn) else None
     if recipe is None or not recipe.is_of_numbers:
         return None
     try:
-        table = np.ascontiguousarray(np.fromiter(numbers, np.float64, len(numbers)).reshape(-1, count).T)
+        return recipe, tuple(map(torch.from_numpy, _table(there)))
     except OverflowError:  # too large for a float
         return None
-    return recipe, tuple(map(torch.from_numpy, table))

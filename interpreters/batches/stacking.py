@@ -39,7 +39,9 @@ class Stacked:
             )
         if numbers and self.asked.numbers and value.dim() == 1:
             return value.tolist()
-        return [row.clone() for row in value.unbind(0)]  # views of one tensor would share its count of changes
+        # Copies, since views of one tensor would share its count of changes.
+        rows: Sequence[Any] = torch.unbind_copy(value, 0)  # type: ignore[func-returns-value, assignment]  # torch's stub says that it returns None
+        return rows
 
     @property
     def _is_whole(self) -> bool:

@@ -27,24 +27,29 @@ class Apart:
 class Alike(Sequence[Any]):
     """Runs that wait at samples, or observations, of one name and class which differ in arguments alone, and in what is observed.
 
-    Only these are kept; a message is made again for whoever asks for it. Thousands of messages that wait keep the garbage collector
-    busy for as long as all else takes.
+    Only these are kept; a message is made again for whoever asks for it. Thousands of messages that wait, or tuples of their arguments,
+    keep the garbage collector busy.
 
-    kind:  ``Sample`` or ``Observe``.
-    size:  how many fields such a message has, ``args`` among them.
+    kind:     ``Sample`` or ``Observe``.
+    size:     how many fields such a message has, ``args`` among them.
+    width:    how many arguments; ``numbers`` are those of one after the other.
     """
 
-    __slots__ = ("fn", "kind", "name", "observed", "rows", "runs", "size")
+    __slots__ = ("fn", "kind", "name", "numbers", "observed", "runs", "size", "width")
 
     def __init__(self, message: Any) -> None:
         self.kind, self.name, self.fn, self.size = type(message), message.name, message.fn, len(message.__dict__)
+        self.width = len(message.args)
         self.runs: list[int] = []
-        self.rows: list[tuple[Any, ...]] = []
+        self.numbers: list[Any] = []
         self.observed: list[Any] = []
+
+    def fits(self, message: Any) -> bool:
+        return self.fn is message.fn and self.width == len(message.args)
 
     def add(self, run: int, message: Any) -> None:
         self.runs.append(run)
-        self.rows.append(message.args)
+        self.numbers += message.args
         if self.kind is Observe:
             self.observed.append(message.value)
 
@@ -56,7 +61,8 @@ class Alike(Sequence[Any]):
         return len(self.runs)
 
     def __getitem__(self, j: Any) -> Any:
-        args = self.rows[j]
+        j = range(len(self))[j]
+        args = self.numbers[j * self.width : (j + 1) * self.width]
         return Sample(self.name, self.fn, *args) if self.kind is Sample else Observe(self.name, self.fn, self.observed[j], *args)
 
 
@@ -66,13 +72,13 @@ Key = Hashable
 class Arrivals(dict[Key, Apart | Alike]):
     """Who waits where. The key of those who are ``Alike`` is their name; of a second kind at one name, the kind, too.
 
-    known:  by name, what tells who belongs to those who are ``Alike``, and where to enter them, for whoever adds thousands: kind, fn and
-            size, then runs, rows and what is observed.
+    known:  by name, what tells who belongs to those who are ``Alike``, and where to enter them, for whoever adds thousands: kind, fn, size
+            and width, then runs, numbers and what is observed.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.known: dict[Key, tuple[type, type, int, list[int], list[Any], list[Any]]] = {}
+        self.known: dict[Key, tuple[type, type, int, int, list[int], list[Any], list[Any]]] = {}
 
     def add(self, run: int, message: Any) -> Key | None:
         """Its key, if ``run`` is the first there."""
@@ -84,10 +90,10 @@ class Arrivals(dict[Key, Apart | Alike]):
                 there = self.get(key)
             if there is None:
                 there = self[key] = Alike(message)
-                self.known[key] = there.kind, there.fn, there.size, there.runs, there.rows, there.observed
+                self.known[key] = there.kind, there.fn, there.size, there.width, there.runs, there.numbers, there.observed
                 there.add(run, message)
                 return key
-            if there.fn is message.fn:
+            if there.fits(message):
                 there.add(run, message)
                 return None
         key = (message.name,)

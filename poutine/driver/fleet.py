@@ -87,9 +87,10 @@ class Fleet(Generic[T]):
                 raise self._noted(explained(error), i)
             try:  # ``arrivals.add``, for most
                 fields = yielded.__dict__
-                kind, fn, size, at, rows, observed = known[fields["name"]]
-                if kind is type(yielded) and fn is fields["fn"] and size == len(fields):
-                    rows.append(fields["args"])
+                kind, fn, size, width, at, numbers, observed = known[fields["name"]]
+                args = fields["args"]
+                if kind is type(yielded) and fn is fields["fn"] and size == len(fields) and width == len(args):
+                    numbers += args
                     at.append(i)
                     if kind is Observe:
                         observed.append(fields["value"])
