@@ -555,6 +555,20 @@ def test_an_error_that_is_swallowed_to_the_end_is_raised_by_the_run():
         perform(model, [(Sample("x", D), LookupError("no x"))])
 
 
+def test_who_swallows_an_error_twice_is_told_once():
+    def model():
+        for _ in range(2):
+            try:
+                yield Sample("x", D)
+            except LookupError:
+                pass
+
+    with pytest.raises(LookupError, match="no x") as caught:
+        perform(model, [(Sample("x", D), LookupError("no x"))])
+    (note,) = caught.value.__notes__
+    assert "model caught this at its yield and went on" in note
+
+
 def test_an_error_that_a_submodel_lets_through_and_the_model_swallows_is_raised_again():
     def model():
         try:
