@@ -39,9 +39,7 @@ class Stacked:
             )
         if numbers and self.asked.numbers and value.dim() == 1:
             return value.tolist()
-        # Copies, since views of one tensor would share its count of changes.
-        rows: Sequence[Any] = torch.unbind_copy(value, 0)  # type: ignore[func-returns-value, assignment]  # torch's stub says that it returns None
-        return rows
+        return copies(value)
 
     @property
     def _is_whole(self) -> bool:
@@ -70,6 +68,12 @@ class Stacked:
     def _changed(self, site: Message) -> dict[str, Any]:
         before = self.message.__dict__
         return {key: value for key, value in site.__dict__.items() if key in ADDED and value is not before.get(key, UNDECIDED)}
+
+
+def copies(rows: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Each row as a tensor of its own, which may be changed in place: views of one tensor share its count of changes."""
+    made: Sequence[torch.Tensor] = torch.unbind_copy(rows, 0)  # type: ignore[func-returns-value, assignment]  # torch's stub: None
+    return made
 
 
 ADDED: Final = frozenset(("scale", "mask", "cond_indep_stack", "infer", "conditioned"))

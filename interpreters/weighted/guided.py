@@ -15,6 +15,7 @@ import torch
 
 from interpreters.batches.batch import Group, Scores
 from interpreters.batches.batching import Batching, Given
+from interpreters.batches.stacking import copies
 from interpreters.errors import GuideMismatch
 from interpreters.replies import as_index
 from interpreters.weighted.particles import Particles, is_numeric
@@ -100,7 +101,7 @@ class Proposals:
             log_q = log_q if group.stacked is not None else log_q.unsqueeze(0)
         numbers = of_rows(site.value, group.rows).clone() if is_numeric(group.rows[0]) else None
         are_tensors = isinstance(group.rows[0], torch.Tensor)
-        values: Sequence[Any] = numbers.clone().unbind(0) if numbers is not None and are_tensors else group.rows
+        values: Sequence[Any] = copies(numbers) if numbers is not None and are_tensors else group.rows
         proposal = Proposal(group, numbers, values, log_q)
         known = self._made.setdefault(group.name, {})
         for j, i in enumerate(group.members):
