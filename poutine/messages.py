@@ -98,6 +98,7 @@ class _Defaults:
     kwargs: Mapping[str, Any] = MappingProxyType({})
     key: Key | None = None
     conditioned: bool = False
+    constraint: constraints.Constraint = constraints.real
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -136,11 +137,12 @@ class Message(_Defaults):
     def evolve(self: Self, **changes: Any) -> Self:
         """A copy with ``changes``; the receiver stays as it is. Raises ``TypeError`` for what is no field."""
         # Not attrs.evolve, which takes five times as long: a handler does this at every site.
-        fields = self.__dict__ | changes
+        new = blank(type(self))
+        fields = new.__dict__
+        fields |= self.__dict__
+        fields |= changes
         if len(fields) > len(self.__dict__):
             self._check_known(changes)
-        new = _new(self.__class__)
-        _set_fields(new, fields)
         return new
 
     def _check_known(self, names: Iterable[str]) -> None:
@@ -154,10 +156,10 @@ class Message(_Defaults):
 
     def replaced(self: Self, field: str, value: Any) -> Self:
         """``evolve(field=value)``, in half of the time: for what is done at every site. Nobody checks that there is such a field."""
-        fields = self.__dict__.copy()
+        new = blank(type(self))
+        fields = new.__dict__
+        fields |= self.__dict__
         fields[field] = value
-        new = _new(type(self))
-        _set_fields(new, fields)
         return new
 
     __deepcopy__ = deep_copy
@@ -191,8 +193,7 @@ class Message(_Defaults):
         return [f"{f.name}={getattr(self, f.name)!r}" for f in attrs.fields(type(self)) if f.name != "name" and f.name in self.__dict__]
 
 
-_new: Final = object.__new__
-_set_fields: Final[Callable[[Message, dict[str, Any]], None]] = _Defaults.__dict__["__dict__"].__set__
+blank: Final = object.__new__  # a message of a class, without fields: its maker puts them into its dictionary, which is quickest
 
 
 @attrs.frozen(slots=False, eq=False, repr=False, init=False)
@@ -343,10 +344,10 @@ class Sample(Choice):
         """This site, conditioned on ``value``. Raises ``DistributionError`` if that is None."""
         if value is None:
             raise _unseen(self)
-        fields = self.__dict__.copy()
+        new = blank(Observe)
+        fields = new.__dict__
+        fields |= self.__dict__
         fields["value"], fields["conditioned"] = value, True
-        new = _new(Observe)
-        _set_fields(new, fields)
         return new
 
 
@@ -383,11 +384,11 @@ class Observe(Choice):
 
     def unobserved(self) -> Sample:
         """This site as a ``Sample`` that nobody has decided."""
-        fields = self.__dict__.copy()
+        new = blank(Sample)
+        fields = new.__dict__
+        fields |= self.__dict__
         del fields["value"]
         fields.pop("conditioned", None)
-        new = _new(Sample)
-        _set_fields(new, fields)
         return new
 
 
@@ -408,7 +409,6 @@ class Param(Site):
         self,
         name: str,
         init: torch.Tensor | float | Callable[[], torch.Tensor] | None = None,
-        *,
         constraint: constraints.Constraint = constraints.real,
         infer: Mapping[str, Any] | None = None,
     ) -> None:
@@ -418,7 +418,8 @@ class Param(Site):
         except TypeError:
             raise _not_a_name(self, name) from None
         fields["init"] = init
-        fields["constraint"] = constraint
+        if constraint is not _REAL:
+            fields["constraint"] = constraint
         if infer:
             fields["infer"] = infer
 
@@ -427,12 +428,12 @@ class Param(Site):
 
         Whoever lifts it gives later reads the same value, in other branches of a loop, too: its frames are those of no branch.
         """
-        mine, new = self.__dict__, _new(Sample)
+        mine, new = self.__dict__, blank(Sample)
         fields = new.__dict__
-        if len(mine) == 3:  # all but the name of these is a param's own
+        if len(mine) == 2:  # its name and its initial value
             fields["name"] = mine["name"]
         else:
-            fields.update((field, value) for field, value in mine.items() if field not in _A_PARAMS_OWN)
+            fields |= {field: value for field, value in mine.items() if field not in _A_PARAMS_OWN}
             if "cond_indep_stack" in fields:
                 fields["cond_indep_stack"] = tuple(map(_of_no_branch, fields["cond_indep_stack"]))
         fields["fn"] = prior
@@ -553,6 +554,7 @@ def _unseen(site: Choice) -> DistributionError:
 
 _TO_OBSERVE: Final = "write Observe(name, distribution, value) to observe it"
 _TO_RUN: Final = "write `x = yield from submodel(...)` to run a submodel, whose sites have names of their own"
+_REAL: Final = constraints.real
 _A_PARAMS_OWN: Final = frozenset({"init", "constraint", "key"})  # what its initial value draws by is not what a sample does
 _NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED, True)
 

@@ -97,7 +97,9 @@ def test_a_message_reads_as_the_seeds_dictionary():
         (Sample("x", Normal, 0.0, scale=2.0), "Sample('x', Normal, 0.0, scale=2.0)"),
         (Sample("x", D).evolve(value=1), "Sample('x', Normal(loc: 0.0, scale: 1.0), value=1)"),
         (Observe("y", D, 1).evolve(scale=0.5), "Observe('y', Normal(loc: 0.0, scale: 1.0), value=1, scale=0.5)"),
-        (Param("w", 1.0), "Param('w', init=1.0, constraint=Real())"),
+        (Param("w", 1.0), "Param('w', init=1.0)"),
+        (Param("w", 1.0, constraints.real), "Param('w', init=1.0)"),
+        (Param("w", 1.0, constraints.positive), "Param('w', init=1.0, constraint=GreaterThan(lower_bound=0.0))"),
         (Deterministic("t", 2), "Deterministic('t', value=2)"),
     ],
 )

@@ -56,19 +56,19 @@ def driving(run: Run, program: Program[T] | None) -> Generator[Message, Message,
                     continue
             # Down the chain: a program is sent the value, a poutine's coroutine the site.
             try:
-                base, pending = step.base, frame.pending
+                deed, pending = None, frame.pending
                 while pending is not None:
-                    down, base, pending = pending
-                    site = down(site)
+                    deed, pending = pending
+                    site = deed[0](site)
                 value = site.value
                 if value is UNDECIDED:
                     raise bad_reply(site)
                 run.reply = value if frame.owner is None else site
             except BaseException as error:
                 if isinstance(site, Message):
-                    run.fail(error, base)
+                    run.fail(error, OUT.base if deed is None else deed[1])
                 else:
-                    run.fail(*no_site(site, error, step.base, frame.pending, pending))
+                    run.fail(*no_site(site, error, frame.pending, pending))
         return cast(T, run.reply)
     finally:
         run.close()

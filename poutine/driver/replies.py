@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from poutine.driver.routes import Pending
+from poutine.driver.routes import OUT, Deed, Pending
 from poutine.errors import BadReply
 from poutine.program import name_of
 
@@ -22,16 +22,18 @@ def bad_reply(site: Any, down: Any = None) -> BadReply:
     )
 
 
-def no_site(site: Any, error: BaseException, base: int, acted: Pending, left: Pending) -> tuple[BadReply, int]:
+def no_site(site: Any, error: BaseException, acted: Pending, left: Pending) -> tuple[BadReply, int]:
     """``site``, which is no message, came down through those who ``acted``, without those who are ``left``: the error, and whose it is.
 
     Found afterwards: a look at each reply would take time at every site. ``error`` is what became of it: in the next one's hands
     or, of the last one's reply, in the driver's own.
     """
-    giver, last = None, None
+    giver: Deed | None = None
+    last: Deed | None = None
     while acted is not left:
         assert acted is not None
-        giver, last, acted = last, acted, acted[2]
+        giver, last = last, acted[0]
+        acted = acted[1]
     if error.__traceback__ is None or error.__traceback__.tb_next is None:
         giver = last
-    return (bad_reply(site), base) if giver is None else (bad_reply(site, giver[0]), giver[1])
+    return (bad_reply(site), OUT.base) if giver is None else (bad_reply(site, giver[0]), giver[1])

@@ -48,25 +48,27 @@ class Step:
 
     ``base`` is that of the poutine's scope, and ``outside`` where its own messages begin.
 
-    ``acts``: whether ``down`` is for the program, too, and not only for poutines further in.
+    ``acts``: whether ``deed`` is for the program, too, and not only for poutines further in.
 
     ``quiet``: from here outwards nobody acts on the way up, and at most one, ``pending``, on the way down. That is the way
     of most messages (nobody, or one trace), and ``drive`` takes it without a detour.
     """
 
-    __slots__ = ("acts", "around", "base", "down", "outer", "outside", "pending", "quiet", "up")
+    __slots__ = ("acts", "around", "base", "deed", "outer", "outside", "pending", "quiet", "up")
 
     def __init__(self, rule: Rule, base: int, outside: Scope, outer: Step | None) -> None:
-        self.up, self.down, self.around = rule.up, rule.down or rule.undo, rule.around
+        self.up, self.around = rule.up, rule.around
+        down = rule.down or rule.undo
+        self.deed: Deed | None = None if down is None else (down, base)
         self.acts: bool = rule.undo is None
         self.base = base
         self.outside = outside
         self.outer: Step | None = outer
         self.pending: Pending = None if outer is None else outer.pending
         self.quiet: bool = self.up is None and self.around is None and (outer is None or outer.quiet)
-        if self.down is not None:
+        if self.deed is not None:
             self.quiet = self.quiet and self.pending is None
-            self.pending = (self.down, base, self.pending)
+            self.pending = (self.deed, self.pending)
 
 
 def check_rules(rules: Rules, coroutine: Coroutine[Any]) -> None:
@@ -86,6 +88,7 @@ def _bad_rules(coroutine: Coroutine[Any], expected: str) -> BadRules:
     return BadRules(f"the rules of {name_of(coroutine) if owner is None else type(owner).__name__}: expected {expected}")
 
 
-Pending = tuple[Callable[[Any], Message], int, Any] | None  # who acts on the way down (with the base of its scope), outermost first
+Deed = tuple[Callable[[Any], Message], int]  # what a poutine does on the way down, and the base of its scope
+Pending = tuple[Deed, Any] | None  # who acts on the way down, outermost first
 OUT: Final = Step(Rule(), 0, cast(Any, None), None)  # the way of a message that no poutine, or no further one, knows
 FOREIGN: Final = Step(Rule(up=lambda yielded: yielded), 0, cast(Any, None), None)  # the way of what is no message

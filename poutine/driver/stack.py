@@ -67,21 +67,22 @@ class Run:
         pending: Pending = None
         while step is not OUT:
             try:
-                if step.around is not None:
+                up, deed = step.up, step.deed
+                if deed is not None and (step.acts or pending is not None or frame.owner is not None):
+                    pending = (deed, pending)
+                if up is not None:
+                    message = up(message)
+                    if (now := type(message)) is not kind:
+                        kind = now
+                        outside = step.outside[kind]
+                        if outside is FOREIGN:
+                            raise bad_request(message, up)
+                        step = outside
+                        continue
+                elif step.around is not None:  # which stands alone
                     self._push(started(step.around(message), step.around), step.outside, step.base)
                     frame.pending = pending
                     return None
-                if step.down is not None and (step.acts or pending is not None or frame.owner is not None):
-                    pending = (step.down, step.base, pending)
-                if step.up is not None:
-                    message = step.up(message)
-                    if type(message) is not kind:
-                        kind = type(message)
-                        outside = step.outside[kind]
-                        if outside is FOREIGN:
-                            raise bad_request(message, step.up)
-                        step = outside
-                        continue
             except BaseException as error:
                 self.fail(error, step.base)
                 return None

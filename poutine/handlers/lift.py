@@ -6,23 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from torch.distributions import constraints
 
-from poutine.bounds import check_lifted, check_support, shape_of
-from poutine.frozen import Frozen
-from poutine.messages import Choice, Deterministic, Message, Param, Sealed, is_distribution
+from poutine.messages import Choice, Deterministic, Message, Param, Sample, Sealed, blank
 from poutine.named import check_used
 from poutine.poutine import Poutine
+from poutine.priors import as_prior, check_lifted, check_support, shape_of
 from poutine.program import Coroutine, Handling, Program, Rule
-
-
-def _checked(prior: Any) -> Any:
-    """``prior``, of which a mapping is copied. Raises ``TypeError`` for what is no prior."""
-    named = Frozen(prior) if isinstance(prior, Mapping) else None
-    for each in [prior] if named is None else named.values():
-        if not (is_distribution(each) or callable(each)):
-            raise TypeError(f"lift: expected a distribution, a callable that returns one, or a mapping from names to these, got {prior!r}")
-    return prior if named is None else named
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -46,42 +35,51 @@ class LiftPoutine(Poutine):
     key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
-    prior: Any = attrs.field(converter=_checked)
+    prior: Any = attrs.field(converter=as_prior)
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
-        shape, real = shape_of(prior), constraints.real
+        shape = shape_of(prior)
+        is_scalar = shape == ()
         read: dict[str, None] = {}  # the params, where names are asked for
-        sites: dict[str, Message] = {}  # what those that are lifted have become
-        way: Param | bool = False  # the one on its way: True if its prior fits it, itself if that is to be seen, False if it is not lifted
+        sites: dict[str, Message] = {}  # what they have become
+        name = ""  # of the param that is on its way
+        unsure: Param | None = None  # which is to be seen on the way down
 
         def lift(param: Param) -> Message:
-            nonlocal way
-            name = param.name
-            if name in sites:  # read again, which is no site of its own
-                way = False
-                return Sealed(Deterministic(name, sites[name].value))
-            its = prior
+            nonlocal name, unsure
+            mine = param.__dict__  # most have a name and an initial value, and looks at what they have not take time
+            name, its = mine["name"], prior
             if named:
                 read[name] = None
                 if (its := prior.get(name)) is None:
-                    way = False
                     return param
-            if param.constraint is not real:
-                check_support(param, its)
+            if name in sites:  # read again, which is no site of its own
+                unsure = param
+                return Sealed(Deterministic(name, sites[name].value))
             try:
-                way = param.init.shape == shape or param
+                if mine["init"].ndim if is_scalar else mine["init"].shape != shape:
+                    unsure = param
             except AttributeError:  # a callable, or no tensor
-                way = param
-            return param.lifted(its)
+                unsure = param
+            if len(mine) > 2:
+                check_support(param, its)
+                return param.lifted(its)
+            new = blank(Sample)  # as ``lifted`` makes it, whose call takes time
+            fields = new.__dict__
+            fields["name"] = name
+            fields["fn"] = its
+            return new
 
         def remember(site: Message) -> Message:
-            if way is False:
-                return sites[site.message.name] if isinstance(site, Sealed) else site
-            if way is not True:
-                check_lifted(way, site)
-            sites[site.name] = site
+            nonlocal unsure
+            if unsure is not None:
+                param, unsure = unsure, None
+                if isinstance(site, Sealed):
+                    return sites[name]
+                check_lifted(param, site)
+            sites[name] = site
             return site
 
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}

@@ -1,0 +1,93 @@
+"""What a prior is, and whether it fits the parameter that becomes a draw from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.distributions import Distribution, constraints
+
+from poutine.bounds import check_constraint, surely_leaves
+from poutine.errors import ParamError
+from poutine.frozen import Frozen
+from poutine.messages import Choice, Message, Param, is_distribution
+from poutine.randomness import call_keyed
+from poutine.supports import support_of
+
+
+def as_prior(prior: Any) -> Any:
+    """``prior``, of which a mapping is copied. Raises ``TypeError`` for what is no prior."""
+    named = Frozen(prior) if isinstance(prior, Mapping) else None
+    for each in [prior] if named is None else named.values():
+        if not (is_distribution(each) or callable(each)):
+            raise TypeError(f"lift: expected a distribution, a callable that returns one, or a mapping from names to these, got {prior!r}")
+    return prior if named is None else named
+
+
+def check_support(param: Param, prior: Any) -> None:
+    """Raises ``ParamError`` if the bounds of the support of ``prior`` are not inside those of the constraint of ``param``."""
+    check_constraint(param)
+    support = support_of(prior) if isinstance(prior, Distribution) else None
+    if support is not None and surely_leaves(support, param.constraint):
+        raise ParamError(
+            param.name,
+            f"its prior {prior!r} has support {support!r}, which does not satisfy its constraint {param.constraint!r}; "
+            "lift it with a distribution that does",
+        )
+
+
+def shape_of(prior: Any) -> torch.Size | None:
+    """That of a draw from ``prior`` outside of all plates; None of what does not tell."""
+    return prior.batch_shape + prior.event_shape if isinstance(prior, Distribution) else None
+
+
+def check_lifted(param: Param, site: Message) -> None:
+    """Raises ``ParamError`` if a finished ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
+    if param.constraint is not constraints.real:
+        _check_made(param, site)
+    _check_shape(param, site)
+
+
+def _check_made(param: Param, site: Message) -> None:
+    """``check_support`` of a distribution that a callable has made.
+
+    What tells no support (a bare callable, a distribution of the user's own) is judged by its value.
+    """
+    if not isinstance(site, Choice) or isinstance(site.fn, Distribution):
+        return
+    if isinstance(site.built, Distribution):
+        check_support(param, site.built)
+    elif not _may_be(param.constraint, site.value):
+        raise ParamError(
+            param.name,
+            f"its prior {site.fn!r} gives {site.value!r}, which does not satisfy its constraint {param.constraint!r}; "
+            "lift it with one whose values do",
+        )
+
+
+def _may_be(constraint: Any, value: Any) -> bool:
+    try:
+        return bool(torch._is_all_true(constraint.check(torch.as_tensor(value))))
+    except RuntimeError:  # a tracer has no answer
+        return True
+    except (TypeError, ValueError):  # it is no number
+        return False
+
+
+def _check_shape(param: Param, site: Message) -> None:
+    """Raises ``ParamError`` if the value of ``site``, which ``param`` has become, has not the shape of its initial value.
+
+    There may be more to the left: plates that draw it for each element, and values of a runtime that takes many at once. A callable is
+    called for it, under the param's own key.
+    """
+    init = param.init
+    if callable(init):
+        init = call_keyed(init, (), {}, param.key or (0, param.name, 0))
+    expected, given = getattr(init, "shape", None), tuple(getattr(site.value, "shape", ()))
+    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):
+        raise ParamError(
+            site.name,
+            f"its initial value has shape {tuple(expected)}, and its value under the prior {site['fn']!r} has {given}; expand the prior, "
+            "and wrap it in Independent if the parameter is one draw",
+        )
