@@ -15,7 +15,7 @@ from poutine.randomness import is_reparameterized
 Shape = tuple[int, ...]
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, slots=False)  # so that it shows what it is made of
 class Elementwise:
     """``base``, a distribution without ``batch_shape``, over a batch of ``shape``: the plates' sizes at their dimensions, 1 elsewhere.
 

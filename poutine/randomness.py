@@ -22,6 +22,8 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from poutine.corrections import corrected, parts_of
+
 Key = tuple[int, str, int]
 
 _FUNCTIONS: Final = (
@@ -152,16 +154,13 @@ def draw(dist: Any, key: Key) -> Any:
         drawn = drawn.base_dist  # what it draws is what its base draws
     if type(drawn) is Normal and drawn.loc.is_cpu:
         return _normal(drawn.loc, drawn.scale, torch.empty_like(drawn.loc, memory_format=torch.contiguous_format), key)
+    parts = parts_of(dist)
+    dist = corrected(dist, parts)
     sample = dist.rsample if is_reparameterized(dist) else dist.sample
-    if not _is_torchs(dist):
+    if not all(type(part) in _TORCHS for part in parts):
         return call_keyed(sample, (), {}, key)
     with Keyed(key):
         return sample()
-
-
-def _is_torchs(dist: Any) -> bool:
-    """Whether a distribution, with all that it is made of, is torch's own."""
-    return type(dist) in _TORCHS and all(_is_torchs(part) for part in vars(dist).values() if hasattr(part, "log_prob"))
 
 
 def draw_unbuilt(fn: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], key: Key) -> torch.Tensor | None:
