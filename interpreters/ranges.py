@@ -23,6 +23,7 @@ from interpreters.validation import SkipValidation
 from poutine import Choice, batch_log_density, bijection_to
 from poutine.supports import support_of
 from poutine.tensors import tensors_in
+from poutine.whole_numbers import as_number, as_tensor
 
 _REAL: Final = type(constraints.real)
 
@@ -100,7 +101,7 @@ def bounded_log_density(site: Choice, wide: bool = False) -> torch.Tensor:
     There, some value inside is scored in its place, so that no gradient is zero times infinity.
     """
     dist: Any = site.dist
-    value = torch.as_tensor(site.value)
+    value = as_number(dist, as_tensor(site.value), isinstance(site.value, int))
     inside = contains(dist, value)
     stand_in = value_in_range(dist)
     if stand_in is not None:

@@ -13,6 +13,7 @@ from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.masked import fill, filled, gate
 from poutine.supports import support_of
 from poutine.tensors import tensors_in
+from poutine.whole_numbers import as_number, as_tensor, with_numbers
 
 
 class Scored(Protocol):
@@ -82,9 +83,9 @@ def _log_prob(site: Scored, wide: bool) -> Any:
     if not site.is_decided:
         raise NoDensity(site.name, "it has no value yet; a density needs a finished site")
     dist = site.dist
-    value = _as_tensor(site.value) if isinstance(dist, Distribution) else site.value
+    value, is_exact = as_tensor(site.value) if isinstance(dist, Distribution) else site.value, isinstance(site.value, int)
     if site.mask is True:
-        return _scored(dist, value)
+        return _scored(dist, value, is_exact)
     batch_shape = getattr(dist, "batch_shape", None)
     if batch_shape is None:
         return _log_prob_without_shapes(site, value, torch.as_tensor(site.mask), wide)
@@ -102,28 +103,30 @@ def _log_prob(site: Scored, wide: bool) -> Any:
     if isinstance(dist, Distribution):
         _check_support(site, dist, value, mask)
         dist = filled(dist.expand(shape), mask)
-    log_prob = torch.as_tensor(_scored(dist, value))
+    log_prob = torch.as_tensor(_scored(dist, value, is_exact))
     return torch.where(mask, log_prob, torch.zeros_like(log_prob))
 
 
-def _scored(dist: Any, value: Any) -> Any:
-    """``dist.log_prob(value)``; where torch refuses, by ``Equivalents``, and then with counts, and true and false, as numbers."""
+def _scored(dist: Any, value: Any, is_exact: bool) -> Any:
+    """``dist.log_prob(value)``, of whole numbers as such of floating point, unless ``dist`` refuses those: they may be indices."""
+    if not isinstance(dist, Distribution) or value.dtype is torch.float32:
+        return _asked(dist, value)
+    number = as_number(dist, value, is_exact)
+    if number is value:
+        return _asked(with_numbers(dist, value), value)
+    try:
+        return _asked(with_numbers(dist, number), number)
+    except (RuntimeError, LookupError, TypeError):
+        return _asked(dist, value)
+
+
+def _asked(dist: Any, value: Any) -> Any:
+    """``dist.log_prob(value)``; where torch refuses, by ``Equivalents``."""
     try:
         return dist.log_prob(value)
     except RuntimeError:
         with Equivalents():
-            return _scored_as_numbers(dist, value)
-
-
-def _scored_as_numbers(dist: Any, value: Any) -> Any:
-    """Some of torch's distributions compute with floats only."""
-    try:
-        return dist.log_prob(value)
-    except RuntimeError:
-        dtype = next((each.dtype for each in tensors_in(dist) if each.is_floating_point()), None)
-        if dtype is None or not isinstance(value, torch.Tensor) or value.is_floating_point() or value.is_complex():
-            raise
-        return dist.log_prob(value.to(dtype))
+            return dist.log_prob(value)
 
 
 def _log_prob_without_shapes(site: Scored, value: Any, mask: torch.Tensor, wide: bool) -> torch.Tensor:
@@ -134,11 +137,6 @@ def _log_prob_without_shapes(site: Scored, value: Any, mask: torch.Tensor, wide:
     masked = torch.where(mask, log_prob, torch.zeros_like(log_prob))
     _check_fits(site, "mask", mask, log_prob.shape, masked.shape, wide)
     return masked
-
-
-def _as_tensor(value: Any) -> torch.Tensor:
-    # A Python number is exact to double precision, whatever torch's default type is.
-    return torch.as_tensor(value, dtype=torch.float64 if isinstance(value, float) else None)
 
 
 def _is_any_on(mask: torch.Tensor) -> bool:

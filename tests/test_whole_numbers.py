@@ -1,0 +1,298 @@
+"""Whole numbers, observed or as parameters, are scored to double precision where the rest is double: in each runtime, against scipy."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.distributions as td
+from scipy import stats
+
+from interpreters.compiled import compile_density
+from interpreters.density import density
+from interpreters.elimination import eliminate
+from interpreters.enumeration import exact
+from interpreters.importance import infer
+from interpreters.lockstep import lockstep
+from interpreters.ranges import bounded_log_density
+from poutine import Message, Observe, Program, Sample, batch_log_density, log_density, plate, run, trace
+
+F64 = torch.float64
+
+
+def d(x: Any) -> torch.Tensor:
+    return torch.tensor(x, dtype=F64)
+
+
+COUNTS = {
+    "Poisson": (td.Poisson(d(31.0)), 40, stats.poisson(31.0).logpmf(40)),
+    "Binomial": (td.Binomial(100, d(0.3)), 40, stats.binom(100, 0.3).logpmf(40)),
+    "a whole total": (td.Binomial(torch.tensor(100), d(0.3)), 40, stats.binom(100, 0.3).logpmf(40)),
+    "NegativeBinomial": (td.NegativeBinomial(d(30.0), d(0.5)), 40, stats.nbinom(30, 0.5).logpmf(40)),
+    "Geometric": (td.Geometric(d(0.1)), 40, stats.geom(0.1).logpmf(41)),
+    "Multinomial": (td.Multinomial(60, d([0.2, 0.3, 0.5])), [10, 20, 30], stats.multinomial(60, [0.2, 0.3, 0.5]).logpmf([10, 20, 30])),
+    "LogNormal": (td.LogNormal(d(1.0), d(0.7)), 3, stats.lognorm(0.7, scale=math.e).logpdf(3)),
+    "Gamma": (td.Gamma(d(2.0), d(0.7)), 3, stats.gamma(2, scale=1 / 0.7).logpdf(3)),
+    "Bernoulli": (td.Bernoulli(d(0.3)), 1, math.log(0.3)),
+    "Independent": (td.Independent(td.Poisson(d([31.0, 5.0])), 1), [40, 7], stats.poisson([31.0, 5.0]).logpmf([40, 7]).sum()),
+    "MixtureSameFamily": (
+        td.MixtureSameFamily(td.Categorical(d([0.3, 0.7])), td.Poisson(d([31.0, 35.0]))),
+        40,
+        math.log(0.3 * stats.poisson(31).pmf(40) + 0.7 * stats.poisson(35).pmf(40)),
+    ),
+    "TransformedDistribution": (
+        td.TransformedDistribution(td.Gamma(d(2.0), d(0.7)), td.AffineTransform(d(1.0), d(2.0))),
+        7,
+        stats.gamma(2, loc=1, scale=2 / 0.7).logpdf(7),
+    ),
+    "whole parameters": (td.Poisson(torch.tensor(31)), 40, stats.poisson(31.0).logpmf(40)),
+}  # fmt: skip
+
+# Parameters that torch does not take to single precision when it is built, and a value.
+PARAMETERS = {
+    "Gamma": (td.Gamma(torch.tensor(1000), d(1000.0)), 1.01, stats.gamma(1000, scale=1e-3).logpdf(1.01)),
+    "InverseGamma": (td.InverseGamma(torch.tensor(30), d(20.0)), 1.01, stats.invgamma(30, scale=20).logpdf(1.01)),
+    "StudentT": (td.StudentT(torch.tensor(7), d(0.0), d(1.0)), 1.01, stats.t(7).logpdf(1.01)),
+    "Dirichlet": (td.Dirichlet(torch.tensor([10, 20])), [0.33, 0.67], stats.dirichlet([10, 20]).logpdf([0.33, 0.67])),
+    "Beta": (td.Beta(torch.tensor(10), torch.tensor(20)), 0.33, stats.beta(10, 20).logpdf(0.33)),
+    "Normal": (td.Normal(torch.tensor(1), torch.tensor(3)), 1.2, stats.norm(1, 3).logpdf(1.2)),
+    "Pareto": (td.Pareto(torch.tensor(3), torch.tensor(7)), 4.5, stats.pareto(7, scale=3).logpdf(4.5)),
+    "a value of whole numbers": (td.Laplace(torch.tensor(1), torch.tensor(3)), torch.tensor(4), stats.laplace(1, 3).logpdf(4)),
+    "Independent": (td.Independent(td.Normal(torch.tensor([1, 1]), torch.tensor(3)), 1), [1.2, 1.3], stats.norm(1, 3).logpdf([1.2, 1.3]).sum()),
+}  # fmt: skip
+
+
+def close(expected: float) -> Any:
+    return pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_a_count_is_scored_in_the_precision_of_its_distribution(case: str):
+    dist, value, expected = COUNTS[case]
+    assert log_density_of(dist, torch.tensor(value)) == close(expected)
+    assert log_density_of(dist, torch.tensor(value, dtype=torch.int32)) == close(expected)
+    if isinstance(value, int):
+        assert log_density_of(dist, value) == close(expected)
+    masked = Observe("y", dist, torch.tensor(value)).evolve(mask=torch.tensor([True, False]))
+    if dist.batch_shape == ():
+        density = batch_log_density(masked.evolve(fn=dist.expand([2])))
+        assert density[0].item() == close(expected)
+        assert density[1] == 0.0
+    assert bounded_log_density(Observe("y", dist, torch.tensor(value))).item() == close(expected)
+
+
+@pytest.mark.parametrize("case", PARAMETERS)
+def test_parameters_of_whole_numbers_are_numbers(case: str):
+    dist, value, expected = PARAMETERS[case]
+    before = dict(vars(dist))
+    assert log_density_of(dist, value if isinstance(value, torch.Tensor) else d(value)) == close(expected)
+    assert vars(dist) == before
+
+
+def log_density_of(dist: Any, value: Any) -> float:
+    return batch_log_density(Observe("y", dist, value)).item()
+
+
+def test_a_python_number_is_exact_with_and_without_a_point():
+    for dist in (td.Poisson(31.0), td.Binomial(100, 0.3), td.Poisson(torch.tensor([31.0, 5.0])), td.Bernoulli(0.3)):
+        for value in (0, 1, 40) if not isinstance(dist, td.Bernoulli) else (0, 1):
+            whole, point = (batch_log_density(Observe("y", dist, x)) for x in (value, float(value)))
+            assert torch.equal(whole, point)
+            assert whole.dtype == point.dtype
+
+
+def test_single_precision_remains_so():
+    dist = td.Poisson(torch.tensor([31.0, 5.0]))
+    assert batch_log_density(Observe("y", dist, torch.tensor([40, 7]))).dtype == torch.float32
+    half = batch_log_density(Observe("y", td.Poisson(torch.tensor([31.0]).half()), torch.tensor([40])))
+    assert half.item() == pytest.approx(stats.poisson(31.0).logpmf(40), rel=1e-3)
+
+
+class Table(td.Distribution):
+    """Whole numbers are indices here, of values and of tensors."""
+
+    arg_constraints = {}
+
+    def __init__(self, *log_probs: float) -> None:
+        self.which, self.log_probs, self.names = torch.tensor([1, 0]), d(log_probs), ["a", "b"]
+        super().__init__(validate_args=False)
+
+    def log_prob(self, value):
+        return self.log_probs[self.which[value]]
+
+
+class Steady(td.Distribution):
+    """Of numbers, with an index, of others' and of its own."""
+
+    arg_constraints = {}
+
+    def __init__(self, table: Table) -> None:
+        self.table, self.which = table, torch.tensor(0)
+        super().__init__(validate_args=False)
+
+    def log_prob(self, value):
+        return self.table.log_prob(self.which).expand(value.shape)
+
+
+class Counts(td.Distribution):
+    """A count, as somebody would write it."""
+
+    arg_constraints = {}
+
+    def __init__(self, rate: torch.Tensor) -> None:
+        self.rate = rate
+        super().__init__(rate.shape, validate_args=False)
+
+    def log_prob(self, value):
+        return value * self.rate.log() - self.rate - torch.lgamma(value + 1)
+
+
+def test_distributions_of_others():
+    assert [log_density_of(Table(-1.0, -2.0), value) for value in (0, 1, torch.tensor(1))] == [-2.0, -1.0, -1.0]
+    assert log_density_of(td.Independent(Table(-1.0, -2.0), 0), torch.tensor(1)) == -1.0
+    assert log_density_of(Steady(Table(-1.0, -2.0)), 1.5) == -2.0
+    assert log_density_of(Counts(d(31.0)), torch.tensor(40)) == close(stats.poisson(31.0).logpmf(40))
+    with pytest.raises(IndexError):
+        Table(-1.0).log_prob(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("wrap", [lambda dist: dist, lambda dist: td.Independent(dist.expand([2]), 1)])
+@pytest.mark.parametrize("family", [td.Categorical, td.OneHotCategorical, td.OneHotCategoricalStraightThrough])
+def test_an_index_is_left_as_it_is(family, wrap, monkeypatch: pytest.MonkeyPatch):
+    seen: list[torch.dtype] = []
+    log_prob = family.log_prob
+    monkeypatch.setattr(family, "log_prob", lambda self, value: (seen.append(value.dtype), log_prob(self, value))[1])
+    dist = wrap(family(d([0.3, 0.7])))
+    value = torch.tensor(1) if family is td.Categorical else torch.tensor([0, 1])
+    batch_log_density(Observe("y", dist, value.expand(dist.batch_shape + dist.event_shape)))
+    assert seen == [torch.int64]
+
+
+def everything(y: int | torch.Tensor, of: torch.Tensor) -> Any:
+    """Three likelihoods, at a rate that depends on ``z``, and one of a vector in a plate."""
+    z = yield Sample("z", td.Bernoulli(d(0.25)))
+    rate = 31.0 + 10.0 * z
+    yield Observe("poisson", td.Poisson(rate), y)
+    yield Observe("binomial", td.Binomial(torch.tensor(100), rate / 100), y)
+
+    @plate("of", len(of))
+    def rows(i):
+        yield Observe("rows", td.NegativeBinomial(rate, d(0.5)), of[i])
+
+    yield from rows()
+    yield Observe("scale", td.Gamma(torch.tensor(3), rate), 0.1)
+
+
+def evidence() -> tuple[float, float]:
+    """The log evidence of ``everything``, and the log odds of its z."""
+    terms = []
+    for z, prior in ((0, 0.75), (1, 0.25)):
+        rate = 31.0 + 10.0 * z
+        rows = stats.nbinom(rate, 0.5).logpmf([40, 35]).sum()
+        terms.append(
+            math.log(prior)
+            + stats.poisson(rate).logpmf(40)
+            + stats.binom(100, rate / 100).logpmf(40)
+            + rows
+            + stats.gamma(3, scale=1 / rate).logpdf(0.1)
+        )
+    return torch.logsumexp(d(terms), 0).item(), terms[1] - terms[0]
+
+
+@pytest.mark.parametrize("y", [40, torch.tensor(40)], ids=["int", "tensor"])
+def test_enumerators(y: int | torch.Tensor):
+    total, odds = evidence()
+    program = Program(everything, y, torch.tensor([40, 35]))
+    for found in (exact(program), eliminate(program)):
+        assert found.log_evidence.item() == close(total)
+    marginal = eliminate(program).marginal("z")
+    assert (marginal[1] / marginal[0]).log().item() == close(odds)
+
+
+@pytest.mark.parametrize("y", [40, torch.tensor(40)], ids=["int", "tensor"])
+def test_a_run_and_a_batch(y: int | torch.Tensor):
+    program = Program(everything, y, torch.tensor([40, 35]))
+    traced = trace(program.fn).get_trace(*program.args)
+    batch = run(Program(lockstep, program, 3, keep=True))
+    for found in (traced, *(batch.trace(i) for i in range(3))):
+        rate = 31.0 + 10.0 * found["z"].value.item()
+        assert log_density(found["poisson"]).item() == close(stats.poisson(rate).logpmf(40))
+        assert log_density(found["binomial"]).item() == close(stats.binom(100, rate / 100).logpmf(40))
+
+
+@pytest.mark.parametrize(
+    ("dist", "args", "expected"),
+    [
+        (td.Binomial, (100, 0.3), stats.binom(100, 0.3)),
+        (td.NegativeBinomial, (30.0, 0.5), stats.nbinom(30, 0.5)),
+        (td.Poisson, (31.0,), stats.poisson(31)),
+    ],
+)
+def test_a_batch_of_numbers(dist, args, expected):
+    def model():
+        yield Observe("y", dist, 40, *args)
+
+    assert run(Program(lockstep, model, 3, numbers=True)).log_densities.tolist() == [close(expected.logpmf(40))] * 3
+
+
+def continuous(y: torch.Tensor) -> Any:
+    log_rate = yield Sample("log_rate", td.Normal(d(3.4), d(0.1)))
+
+    @plate("rows", len(y))
+    def rows(i):
+        yield Observe("y", td.Poisson(log_rate.exp()), y[i])
+        yield Observe("n", td.Binomial(torch.tensor(100), d(0.3)), y[i])
+
+    yield from rows()
+    yield Observe("total", td.Gamma(torch.tensor(30), log_rate.exp()), 1.1)
+
+
+Y = torch.tensor([40, 35])
+
+
+def expected_density(at: float) -> tuple[float, Any]:
+    rate = math.exp(at)
+    likelihoods = stats.poisson(rate).logpmf(Y), stats.binom(100, 0.3).logpmf(Y)
+    rest = stats.norm(3.4, 0.1).logpdf(at) + stats.gamma(30, scale=1 / rate).logpdf(1.1)
+    return rest + sum(each.sum() for each in likelihoods), likelihoods
+
+
+def test_a_density_and_its_likelihoods():
+    total, (poisson, binomial) = expected_density(3.5)
+    ours = density(Program(continuous, Y))
+    assert ours.log_prob({"log_rate": d(3.5)}).item() == close(total)
+    assert ours.batch(d([[3.5], [3.5]])).tolist() == [close(total)] * 2
+    assert ours.log_likelihood(d([3.5]))["y"].tolist() == pytest.approx(poisson.tolist(), rel=1e-12)
+    assert ours.log_likelihood(d([3.5]))["n"].tolist() == pytest.approx(binomial.tolist(), rel=1e-12)
+
+
+@pytest.mark.slow
+def test_a_kernel(tmp_path):
+    kernel = compile_density(density(Program(continuous, Y)), cache_dir=tmp_path)
+    assert kernel.tier == "native"
+    assert kernel.value_and_grad(d([3.5]))[0].item() == close(expected_density(3.5)[0])
+
+
+def test_importance_weights():
+    found = infer(Program(everything, 40, torch.tensor([40, 35])), 20, seed=0)
+    whole, point = found.log_weights, infer(Program(everything, 40.0, d([40.0, 35.0])), 20, seed=0).log_weights
+    assert torch.allclose(whole, point, rtol=1e-13)
+
+
+def test_a_number_with_a_point_is_exact_where_the_range_is_latent():
+    """Outside of the range it is minus infinity; inside it was taken to single precision."""
+
+    def model() -> Any:
+        least = yield Sample("least", td.Exponential(d(1.0)))
+        yield Observe("y", td.Pareto(least, d(2.0)), 1.3)
+
+    expected = -1.1 + stats.pareto(2, scale=1.1).logpdf(1.3)
+    assert density(model).log_prob({"least": d(1.1)}).item() == close(expected)
+
+
+def test_a_message_keeps_its_value():
+    site: Message = Observe("y", td.Poisson(d(31.0)), Y)
+    batch_log_density(site)
+    assert site.value is Y
