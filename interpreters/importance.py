@@ -8,15 +8,20 @@
 
 **Laws**: with the prior as guide the weight is the density of the observations; with the exact posterior, every weight is
 the evidence. Over the algorithm's own randomness, the expectation of ``mean(w f(draws))`` is the integral of f under the
-model's unnormalised density.
+model's unnormalised density, in which a latent site has the density that it is drawn from where a mask is off.
+
+A latent site that is masked off counts neither in the model nor in the guide, whoever draws it: it keeps its prior, or what the guide draws.
+Whoever works with densities (NUTS, elimination, enumeration) takes its values as equally likely instead; weighted so, a draw from a prior
+would most often have a weight of infinite variance. ``infer`` says so in the log, once, if what counts depends on such a value; in
+padded sequences, whose observations are masked, too, it does not, and the posterior of all else is the same.
 
 A plate that draws which of its elements take part is refused: a weight from a random part of the data is an estimate of a
 density, of which the exponential is not unbiased, nor the posterior right.
 
 An observation outside of the support of its distribution, ``Uniform(0, theta)`` say, makes a weight zero, and so does a draw of the guide's
 outside of the range of its prior. Where ``seed`` fixes the draws of a part of the program, each particle has draws of its own from that seed.
-Where a mask of the model's is off, a site counts neither in the model nor in the guide, whoever draws it. A scale counts in the model's
-density, and not in the guide's: a draw is made from the distribution, not from a power of it, nor from a part, whatever the guide's own masks.
+A scale counts in the model's density, and not in the guide's: a draw is made from the distribution, not from a power of it, nor from a
+part, whatever the guide's own masks.
 
 Sources: Kahn and Marshall, "Methods of reducing sample size in Monte Carlo computations" (1953); Owen, "Monte Carlo theory,
 methods and examples" (2013), chapter 9; the resampling step: Rubin, "Using the SIR algorithm to simulate posterior

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from interpreters.errors import NotVectorizable
 from interpreters.vmapped import vmapped
 from interpreters.weighted.generators import generators_of, states
+from interpreters.weighted.masked import masked_complaint
 from interpreters.weighted.particles import is_numeric
 from interpreters.weighted.weighing import Weighted, weighted
 from poutine import Choice, Coroutine, Deterministic, ParamStore, Program, Trace, run
@@ -47,8 +48,14 @@ class Vectorization:
 def vectorize(
     program: Program[Any], guide: Program[Any] | None = None, *, seed: int = 0, params: ParamStore | None = None
 ) -> Vectorization:
-    """Finds out how to weigh many particles at once. Raises ``NotVectorizable``, and what a particle raises that runs alone."""
+    """Finds out how to weigh many particles at once. What else a particle shows that runs alone is told in the log: masked latent sites.
+
+    Raises ``NotVectorizable``, and what that particle raises.
+    """
     alone: Weighted = run(Program(weighted, program, guide), seed, params)
+    complaint = masked_complaint(program, alone, seed=seed, params=params)
+    if complaint is not None:
+        logging.getLogger(__name__).warning("%s", complaint)
     try_two(lambda _: Program(weighed, program, guide), seed=seed, params=params)
     return Vectorization(alone.trace, batch_size(alone.trace))
 

@@ -34,11 +34,15 @@ from poutine.trace_graph import is_subsample
 
 @attrs.frozen(eq=False)
 class Weighted:
-    """A particle: the model's trace, what it draws and computes by name of site, and the log weight, a scalar, in nats."""
+    """A particle: the model's trace, what it draws and computes by name of site, and the log weight, a scalar, in nats.
+
+    latent:  the names of what was drawn, by the guide or by the model.
+    """
 
     trace: Trace
     draws: Mapping[str, torch.Tensor]
     log_weight: torch.Tensor
+    latent: frozenset[str] = frozenset()
 
 
 def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Coroutine[Weighted]:
@@ -51,7 +55,8 @@ def weighted(program: Program[Any], guide: Program[Any] | None = None) -> Corout
     _check_all_replayed(proposal.trace, model.trace)
     draws = {**model.values, **{name: value for name, value in proposal.values.items() if name in model.values}}
     terms = [term.detach().sum() for term in (*model.terms, *replay.impossible)]
-    return Weighted(model.trace, {name: value.detach() for name, value in draws.items()}, sum(terms, start=torch.zeros(())))
+    log_weight = sum(terms, start=torch.zeros(()))
+    return Weighted(model.trace, {name: value.detach() for name, value in draws.items()}, log_weight, proposal.names | model.names)
 
 
 def _propose(log_q: dict[str, torch.Tensor], site: Any, is_drawn: bool) -> None:

@@ -28,6 +28,10 @@ class MaskPoutine(Poutine):
             mu = yield Sample("mu", Normal(0.0, 1.0))
             yield from mask(observations, mask=seen)(mu, y)     # y may be nan where seen is False
 
+    Mask the observations alone, as here. A latent site that is masked has no density: to what works with densities (NUTS, elimination, enumeration)
+    all of its values are equally likely, which is improper for a continuous one unless something else bounds it, while importance sampling
+    keeps the distribution that it is drawn from. In padded sequences, where nothing that counts depends on it, the posterior of all else is the same.
+
     **Laws**: ``lp(mask(m)(p)) = sum(where(m, lp, 0))``, with a gradient of exactly zero where ``m`` is off, even where the
     density is infinite or nan there; ``mask(m)(mask(n)(p)) ≈ mask(m & n)(p)``; ``mask(True)`` is the identity; draws stay
     as they are; commutes with scale, indep, trace, condition, replay, uncondition and lift.
