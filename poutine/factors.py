@@ -7,15 +7,21 @@ from typing import Any, ClassVar
 import torch
 from torch.distributions import Distribution, constraints
 
+from poutine.errors import DistributionError
 from poutine.messages import Observe
 
 
 def factor(name: str, log_factor: torch.Tensor | float) -> Observe:
     """``yield factor("penalty", -x**2)`` adds ``log_factor`` (nats, summed if it has a shape) to the program's log density.
 
-    **Law**: shifts the log density and moves no value.
+    **Law**: shifts the log density and moves no value. Raises ``DistributionError`` if it is no number, nor an array of numbers.
     """
-    unit = Unit(torch.as_tensor(log_factor))
+    try:
+        unit = Unit(torch.as_tensor(log_factor))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DistributionError(
+            name, f"expected a number or a tensor as the factor, a term of the log density in nats, got {log_factor!r}"
+        ) from error
     return Observe(name, unit, unit.sample())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import torch
@@ -13,8 +13,8 @@ from poutine.bijections import transformation_to
 from poutine.bounds import check_constraint
 from poutine.equality import same
 from poutine.errors import ParamError
+from poutine.initial import initial_value
 from poutine.messages import Param
-from poutine.randomness import call_keyed
 
 _PREFIX: Final = "param/"  # so that a parameter may have the name of an attribute of torch.nn.Module: "type", "half", "train"
 
@@ -44,17 +44,25 @@ class ParamStore(torch.nn.Module):
             raise ParamError(
                 site.name, f"the constraint was {known!r} and is now {site.constraint!r}; use one constraint, or another store"
             )
-        if key not in self._parameters:
+        is_new = key not in self._parameters
+        if is_new:
             self.register_parameter(key, torch.nn.Parameter(_unconstrained_init(site)))
         unconstrained = self._parameters[key]
         assert unconstrained is not None
         value: torch.Tensor = _transform(site)(unconstrained)
         if value is unconstrained:
             value = value.clone()  # which an optimiser's step in place does not change: a trace holds what was
-        if isinstance(site.init, torch.Tensor) and site.init.shape != value.shape:
-            raise ParamError(site.name, f"the store holds shape {tuple(value.shape)}, and the initial value has {tuple(site.init.shape)}")
+        if not is_new and (expected := self._shape_of(site)) not in (None, value.shape):
+            raise ParamError(site.name, f"the store holds shape {tuple(value.shape)}, and the initial value has {tuple(expected)}")
         self._constraints[site.name] = known  # not before all of the checks: a read that failed leaves no trace
         return value
+
+    def _shape_of(self, site: Param) -> torch.Size | None:
+        """That of its initial value. None of a callable, which a store calls once: to make a parameter, or at the first read of a loaded one."""
+        init = site.init
+        if isinstance(init, torch.Tensor):
+            return init.shape
+        return None if init is None or (callable(init) and site.name in self._constraints) else initial_value(site).shape
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """The constrained value of a parameter that a program has read from this store."""
@@ -87,15 +95,9 @@ class ParamStore(torch.nn.Module):
 
 
 def _unconstrained_init(site: Param) -> torch.Tensor:
-    if site.init is None:
-        raise ParamError(site.name, "it has no initial value and the store does not hold it; write Param(name, init)")
-    init = site.init
-    if isinstance(init, Callable):  # type: ignore[arg-type]  # mypy: abstract; the check is what is wanted
-        init = call_keyed(init, (), {}, site.key or (0, site.name, 0))
-    keeps = getattr(getattr(init, "dtype", None), "kind", "") == "f"  # numpy's floating point
-    if isinstance(init, torch.Tensor):
-        keeps = init.is_floating_point() or init.is_complex() or init.dtype == torch.bool
-    value = torch.as_tensor(init, dtype=None if keeps else torch.get_default_dtype()).detach()
+    value = initial_value(site).detach()
+    if not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool):
+        value = value.to(torch.get_default_dtype())
     if not value.is_floating_point():
         raise ParamError(site.name, f"expected an initial value of floating point, got {value!r}")
     check_constraint(site)

@@ -11,8 +11,8 @@ from torch.distributions import Distribution, constraints
 from poutine.bounds import check_constraint, surely_leaves
 from poutine.errors import ParamError
 from poutine.frozen import Frozen
+from poutine.initial import initial_value
 from poutine.messages import Choice, Message, Param, is_distribution
-from poutine.randomness import call_keyed
 from poutine.supports import support_of
 
 
@@ -78,13 +78,10 @@ def _may_be(constraint: Any, value: Any) -> bool:
 def _check_shape(param: Param, site: Message) -> None:
     """Raises ``ParamError`` if the value of ``site``, which ``param`` has become, has not the shape of its initial value.
 
-    There may be more to the left: plates that draw it for each element, and values of a runtime that takes many at once. A callable is
-    called for it, under the param's own key.
+    There may be more to the left: plates that draw it for each element, and values of a runtime that takes many at once.
     """
-    init = param.init
-    if callable(init):
-        init = call_keyed(init, (), {}, param.key or (0, param.name, 0))
-    expected, given = getattr(init, "shape", None), tuple(getattr(site.value, "shape", ()))
+    expected = None if param.init is None else initial_value(param).shape
+    given = tuple(getattr(site.value, "shape", ()))
     if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):
         raise ParamError(
             site.name,

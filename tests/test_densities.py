@@ -340,6 +340,14 @@ def test_any_object_with_sample_and_log_prob_is_a_distribution():
     assert log_density(Observe("c", Coin(), True).evolve(scale=2.0)).item() == pytest.approx(2 * math.log(0.5))
 
 
+@pytest.mark.parametrize("term", ["a", None, D, td.Normal, [torch.zeros(2), torch.zeros(3)]], ids=[*"abcde"])
+def test_a_factor_that_is_no_number_is_told(term):
+    with pytest.raises(
+        DistributionError, match="site 'f': expected a number or a tensor as the factor, a term of the log density in nats, got "
+    ):
+        factor("f", term)
+
+
 def test_a_factor_adds_its_term():
     site = factor("f", torch.tensor([1.0, 2.0]))
     assert torch.equal(batch_log_density(site), torch.tensor([1.0, 2.0]))

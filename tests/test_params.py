@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.distributions import GeneralizedPareto, Normal, constraints
 
-from poutine import Observe, Param, ParamError, ParamStore, Sample, run, same, scope, substitute, trace
+from poutine import Observe, Param, ParamError, ParamStore, Sample, lift, run, same, scope, substitute, trace
 
 
 def fit(init=None, constraint=constraints.real):
@@ -211,3 +212,79 @@ def test_an_interval_without_an_end_is_a_half_line():
     constraint = GeneralizedPareto(1.0, 2.0, 0.5).support
     assert run(partial(fit, torch.tensor(3.0), constraint)).item() == pytest.approx(3.0)
     assert run(partial(fit, torch.tensor(3.0), constraints.interval(1.0, 4.0))).item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("init", [numpy.zeros(2), [1.0, 2.0], 0.0, 0, numpy.float32(1.0), lambda: torch.zeros(2)], ids=[*"abcdef"])
+@pytest.mark.parametrize("loaded", [False, True])
+def test_an_initial_value_of_any_kind_has_the_shape_that_the_store_holds(init, loaded: bool):
+    store = ParamStore()
+    run(lambda: fit(torch.zeros(3)), params=store)
+    if loaded:
+        state = store.state_dict()
+        store = ParamStore()
+        store.load_state_dict(state)
+    if callable(init) and not loaded:  # it is called once for each parameter that is made: it may take long
+        assert run(lambda: fit(init), params=store).shape == (3,)
+        return
+    shape = tuple(numpy.shape(init() if callable(init) else init))
+    with pytest.raises(ParamError, match=rf"site 'w': the store holds shape \(3,\), and the initial value has {re.escape(str(shape))}"):
+        run(lambda: fit(init), params=store)
+
+
+@pytest.mark.parametrize("init", [numpy.zeros(3), [1.0, 2.0, 3.0], lambda: torch.zeros(3)], ids=[*"abc"])
+def test_an_initial_value_of_the_same_shape_may_be_of_another_kind(init):
+    store = ParamStore()
+    first = run(lambda: fit(torch.ones(3)), params=store)
+    for _ in range(2):
+        assert same(run(lambda: fit(init), params=store), first)
+
+
+def test_a_callable_is_called_once_by_a_store():
+    called = []
+
+    def init():
+        called.append(1)
+        return torch.zeros(3)
+
+    store = ParamStore()
+    for _ in range(3):
+        run(lambda: fit(init), params=store)
+    assert len(called) == 1
+    loaded = ParamStore()
+    loaded.load_state_dict(store.state_dict())
+    for _ in range(3):
+        run(lambda: fit(init), params=loaded)
+    assert len(called) == 2
+
+
+@pytest.mark.parametrize(("init", "got"), [
+    (Normal(0.0, 1.0), r"Normal\(loc: 0.0, scale: 1.0\); what is to be drawn is a Sample, or a param under lift"),
+    ("a", "'a'"),
+    (lambda: "a", "'a'"),
+    (lambda: Normal, "<class 'torch.distributions.normal.Normal'>"),
+    ([[1.0], [1.0, 2.0]], r"\[\[1.0\], \[1.0, 2.0\]\]"),
+    ({"a": 1.0}, r"\{'a': 1.0\}"),
+])  # fmt: skip
+def test_an_initial_value_that_is_none(init, got: str):
+    with pytest.raises(ParamError, match=f"site 'w': expected a tensor, a number, an array of numbers or a callable .* got {got}$"):
+        run(lambda: fit(init))
+
+
+@pytest.mark.parametrize("init", [1j, numpy.array(1j), torch.tensor(1j)])
+def test_an_initial_value_is_real(init):
+    with pytest.raises(ParamError, match="site 'w': expected a"):
+        run(lambda: fit(init))
+
+
+def test_a_callable_that_cannot_be_called_for_an_initial_value():
+    with pytest.raises(
+        ParamError, match="site 'w': cannot call <class 'torch.distributions.normal.Normal'> for its initial value: "
+    ) as caught:
+        run(lambda: fit(Normal))
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_lifted_param_has_the_shape_of_an_initial_value_that_is_a_list():
+    lifted = lift(lambda: fit([1.0, 2.0]), prior=Normal(torch.zeros(3), 1.0))
+    with pytest.raises(ParamError, match=r"site 'w': its initial value has shape \(2,\), and its value under the prior .* has \(3,\)"):
+        run(lifted)
