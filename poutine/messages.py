@@ -437,6 +437,7 @@ class Param(Site):
             if "cond_indep_stack" in fields:
                 fields["cond_indep_stack"] = tuple(map(_of_no_branch, fields["cond_indep_stack"]))
         fields["fn"] = prior
+        fields["_lifted"] = True  # by which a lift further out knows that there was a param
         return new
 
 

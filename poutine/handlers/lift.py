@@ -70,6 +70,7 @@ class LiftPoutine(Poutine):
             fields = new.__dict__
             fields["name"] = name
             fields["fn"] = its
+            fields["_lifted"] = True
             return new
 
         def remember(site: Message) -> Message:
@@ -88,7 +89,7 @@ class LiftPoutine(Poutine):
         sampled: set[str] = set()
 
         def note(site: Choice) -> Message:
-            if site.name in prior:
+            if "_lifted" in site.__dict__ and site.name in prior:
                 sampled.add(site.name)  # a lift further in was there before
             return site
 

@@ -379,8 +379,25 @@ def test_names_that_no_param_has_are_listed_at_the_end():
 
 
 def test_a_name_that_a_lift_further_in_has_taken_counts_as_read():
-    twice = lift(lift(network, prior={"w": PRIOR}), prior={"w": D})
-    assert trace(twice).get_trace()["w"].fn is PRIOR
+    for inner in (
+        lift(network, prior={"w": PRIOR}),
+        lift(scale(network, scale=2.0), prior={"w": PRIOR}),
+    ):  # in lift's own way, and by ``lifted``
+        twice = lift(inner, prior={"w": D})
+        assert trace(twice).get_trace()["w"].fn is PRIOR
+    run(lift(condition(inner, data={"w": torch.zeros(2)}), prior={"w": D})())
+    run(lift(scope(inner, prefix="a"), prior={"a/w": D})())
+
+
+def test_a_sample_of_a_name_is_no_param():
+    def model():
+        yield Sample("mu", D)
+        yield Param("w", 0.0)
+
+    for around in (lambda m: m, lambda m: condition(m, data={"mu": torch.tensor(0.0)})):
+        with pytest.raises(UnusedNames, match=r"LiftPoutine names what the program never reached as a param: mu; it reached: w\."):
+            run(lift(around(model), prior={"mu": D, "w": D})())
+    run(lift(model, prior={"mu": D}, strict=False)())
 
 
 def test_a_second_read_of_a_lifted_param_is_no_site():
