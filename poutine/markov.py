@@ -8,14 +8,16 @@ from typing import Any
 import attrs
 import torch
 
+from poutine.decorators import Decorator, check_name
 from poutine.errors import PlateError
 from poutine.handlers.indep import IndepPoutine
 from poutine.messages import Choice, Deterministic, EnterMarkov, MarkovEntry, Message
+from poutine.options import check_number, of_type
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
 
 
-def markov(name: str, size: int, *, vectorized: bool = False) -> Callable[[Callable[..., Any]], MarkovPoutine]:
+def markov(name: str, size: int, *, vectorized: bool = False) -> Decorator[MarkovPoutine]:
     """Makes a generator function of a step's number and a state into a chain of ``size`` steps; run the result with ``yield from``.
 
     ::
@@ -43,20 +45,22 @@ def markov(name: str, size: int, *, vectorized: bool = False) -> Callable[[Calla
     **Law**: the log density is the same, whether ``vectorized`` or not.
     Raises ``PlateError`` (a ``ValueError``) without a positive size.
     """
-    return lambda fn: MarkovPoutine(fn, name, size, vectorized)
+    check_name("markov", name, size)
+    return Decorator("markov", "the step's number and the state", MarkovPoutine, (name, size, vectorized))
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
 class MarkovPoutine(Poutine):
     """What ``markov`` makes: calls ``fn(t, state, *args, **kwargs)`` for each step."""
 
-    name: str
+    name: str = attrs.field(validator=of_type(str))
     size: int
-    vectorized: bool = False
+    vectorized: bool = attrs.field(default=False, validator=of_type(bool))
 
     def __attrs_post_init__(self) -> None:
-        if self.size < 1:
-            raise PlateError(self.name, f"expected a positive number of steps, got {self.size}")
+        if self.size is None:
+            raise PlateError(self.name, "expected a whole number as size, the number of steps, got None")
+        check_number(self.name, "size", self.size)
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         state, *args = program.args or (None,)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any
+
+from poutine.errors import PlateError
 
 Validator = Callable[[Any, Any, Any], None]
 
@@ -27,6 +29,26 @@ def one_of(*choices: Any) -> Validator:
             raise ValueError(f"{type(owner).__name__}: expected one of {', '.join(map(repr, choices))} as {option.name}, got {value!r}")
 
     return check
+
+
+def check_number(plate: str, what: str, number: Any, sign: int = 1) -> None:
+    """Raises ``PlateError`` unless ``what`` of a plate is a whole number of this sign, or None."""
+    if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
+        raise PlateError(plate, f"expected a whole number as {what}, got {number!r}")
+    if number is not None and number * sign < 1:
+        raise PlateError(
+            plate, f"expected a {f'positive {what}' if sign > 0 else f'negative {what}, counted from the right'}, got {number}"
+        )
+
+
+def as_names(kind: str, names: Iterable[str] | None) -> frozenset[str] | None:
+    """Names, if any. Raises ``TypeError`` for what is no list of strings, and for a single one."""
+    if isinstance(names, str):
+        raise TypeError(f"{kind}: expected a list of names, got the string {names!r}; write [{names!r}]")
+    listed = [*names] if isinstance(names, Iterable) else [names]
+    if names is not None and not all(isinstance(name, str) for name in listed):
+        raise TypeError(f"{kind}: expected a list of names, which are strings, got {names!r}")
+    return None if names is None else frozenset(listed)
 
 
 def whole(value: Any) -> Any:

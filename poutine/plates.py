@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Integral
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 import torch
 
-from poutine.errors import NotAProgram, PlateError
+from poutine.decorators import Decorator, check_name
+from poutine.errors import PlateError
 from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.indep import IndepPoutine
 from poutine.handlers.scale import ScalePoutine
 from poutine.messages import Sample
-from poutine.options import of_type
+from poutine.options import check_number, of_type
 from poutine.poutine import Poutine
-from poutine.program import Coroutine, Program, name_of
+from poutine.program import Coroutine, Program
 
 
 def plate(
@@ -27,7 +27,7 @@ def plate(
     dim: int | None = None,
     *,
     vectorized: bool = True,
-) -> _Plate:
+) -> Decorator[PlatePoutine]:
     """Makes a generator function of an index into a plate; use it as a decorator, and run the result with ``yield from``.
 
     ::
@@ -64,35 +64,8 @@ def plate(
     **Law**: a vectorised plate of n is, in log density, n sequential entries.
     Raises ``PlateError`` (a ``ValueError``) with both numbers where sizes do not fit.
     """
-    _check_name(name, size)
-    return _Plate(name, size, subsample_size, subsample, dim, vectorized)
-
-
-def _check_name(name: Any, size: Any) -> None:
-    if callable(name):
-        raise NotAProgram(f"plate is a decorator with options: write `@plate(name, size)` over {name_of(name)}")
-    if not isinstance(name, str):
-        raise TypeError(
-            f"plate: expected a string as name, got {name!r}; write plate({repr(size) if isinstance(size, str) else 'name'}, {name!r})"
-        )
-
-
-class _Plate:
-    """A plate that awaits its function."""
-
-    def __init__(self, *options: Any) -> None:
-        self.options = options
-
-    def __call__(self, fn: Callable[..., Any]) -> PlatePoutine:
-        return PlatePoutine(fn, *self.options)
-
-    def _misused(self, *_: object) -> NoReturn:
-        name = self.options[0]
-        raise NotAProgram(
-            f"plate {name!r} is a decorator: write `@plate({name!r}, ...)` over a generator function of the index, and run `yield from fn()`"
-        )
-
-    __enter__ = __exit__ = __iter__ = _misused
+    check_name("plate", name, size)
+    return Decorator("plate", "the index", PlatePoutine, (name, size, subsample_size, subsample, dim, vectorized))
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -104,21 +77,14 @@ class PlatePoutine(Poutine):
     subsample_size: int | None = None
     subsample: torch.Tensor | None = attrs.field(default=None, converter=attrs.converters.optional(torch.as_tensor))
     dim: int | None = None
-    vectorized: bool = True
+    vectorized: bool = attrs.field(default=True, validator=of_type(bool))
 
     def __attrs_post_init__(self) -> None:
         if self.subsample is not None:
             self._check_index(self.subsample, "an index of the subsample")
         size, few = self.size, self._drawn
-        for what, number, sign, wanted in (
-            ("size", size, 1, "a positive size"),
-            ("subsample_size", few, 1, "a positive subsample_size"),
-            ("dim", self.dim, -1, "a negative dim, counted from the right"),
-        ):
-            if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
-                raise PlateError(self.name, f"expected a whole number as {what}, got {number!r}")
-            if number is not None and number * sign < 1:
-                raise PlateError(self.name, f"expected {wanted}, got {number}")
+        for what, number, sign in (("size", size, 1), ("subsample_size", few, 1), ("dim", self.dim, -1)):
+            check_number(self.name, what, number, sign)
         if self.subsample_size is not None and few != self.subsample_size:
             raise PlateError(self.name, f"subsample has {few} indices, but subsample_size is {self.subsample_size}")
         if size is not None and few is not None and few > size:

@@ -100,5 +100,5 @@ def test_the_loop_asks_for_each_step():
 
 
 def test_there_must_be_steps():
-    with pytest.raises(PlateError, match="positive number of steps, got 0"):
+    with pytest.raises(PlateError, match="positive size, got 0"):
         markov("walk", 0)(walk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from functools import partial
 
 import attrs
@@ -14,6 +15,7 @@ from torch.distributions import Normal, constraints
 from poutine import (
     Deterministic,
     DistributionError,
+    MarkovPoutine,
     Message,
     NotAProgram,
     Observe,
@@ -28,10 +30,13 @@ from poutine import (
     Sample,
     Trace,
     UnusedNames,
+    block,
     condition,
+    escape,
     indep,
     infer_config,
     lift,
+    markov,
     mask,
     ordered,
     plate,
@@ -216,6 +221,77 @@ def test_a_plate_is_a_decorator():
     assert pickle.loads(pickle.dumps(decorator))(one) == decorator(one)
     with pytest.raises(NotAProgram, match="call it with the arguments"):
         list(decorator(one))
+
+
+def test_markov_is_a_decorator():
+    decorator = markov("t", 3)
+    with pytest.raises(
+        NotAProgram,
+        match=r"markov 't' is a decorator: write `@markov\('t', \.\.\.\)` over a generator function of the step's number and the state, and run",
+    ):
+        for _ in decorator:
+            pass
+    assert pickle.loads(pickle.dumps(decorator))(one) == decorator(one)
+    with pytest.raises(NotAProgram, match=r"markov is a decorator with options: write `@markov\(name, size\)` over one"):
+        markov(one, 3)
+
+
+@pytest.mark.parametrize("size", [3.0, True, torch.tensor(3), "a"], ids=repr)
+def test_the_steps_of_a_markov_are_a_whole_number(size):
+    for make in (lambda: markov("t", size)(one), lambda: MarkovPoutine(one, "t", size)):
+        with pytest.raises(PlateError, match=f"site 't': expected a whole number as size, got {re.escape(repr(size))}"):
+            make()
+
+
+def test_a_markov_that_is_made_wrongly():
+    with pytest.raises(PlateError, match="site 't': expected a whole number as size, the number of steps, got None"):
+        markov("t", None)(one)
+    with pytest.raises(TypeError, match=r"markov: expected a string as name, got 3; write markov\(name, 3\)"):
+        markov(3, 3)
+    with pytest.raises(TypeError, match=r"markov: expected a string as name, got 3; write markov\('t', 3\)"):
+        markov(3, "t")
+    with pytest.raises(TypeError, match="MarkovPoutine: expected bool as vectorized, got 'yes'"):
+        markov("t", 3, vectorized="yes")(one)
+    assert run(markov("t", numpy.int64(2))(lambda t, state: one())()) is not None
+
+
+@pytest.mark.parametrize(("options", "error", "problem"), [
+    ({"name": 3, "vectorized": True}, TypeError, "IndepPoutine: expected str as name, got 3"),
+    ({"name": "p", "vectorized": "yes"}, TypeError, "IndepPoutine: expected bool as vectorized, got 'yes'"),
+    ({"name": "p", "vectorized": True, "dim": 1}, PlateError, "site 'p': expected a negative dim, counted from the right, got 1"),
+    ({"name": "p", "vectorized": True, "dim": "x"}, PlateError, "site 'p': expected a whole number as dim, got 'x'"),
+    ({"name": "p", "vectorized": True, "size": -3}, PlateError, "site 'p': expected a positive size, got -3"),
+    ({"name": "p", "vectorized": True, "size": 2.0}, PlateError, "site 'p': expected a whole number as size, got 2.0"),
+])  # fmt: skip
+def test_an_indep_that_is_made_wrongly(options, error, problem):
+    with pytest.raises(error, match=problem):
+        indep(one, **options)
+
+
+def test_a_plate_is_vectorized_or_not():
+    with pytest.raises(TypeError, match="PlatePoutine: expected bool as vectorized, got 0"):
+        plate("p", 3, vectorized=0)(one)
+
+
+def test_an_escape_that_is_made_wrongly():
+    for given in ("mu", None):
+        with pytest.raises(
+            TypeError, match=f"expected a function of a site as escape_fn, got {given!r}; write escape_fn=lambda site: site.name == "
+        ):
+            escape(one, given)
+
+
+@pytest.mark.parametrize("option", ["hide", "expose", "hide_types", "expose_types"])
+@pytest.mark.parametrize("names", [3, [3], ["x", None], [["x"]], Sample], ids=repr)
+def test_the_names_of_a_block_are_strings(option, names):
+    with pytest.raises(TypeError, match=f"block: expected a list of names, which are strings, got {re.escape(repr(names))}"):
+        block(one, **{option: names})
+
+
+def test_the_flags_of_a_block_are_flags():
+    for option in ("hide_all", "expose_all"):
+        with pytest.raises(TypeError, match=f"BlockPoutine: expected bool as {option}, got 'x'"):
+            block(one, **{option: "x"})
 
 
 def test_a_plate_has_a_name_first():

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from poutine.messages import Message, Sealed, Site
+from poutine.options import as_names, of_type
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
 
 
 def _names(names: Iterable[str] | None) -> frozenset[str] | None:
-    if isinstance(names, str):
-        raise TypeError(f"expected a list of names, got the string {names!r}; write [{names!r}]")
-    return None if names is None else frozenset(names)
+    return as_names("block", names)
 
 
 def _types(names: Iterable[str] | None) -> frozenset[str] | None:
@@ -59,8 +58,8 @@ class BlockPoutine(Poutine):
     C.mask, C.block, C.trace, C.infer_config, C.seed, C.indep, C.broadcast.
     """
 
-    hide_all: bool = True
-    expose_all: bool = False
+    hide_all: bool = attrs.field(default=True, validator=of_type(bool))
+    expose_all: bool = attrs.field(default=False, validator=of_type(bool))
     hide: frozenset[str] | None = attrs.field(default=None, converter=_names)
     expose: frozenset[str] | None = attrs.field(default=None, converter=_names)
     hide_types: frozenset[str] | None = attrs.field(default=None, converter=_types)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -29,9 +30,10 @@ class EscapePoutine(Poutine):
     **Laws**: ``escape(never)`` is the identity; never fires at a site that a block inside hides.
     **Obeys**: I.neutral, I.idempotent, B.isolates, B.escape, R.prefix; C.scale, C.mask, C.condition, C.substitute, C.trace,
     C.replay, C.do, C.uncondition, C.infer_config, C.seed, C.escape, C.indep, C.broadcast.
+    Raises ``TypeError`` if ``escape_fn`` cannot be called.
     """
 
-    escape_fn: Callable[[Choice], bool]
+    escape_fn: Callable[[Choice], bool] = attrs.field(validator=lambda self, _, value: _check_callable(value))
 
     def rules(self) -> Rules:
         def leave(site: Choice) -> Message:
@@ -40,3 +42,11 @@ class EscapePoutine(Poutine):
             return site
 
         return {Choice: Rule(up=leave)}
+
+
+def _check_callable(escape_fn: Any) -> None:
+    if not callable(escape_fn):
+        name = escape_fn if isinstance(escape_fn, str) else "z"
+        raise TypeError(
+            f"expected a function of a site as escape_fn, got {escape_fn!r}; write escape_fn=lambda site: site.name == {name!r}"
+        )

@@ -10,6 +10,7 @@ import torch
 
 from poutine.errors import PlateError
 from poutine.messages import CondIndepStackFrame, EnterMarkov, EnterPlate, Message, PlateEntry, Site
+from poutine.options import check_number, of_type
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
 
@@ -36,16 +37,21 @@ class IndepPoutine(Poutine):
     **Obeys**: I.indep, I.entries, B.isolates, D.keeps, D.draws, R.reply; C.scale, C.mask, C.condition, C.substitute, C.block, C.trace,
     C.replay, C.do, C.lift, C.uncondition, C.infer_config, C.seed, C.escape, C.broadcast, C.trace.inside,
     C.condition.inside, C.replay.inside, C.uncondition.inside.
-    Raises ``PlateError`` if the plate is entered inside itself, or its dimension is taken by a plate around it.
+    Raises ``PlateError`` if the plate is entered inside itself, its dimension is taken by a plate around it, or ``size`` or ``dim`` is none;
+    ``TypeError`` at a name or a flag that is none.
     """
 
-    name: str
-    vectorized: bool
+    name: str = attrs.field(validator=of_type(str))
+    vectorized: bool = attrs.field(validator=of_type(bool))
     dim: int | None = None
     size: int | None = None
     loop: object = attrs.field(default=None, eq=False, repr=False)
     index: torch.Tensor | None = attrs.field(default=None, repr=False)
     weight: float = attrs.field(default=1.0, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        check_number(self.name, "size", self.size)
+        check_number(self.name, "dim", self.dim, -1)
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         entry = yield EnterPlate(self.name)
