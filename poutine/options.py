@@ -33,9 +33,11 @@ def one_of(*choices: Any) -> Validator:
 
 def check_number(plate: str, what: str, number: Any, sign: int = 1) -> None:
     """Raises ``PlateError`` unless ``what`` of a plate is a whole number of this sign, or None."""
-    if number is not None and (not isinstance(number, Integral) or isinstance(number, bool)):
+    if number is None:
+        return
+    if not isinstance(number, Integral) or isinstance(number, bool):
         raise PlateError(plate, f"expected a whole number as {what}, got {number!r}")
-    if number is not None and number * sign < 1:
+    if int(number) * sign < 1:
         raise PlateError(
             plate, f"expected a {f'positive {what}' if sign > 0 else f'negative {what}, counted from the right'}, got {number}"
         )
@@ -43,12 +45,14 @@ def check_number(plate: str, what: str, number: Any, sign: int = 1) -> None:
 
 def as_names(kind: str, names: Iterable[str] | None) -> frozenset[str] | None:
     """Names, if any. Raises ``TypeError`` for what is no list of strings, and for a single one."""
+    if names is None:
+        return None
     if isinstance(names, str):
         raise TypeError(f"{kind}: expected a list of names, got the string {names!r}; write [{names!r}]")
-    listed = [*names] if isinstance(names, Iterable) else [names]
-    if names is not None and not all(isinstance(name, str) for name in listed):
+    listed: list[Any] = [*names] if isinstance(names, Iterable) else [names]
+    if not all(isinstance(name, str) for name in listed):
         raise TypeError(f"{kind}: expected a list of names, which are strings, got {names!r}")
-    return None if names is None else frozenset(listed)
+    return frozenset(listed)
 
 
 def whole(value: Any) -> Any:
