@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from math import prod
 from types import CoroutineType, GeneratorType, MappingProxyType
 from typing import Any, ClassVar, Final, NoReturn, Protocol, TypeVar, cast
 
@@ -426,7 +427,8 @@ class Param(Site):
     def lifted(self, prior: Any) -> Sample:
         """This site as a ``Sample`` from ``prior``.
 
-        Whoever lifts it gives later reads the same value, in other branches of a loop, too: its frames are those of no branch.
+        Whoever lifts it gives later reads the same value, in other branches of a loop and for other elements of a plate, too: its frames are
+        those of no branch and of no subsample, and its prior counts once, and not once for each element that those of a subsample stand for.
         """
         mine, new = self.__dict__, blank(Sample)
         fields = new.__dict__
@@ -435,7 +437,10 @@ class Param(Site):
         else:
             fields |= {field: value for field, value in mine.items() if field not in _A_PARAMS_OWN}
             if "cond_indep_stack" in fields:
-                fields["cond_indep_stack"] = tuple(map(_of_no_branch, fields["cond_indep_stack"]))
+                frames = fields["cond_indep_stack"]
+                fields["cond_indep_stack"] = tuple(map(_of_all, frames))
+                if "scale" in fields:
+                    fields["scale"] = fields["scale"] / prod(frame.weight for frame in frames)
         fields["fn"] = prior
         fields["_lifted"] = True  # by which a lift further out knows that there was a param
         return new
@@ -541,8 +546,11 @@ def _not_a_name(message: Message, name: Any) -> TypeError:
     return TypeError(f"{kind}: expected a string as the name of the site, got {name!r}; write {kind}(name, ...)")
 
 
-def _of_no_branch(frame: CondIndepStackFrame) -> CondIndepStackFrame:
-    return frame if frame.vectorized or frame.loop is None else attrs.evolve(frame, loop=None)
+def _of_all(frame: CondIndepStackFrame) -> CondIndepStackFrame:
+    """The frame around what all elements share."""
+    if frame.index is None and frame.weight == 1.0 and (frame.vectorized or frame.loop is None):
+        return frame
+    return attrs.evolve(frame, loop=frame.loop if frame.vectorized else None, index=None, weight=1.0)
 
 
 def _unseen(site: Choice) -> DistributionError:

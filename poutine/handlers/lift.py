@@ -20,7 +20,7 @@ class LiftPoutine(Poutine):
 
     A mapping lifts only the names in it. The sample keeps the scale, mask and frames of the param; a second read of the
     same param gets the same value, in another branch of a loop, too. Around a vectorised plate, what is read inside is one sample that the
-    elements share, as they share the param; inside of one, it is one for each.
+    elements share, as they share the param (its prior counts once, whatever elements of a subsample stand for); inside of one, it is one for each.
 
     ::
 

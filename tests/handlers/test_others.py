@@ -256,6 +256,43 @@ def test_what_is_lifted_around_a_plate_is_one_sample_that_a_guide_has_outside_of
     assert run(trace(replay(program, lifted)).traced(), seed=3)["w"].value == lifted["w"].value
 
 
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_a_prior_counts_once_around_a_subsampled_plate(vectorized: bool):
+    """D.lift: the elements that take part stand for others, and their param for itself. A scale of the program's own stays."""
+    y = torch.arange(6.0)
+
+    def model():
+        def element(i):
+            w = yield from scale(reading, scale=5.0)()
+            yield Observe(f"y_{next(number)}", Normal(w, 1.0), y[i])
+
+        number = iter(range(4))
+
+        def inner(j):
+            return plate("inner" if vectorized else f"inner_{j}", 6, 2, vectorized=vectorized)(element)()
+
+        yield from plate("outer", 4, 2, vectorized=vectorized)(inner)()
+
+    def reading():
+        return (yield Param("w", torch.zeros(())))
+
+    t = run(trace(lift(model, prior={"w": D})).traced(), seed=1)
+    rest = run(trace(substitute(model, data={"w": t["w"].value})).traced(), seed=1)
+    assert t["w"].scale == 5.0 and {frame.weight for frame in rest["y_0"].cond_indep_stack} == {2.0, 3.0}
+    assert torch.isclose(t.log_pdf(), 5.0 * D.log_prob(t["w"].value) + rest.log_pdf())
+    again = run(trace(replay(lift(model, prior={"w": D}), t, sites=["w"])).traced(), seed=2)  # of other elements
+    assert same(again["w"].value, t["w"].value) and torch.isclose(again["w"].log_pdf, 5.0 * D.log_prob(t["w"].value))
+    assert not same(again.log_pdf(), t.log_pdf())
+
+
+def test_a_prior_counts_once_for_each_element_that_has_one_of_its_own():
+    body = lift(lambda i: (yield Param("w", torch.zeros(()))), prior={"w": D})
+    t = run(trace(plate("a", 6, 2)(body)).traced(), seed=1)
+    assert t["w"].scale == 3.0 and torch.isclose(t["w"].log_pdf, 3.0 * D.log_prob(t["w"].value).sum())
+    with pytest.raises(PlateError, match="'w': plate 'a' has the elements .* here, and the value in the trace that is replayed is that of"):
+        run(replay(plate("a", 6, 2)(body), t, sites=["w"])(), seed=2)
+
+
 def of_guide(dist):
     return (yield Sample("w", dist))
 
