@@ -151,7 +151,7 @@ def eliminate(
                         find out, and at the values of those runs the log density of each site is compared; so are the steps of
                         vectorised loops with one another. A loop that trains a model needs that once. (With it, nobody notices a
                         handler, not strict, that names a site of one step of a vectorised loop, nor a look at a value, as in
-                        ``if (x == 3).all():``.)
+                        ``if (x == 3).all():``, nor data that is laid out otherwise than the plates, but happens to broadcast.)
 
     Choices that ``block`` hides are summed out, too, with the probability that they are drawn with, and are not in the results; what is
     hidden and observed does not count.

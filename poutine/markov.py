@@ -36,10 +36,13 @@ def markov(name: str, size: int, *, vectorized: bool = False) -> Decorator[Marko
     size:        the number of steps.
     vectorized:  the same chain; but where a runtime takes all states of a discrete one together (``interpreters.elimination``), it
                  runs the first step, and then all others at once: there ``t`` is ``torch.arange(1, size)``, along a new
-                 batch dimension, as in a plate, and sites are called "x_1:500". So the steps may not differ but by ``t``, and a
+                 batch dimension, and sites are called "x_1:500". So the steps may not differ but by ``t``, and a
                  state is made of discrete sites of its own step. ``run`` goes step by step all the same, and so does such a runtime
                  where steps are not alike: a handler names a site of one of them or hides one, or a plate inside has the dimension
                  that the steps would take, the first from the right that no plate around the loop uses (give it another ``dim``).
+                 In a plate, that is to the left of the plate's, and ``t`` a column beside its index ``i``: of shape [size - 1, 1].
+                 So what is computed element by element has its place, as ``y[i, t]``, ``c[t]`` and ``0.1 * t`` do; a whole row,
+                 ``y.T[t]``, has none.
 
     Sites have their step's number behind their names; a ``Param`` is one for all steps. The chain's value is the last state.
     **Law**: the log density is the same, whether ``vectorized`` or not.
@@ -77,9 +80,9 @@ class MarkovPoutine(Poutine):
     def _steps(self, entry: MarkovEntry) -> Callable[..., Any]:
         """The steps of ``entry``, as a function of the remaining arguments."""
         count = entry.stop - entry.start
-        index = entry.start if count == 1 else torch.arange(entry.start, entry.stop)
+        index = entry.start if count == 1 else torch.arange(entry.start, entry.stop).reshape(count, *[1] * (-1 - entry.dim))
         body = _NumberedPoutine(self.fn, f"_{entry.start}" if count == 1 else f"_{entry.start}:{entry.stop}", entry.watch)
-        marked = body if count == 1 else IndepPoutine(body, self.name, True, size=count, loop=entry.loop)
+        marked = body if count == 1 else IndepPoutine(body, self.name, True, entry.dim, size=count, loop=entry.loop)
         return lambda *args, **kwargs: marked(index, entry.state, *args, **kwargs)
 
 

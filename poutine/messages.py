@@ -502,7 +502,8 @@ class EnterPlate(Message):
 class MarkovEntry:
     """The answer to ``EnterMarkov``: the steps to run now, from ``start`` to before ``stop``, and the state that they start from.
 
-    More than one step at once is for a runtime that takes all states together; ``loop`` then marks the frame of its sites.
+    More than one step at once is for a runtime that takes all states together; ``loop`` then marks the frame of its sites, and ``dim`` is
+    the batch dimension of the steps.
     ``watch`` is for one that must know what handlers around the loop do: it is shown each site of the steps as they get it.
     """
 
@@ -510,6 +511,7 @@ class MarkovEntry:
     stop: int
     state: Any
     loop: object = None
+    dim: int = -1
     watch: Callable[[Message], None] | None = attrs.field(default=None, eq=False, repr=False)
 
 

@@ -13,8 +13,9 @@ from typing import Final
 import torch
 
 from interpreters.errors import NotVectorizable
+from interpreters.factor_graph.causes import of_layout
 from interpreters.factor_graph.collecting import FactorGraph
-from interpreters.factor_graph.factors import Factor, Indices, Variable, from_steps, loops, ordered, step_names, weight
+from interpreters.factor_graph.factors import Factor, Indices, Plate, Variable, from_steps, loops, ordered, step_names, weight
 from interpreters.factor_graph.loops import Chain
 
 WAYS: Final = (0, 1, 2)  # of ``some_value``, in which the values are chosen
@@ -28,13 +29,15 @@ def check(graph: FactorGraph, values: Mapping[str, torch.Tensor], densities: Map
     _check_names(graph, densities, drawn)
     indices = _indices(graph, values)
     ours: dict[str, torch.Tensor] = {name: term.detach() for name, term in graph.terms.items()}
+    plates: dict[str, frozenset[Plate]] = {}
     for name, factor in zip(graph.names, graph.factors, strict=True):
         for each, part in _by_step(name, factor, indices).items():
             ours[each] = ours[each].sum() + part.sum() if each in ours else part
+            plates[each] = factor.plates
     pairs = {name: _reduced(density, densities[name]) for name, density in ours.items()}
     if not _alike(pairs.values()):
         for name, (here, there) in pairs.items():
-            _compare(name, here, there)
+            _compare(name, here, there, plates.get(name, frozenset()))
 
 
 def _check_names(graph: FactorGraph, densities: Mapping[str, torch.Tensor], drawn: Collection[str]) -> None:
@@ -78,11 +81,12 @@ def _alike(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> bool:
     return all(bool(_close(torch.cat([a for a, _ in each]), torch.cat([b for _, b in each])).all()) for each in kinds.values())
 
 
-def _compare(name: str, ours: torch.Tensor, theirs: torch.Tensor) -> None:
+def _compare(name: str, ours: torch.Tensor, theirs: torch.Tensor, plates: frozenset[Plate]) -> None:
     if not bool(_close(ours, theirs).all()):
+        cause = of_layout(plates)
         raise NotVectorizable(
             f"site {name!r}: its log density at values of a plain run is {ours.sum().item():.6g} when all values are taken at once, and "
-            f"{theirs.sum().item():.6g} there, or is laid out otherwise; does the program broadcast over dimensions to the left? {_WAY_OUT}"
+            f"{theirs.sum().item():.6g} there, or is laid out otherwise; {cause or 'does the program broadcast over dimensions to the left?'} {_WAY_OUT}"
         )
 
 

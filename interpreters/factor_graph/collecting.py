@@ -11,6 +11,7 @@ import torch
 from torch.distributions import Distribution
 
 from interpreters.errors import BatchError, NotVectorizable
+from interpreters.factor_graph.causes import of_error, of_layout
 from interpreters.factor_graph.factors import Factor, Plate, Variable, step_names, weight
 from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, plates_of
@@ -128,6 +129,11 @@ class Collector:
     def variables(self) -> Collection[str]:
         """The names of the sites that are enumerated so far."""
         return self._variables
+
+    @property
+    def plates(self) -> frozenset[Plate]:
+        """Those, and the steps of loops, that the sites that are enumerated so far are in."""
+        return frozenset[Plate]().union(*(variable.plates for variable in self._variables.values()))
 
     def graph(self) -> FactorGraph:
         constant = sum(self._terms.values(), start=torch.zeros(()))
@@ -258,15 +264,18 @@ def collected(program: Program[Any], answers: Runtime, collector: Collector) -> 
             f"the program runs a batch, whose instances' dimension is the first, and so is that of all values of {', '.join(collector.variables)} "
             f"({error}); eliminate the program of one instance, or use interpreters.enumeration.exact, which runs the batch once for each value"
         ) from error
-    except (PoutineError, TooFewDimensions, StepsUnlike):
+    except (TooFewDimensions, StepsUnlike):
+        raise
+    except PoutineError as error:
+        if cause := of_layout(collector.plates):
+            error.add_note(cause)
         raise
     except Exception as error:
         if not collector.variables:
             raise
         raise NotVectorizable(
-            f"with all values at once of {', '.join(collector.variables)}, the program raises {type(error).__name__}: {error}; what it does "
-            "must not depend on which value it is (if x:, int(x), xs[i]): make the branch a torch.where, a mask or an index into a tensor, "
-            "or use interpreters.enumeration.exact, which runs it once for each value"
+            f"with all values at once of {', '.join(collector.variables)}, the program raises {type(error).__name__}: {error}; "
+            + of_error(error, collector.plates)
         ) from error
     return collector.graph()
 

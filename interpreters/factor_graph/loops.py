@@ -110,7 +110,7 @@ class Loops:
         self._forget(loop, ())
         loop.seen[:] = before
         loop.steps = _Steps(plate, state, first, before)
-        return MarkovEntry(1, entry.size, state, plate.loop)
+        return MarkovEntry(1, entry.size, state, plate.loop, plate.dim)
 
     def _closed(self, entry: EnterMarkov, loop: _Open, steps: _Steps) -> Any:
         """The state after all of the steps."""

@@ -18,6 +18,7 @@ from interpreters.density import density
 from interpreters.elimination import Elimination, eliminate
 from interpreters.enumeration import exact
 from interpreters.errors import DegenerateWeights, NotFinite, NotVectorizable
+from interpreters.evidence import evidence
 from interpreters.lockstep import lockstep
 from poutine import (
     Deterministic,
@@ -25,6 +26,7 @@ from poutine import (
     Param,
     ParamStore,
     Poutine,
+    PoutineError,
     Program,
     Rule,
     Sample,
@@ -152,7 +154,8 @@ def chain_in_plate(vectorized):
         @markov("time", 3, vectorized=vectorized)
         def step(t, x):
             x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
-            yield Observe("y", normal(x + 2 * k), Y[t])
+            yield Observe("y", normal(x + 2 * k), Y[t, j])
+            yield Observe("shared", normal(x + 0.1 * torch.as_tensor(t, dtype=F64)), Y[t, 0])
             return x
 
         return (yield from step())
@@ -822,6 +825,76 @@ def wide_states():
 def test_what_cannot_be_batched_is_refused_by_name(model, error, problem):
     with pytest.raises(error, match=problem):
         eliminate(model)
+
+
+@pytest.mark.parametrize("series", [1, 2, 3])
+@pytest.mark.parametrize("layout", [(), (1, 0)], ids=["series first", "time first"])
+def test_the_number_of_a_step_broadcasts_with_the_index_of_a_plate(series: int, layout: tuple[int, ...]):
+    """As many series as steps but the first one, or one, or another number: the indices of both are no diagonal."""
+    data = 3 * torch.rand(series, 4, dtype=F64, generator=torch.Generator().manual_seed(series))
+
+    def model(vectorized):
+        @plate("series", series)
+        def part(i):
+            @markov("time", 4, vectorized=vectorized)
+            def step(t, x):
+                x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+                yield Observe("y", normal(x), data.permute(layout)[(t, i)] if layout else data[i, t])
+                return x
+
+            yield from step()
+
+        yield from part()
+
+    expected = eliminate(Program(model, False)).log_evidence.item()
+    for nesting in (None, 2):
+        assert eliminate(Program(model, True), max_plate_nesting=nesting).log_evidence.item() == pytest.approx(expected, rel=1e-12)
+    assert evidence(Program(model, True), ParamStore())().item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("series", [2, 3, 4])
+def test_rows_of_data_have_no_place_in_the_steps_of_a_loop_in_a_plate(series: int):
+    @plate("series", series)
+    def model(i):
+        @markov("time", 4, vectorized=True)
+        def step(t, x):
+            x = yield Sample("x", td.Categorical(P3 if x is None else T3[x]))
+            yield Observe("y", normal(x), torch.arange(16.0, dtype=F64).reshape(4, 4)[t, :series])
+            return x
+
+        yield from step()
+
+    with pytest.raises(PoutineError, match="site 'y_1") as refused:
+        eliminate(model())
+    assert "in the steps of 'time' t is a column beside the indices of the plates around: index data with all of them, y[i, t]" in "".join(
+        (str(refused.value), *getattr(refused.value, "__notes__", ()))
+    )
+
+
+def test_elements_of_a_plate_are_not_addressed_outside_of_it():
+    def model():
+        @plate("rows", 3)
+        def rows(i):
+            return (yield Sample("a", td.Bernoulli(P2[0])))
+
+        a = yield from rows()
+        yield Observe("y", normal(a[..., 0] - 2 * a[..., 1]), Y[0, 0])
+
+    with pytest.raises(
+        NotVectorizable, match=r"all values at once of a.*IndexError.*elements of plate 'rows' are not addressed.*vectorized=False"
+    ):
+        eliminate(model)
+
+
+def test_which_step_it_is_does_not_decide():
+    @markov("time", 4, vectorized=True)
+    def model(t, x):
+        x = yield Sample("x", td.Categorical(P2 if x is None else T2[x]))
+        yield Observe("y", normal(x), Y[int(t), 0])
+        return x
+
+    with pytest.raises(NotVectorizable, match=r"nor on the step of 'time', whose steps are taken at once \(int\(t\)\)"):
+        eliminate(model())
 
 
 def test_errors_of_the_program_come_through():
