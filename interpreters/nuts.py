@@ -14,7 +14,8 @@ Sources: Hoffman and Gelman, "The No-U-Turn Sampler", JMLR 15 (2014); Betancourt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from inspect import Parameter, signature
 from typing import Any
 
 import attrs
@@ -56,11 +57,24 @@ def infer(
     """
     for name, number, least in (("num_chains", num_chains, 1), ("num_warmup", num_warmup, 0), ("num_draws", num_draws, 1)):
         require_whole(name, number, least)
+    _check_options(options)
     Options(**{name: value for name, value in options.items() if name in attrs.fields_dict(Options)})  # before anything is compiled
     target = density(as_program(program), params)
     fast = worthwhile(target, num_chains, num_warmup + num_draws)
     chains: Chains = run(Program(nuts, fast, num_chains, num_warmup, num_draws, **options), seed)
     return whole_posterior(target, chains, seed, coords)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raises ``TypeError``, before anything is compiled, at one that ``nuts`` does not take."""
+    of_nuts = [name for name, each in signature(nuts).parameters.items() if each.kind is Parameter.KEYWORD_ONLY]
+    of_infer = [name for name in signature(infer).parameters if name not in ("program", "options")]
+    for name in options:
+        if name not in of_nuts:
+            meant = [f"; did you mean {each}" for each in (*of_infer, *of_nuts) if name in each][:1]
+            raise TypeError(
+                f"infer: got an unexpected argument {name!r}{''.join(meant)}; it takes the program, {', '.join((*of_infer, *of_nuts))}"
+            )
 
 
 def nuts(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import attrs
 import torch
 
+from interpreters.counts import so_many
 from interpreters.results.inference_data import inference_data
 from interpreters.results.news import News, silent
 from interpreters.results.observed import observed_values, plate_dims
@@ -73,7 +74,7 @@ class Posterior:
             return None
         number = len(self.log_weights)
         if self.ess > number / 2:
-            return f"the effective sample size is only {self.ess:.1f}, since there are only {number} samples: use more."
+            return f"the effective sample size is only {self.ess:.1f}, since there {'is' if number == 1 else 'are'} only {so_many(number, 'sample')}: use more."
         return (
             f"the effective sample size is only {self.ess:.1f} of {number}: nearly all of the weight is on a few draws. "
             "Do not trust these figures, nor their errors; use more samples, a guide nearer to the posterior, or another method."
@@ -126,4 +127,4 @@ class Posterior:
         draw_histograms(self.draws, self.log_weights, path)
 
     def __repr__(self) -> str:
-        return f"<Posterior: {len(self.log_weights)} draws of {', '.join(self.draws) or 'nothing'}; ess {self.ess:.0f}>"
+        return f"<Posterior: {so_many(len(self.log_weights), 'draw')} of {', '.join(self.draws) or 'nothing'}; ess {self.ess:.0f}>"

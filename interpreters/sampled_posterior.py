@@ -13,6 +13,7 @@ import torch
 
 from interpreters.batches.in_turn import at_once
 from interpreters.circles import is_angle
+from interpreters.counts import so_many
 from interpreters.density import Density
 from interpreters.kernels.recording import record
 from interpreters.opening import opened
@@ -131,7 +132,7 @@ class SampledPosterior:
         """Mean, sd, quantiles, mcse, ess and r_hat of every number. Its ``str`` is a table. ``news`` tells how many of the numbers are done."""
         table = self._table(news)
         chains, draws = self.num_draws
-        notes = [f"{chains} chains of {draws} draws, {self.divergences} divergences"]
+        notes = [f"{so_many(chains, 'chain')} of {so_many(draws, 'draw')}, {so_many(self.divergences, 'divergence')}"]
         if self.angles:
             notes.append(f"{', '.join(sorted(self.angles))}: angles; mean and sd of a circle, quantiles counted from the mean")
         return attrs.evolve(table, notes=(*notes, *self.unscored, *(f"warning: {problem}" for problem in self.problems(table))))
@@ -178,7 +179,7 @@ class SampledPosterior:
 
     def __repr__(self) -> str:
         chains, draws = self.num_draws
-        return f"<SampledPosterior: {chains} chains of {draws} draws of {', '.join(self.draws) or 'nothing'}>"
+        return f"<SampledPosterior: {so_many(chains, 'chain')} of {so_many(draws, 'draw')} of {', '.join(self.draws) or 'nothing'}>"
 
     def _table(self, news: News = silent) -> Summary:
         return Summary({row.name: row for row in chain_rows(self.draws, news, self.angles)})

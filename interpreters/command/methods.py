@@ -15,6 +15,7 @@ from interpreters.command.outcome import Outcome
 from interpreters.command.progress import WatchPoutine, progress_bar, progress_bars
 from interpreters.command.work import bar_of
 from interpreters.compiled import compile_density
+from interpreters.counts import so_many
 from interpreters.density import Density, density
 from interpreters.discrete import whole_posterior
 from interpreters.errors import InputError
@@ -143,4 +144,4 @@ def _tell(draws: int, is_interrupted: bool, options: argparse.Namespace) -> None
     on = f"; the same command goes on from {options.checkpoint}" if options.checkpoint else ""
     if not draws:
         raise KeyboardInterrupt(f"in warmup, so there are no draws to keep{on}")
-    print(f"poutine: interrupted: kept the {draws} draws of each chain that there were{on}", file=sys.stderr)
+    print(f"poutine: interrupted: kept {so_many(draws, 'draw')} of each chain{on}", file=sys.stderr)

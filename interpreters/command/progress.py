@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from interpreters.counts import so_many
 from interpreters.hamiltonian.notices import Progress
 from interpreters.results.extras import extra
 from poutine import Message, Poutine, Rule, Rules, Sample
@@ -74,7 +75,7 @@ def progress_bars(num_chains: int, draws: int) -> Iterator[Callable[[Progress], 
     def show(news: Progress) -> None:
         for bar, done, step_size, divergences in zip(bars, news.draws, news.step_sizes, news.divergences, strict=True):
             if done != bar.n:
-                bar.set_postfix_str(f"step size {step_size:.3g}, {divergences} divergences", refresh=False)
+                bar.set_postfix_str(f"step size {step_size:.3g}, {so_many(divergences, 'divergence')}", refresh=False)
                 bar.update(done - bar.n)
 
     try:

@@ -12,6 +12,7 @@ import poutine
 from interpreters.command.model_file import line_of, one_line
 from interpreters.console.model import LoadedModel
 from interpreters.console.session import Session
+from interpreters.counts import so_many
 from interpreters.replies import unsealed
 from interpreters.steps.answers import Answer
 from interpreters.steps.suspended import Suspended
@@ -94,7 +95,7 @@ def trace(here: Suspended[Any], last: int | None = None) -> str:
         rows.append([_name(answer), shown(unsealed(answer.site).value, 40), number(density), number(total)])
     if not rows:
         return "no site so far"
-    left_out = [] if last is None or len(rows) <= last else [f"… {len(rows) - last} sites before (trace shows all)"]
+    left_out = [] if last is None or len(rows) <= last else [f"… {so_many(len(rows) - last, 'site')} before (trace shows all)"]
     return "\n".join([*left_out, table([["site", "value", "log density", "so far"], *rows[-(last or len(rows)) :]])])
 
 

@@ -6,6 +6,7 @@ import attrs
 import numpy as np
 import torch
 
+from interpreters.counts import so_many
 from interpreters.hamiltonian.expected import whole
 from interpreters.hamiltonian.machine import STATISTICS, Machine, Options
 
@@ -93,4 +94,5 @@ class Chains:
         return Machine(*(np.stack(rows) for rows in zip(*self.machines, strict=True)))
 
     def __repr__(self) -> str:
-        return f"<Chains: {len(self.machines)} chains of {self.num_draws} draws of {self.machines[0].position.shape[-1]} numbers>"
+        dim = self.machines[0].position.shape[-1]
+        return f"<Chains: {so_many(len(self.machines), 'chain')} of {so_many(self.num_draws, 'draw')} of {so_many(dim, 'number')}>"

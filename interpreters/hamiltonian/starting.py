@@ -10,6 +10,7 @@ from typing import Final
 import torch
 
 from interpreters.adaptation import HIGHEST, LOWEST, SHRINKAGE
+from interpreters.counts import so_many
 from interpreters.errors import NoStart
 from interpreters.hamiltonian.climbing import Places, climbed
 from interpreters.hamiltonian.integrator import energy_tensor, leapfrog_tensor, momentum_tensor, point_tensor
@@ -57,7 +58,7 @@ def find_places(density: BatchedDensity, chains: int, dim: int, seed: int, names
             return places
         problems.update(_problems(places.value[missing], places.gradient[missing], names))
     raise NoStart(
-        f"{int(missing.sum())} of {chains} chains found no place to start in {TRIES} tries in (-2, 2) of unconstrained space, where "
+        f"{int(missing.sum())} of {so_many(chains, 'chain')} found no place to start in {TRIES} tries in (-2, 2) of unconstrained space, where "
         + "; ".join(f"{problem} ({times} times)" for problem, times in problems.most_common(3))
         + ". Check the data against the model's supports, or give the scales of flat priors a proper prior."
     )

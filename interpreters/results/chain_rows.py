@@ -66,6 +66,7 @@ def _rows(names: list[str], slab: torch.Tensor) -> Iterator[Row]:
     levels = quantiles(flat.T.contiguous(), PROBABILITIES).T.tolist()
     still = (flat == flat[0]).all(dim=0)
     mcse = diagnostics.mcse.masked_fill(still, 0.0)
-    figures = (flat.mean(0), flat.std(0), mcse, diagnostics.ess, diagnostics.ess_tail, diagnostics.r_hat)
-    for name, at, (mean, sd, error, bulk, tail, r_hat) in zip(names, levels, torch.stack(figures, dim=1).tolist(), strict=True):
-        yield Row(name, mean, sd, dict(zip(PROBABILITIES, at, strict=True)), error, bulk, tail, r_hat)
+    sd = flat.std(0) if len(flat) > 1 else torch.full_like(flat[0], torch.nan)
+    figures = (flat.mean(0), sd, mcse, diagnostics.ess, diagnostics.ess_tail, diagnostics.r_hat)
+    for name, at, (mean, spread, error, bulk, tail, r_hat) in zip(names, levels, torch.stack(figures, dim=1).tolist(), strict=True):
+        yield Row(name, mean, spread, dict(zip(PROBABILITIES, at, strict=True)), error, bulk, tail, r_hat)

@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 
+from interpreters.counts import so_many
 from interpreters.results.summary import Row
 
 # The thresholds of Vehtari, Gelman, Simpson, Carpenter and Bürkner, "Rank-normalization, folding, and localization: an improved
@@ -38,14 +39,17 @@ def bfmi(energy: torch.Tensor) -> list[float]:
 def _hardly_any(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:
     draws = statistics["diverging"].shape[1]
     if draws < _FEWEST_DRAWS:
-        yield f"{draws} draws of each chain are too few to tell how many they are worth: without r_hat and ess nothing is to be trusted; run longer."
+        yield (
+            f"{so_many(draws, 'draw')} of each chain: too few to tell how many they are worth. Without r_hat and ess nothing is to be trusted; "
+            "run longer."
+        )
 
 
 def _divergent(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:
     count = int(statistics["diverging"].sum())
     if count:
         yield (
-            f"{count} transitions diverged: the sampler cannot follow the curvature there, and misses what lies behind. "
+            f"{so_many(count, 'transition')} diverged: the sampler cannot follow the curvature there, and misses what lies behind. "
             "Reparameterise (non-centred, say), or raise target_accept (--target-accept)."
         )
 
@@ -54,7 +58,7 @@ def _saturated(statistics: Mapping[str, torch.Tensor]) -> Iterator[str]:
     count = int(statistics["reached_max_treedepth"].sum()) if "reached_max_treedepth" in statistics else 0
     if count:
         yield (
-            f"{count} trajectories were cut at the greatest tree depth, before they turned: right, but slow. "
+            f"{so_many(count, 'trajectory was', 'trajectories were')} cut at the greatest tree depth, before turning: right, but slow. "
             "Reparameterise, use a dense metric (--metric dense), or raise max_depth (--max-depth)."
         )
 
@@ -73,7 +77,7 @@ def _few(rows: Sequence[Row], statistics: Mapping[str, torch.Tensor]) -> Iterato
     found = min(((min(_known(row.ess), _known(row.ess_tail)), row.name) for row in rows), default=None)
     if found is not None and found[0] < _FEWEST_PER_CHAIN * chains:
         yield (
-            f"the effective sample size of {found[1]} is only {found[0]:.0f} of {chains * draws} draws, expected "
+            f"the effective sample size of {found[1]} is only {found[0]:.0f} of {so_many(chains * draws, 'draw')}, expected "
             f"at least {_FEWEST_PER_CHAIN} for each chain; run longer."
         )
 

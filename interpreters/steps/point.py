@@ -9,6 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import attrs
 import torch
 
+from interpreters.counts import so_many
 from interpreters.errors import NotReached
 from interpreters.replies import unsealed
 from interpreters.steps.answers import Answer
@@ -116,6 +117,6 @@ class Point(Generic[T]):
     def __repr__(self) -> str:
         ending = self.pause.ending
         if ending is None:
-            return f"<Suspended at {unsealed(self._pending())!r}, after {self.index} answers>"
+            return f"<Suspended at {unsealed(self._pending())!r}, after {so_many(self.index, 'answer')}>"
         what = f"raised {ending.error!r}" if ending.error is not None else f"returned {ending.value!r}"
-        return f"<Suspended: {what}, after {self.index} answers>"
+        return f"<Suspended: {what}, after {so_many(self.index, 'answer')}>"

@@ -267,3 +267,13 @@ def test_infer_says_what_cannot_be_asked_for_before_anything_is_compiled():
     ):
         with pytest.raises(ValueError, match=words):
             infer(program, **{"num_warmup": 1, "num_draws": 1, **options})
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"), [("warmup", "; did you mean num_warmup"), ("draws", "; did you mean num_draws"), ("samples", "")]
+)
+def test_an_option_that_there_is_not_is_told_before_anything_runs(option: str, hint: str):
+    with pytest.raises(
+        TypeError, match=f"^infer: got an unexpected argument '{option}'{hint}; it takes the program, num_chains, num_warmup, .* period$"
+    ):
+        infer(lambda: 1 / 0, **{option: 50})

@@ -142,6 +142,15 @@ def test_what_is_not_to_be_trusted_is_said_in_words(posterior, words):
     assert f"warning: {next(problem for problem in posterior.problems() if words in problem)}" in str(posterior.summary())
 
 
+def test_one_of_a_thing_is_one():
+    one = torch.zeros(1, 1, dtype=F64)
+    posterior = made(one, diverging=one + 1, reached_max_treedepth=one + 1)
+    said = str(posterior.summary())  # without a warning of torch's
+    assert "1 chain of 1 draw, 1 divergence\n" in said and repr(posterior) == "<SampledPosterior: 1 chain of 1 draw of x>"
+    assert "1 draw of each chain: too few to tell" in said and "1 transition diverged: " in said and "1 trajectory was cut" in said
+    assert str(posterior.summary()["x"].sd) == "nan"
+
+
 def test_a_number_that_never_moves_is_no_error():
     assert made(torch.ones(2, 50, dtype=F64)).summary()["x"].mcse == 0
 
