@@ -160,6 +160,9 @@ def eliminate(
     taken to the power N / n (Pyro and NumPyro do so where all sites are in the plate). ``exact`` takes the log density at its word
     there, and so does this with every other scale: a power of each term of the sum.
 
+    A plate that draws its subsample is refused, since which elements take part is nothing to sum over: a guide may draw it, and
+    ``eliminate(Program(replay(model, t), y))``, with a trace ``t`` of the guide, has its index and the rest of its draws.
+
     **Law**: agrees with ``enumeration.exact`` but for such a plate, and so does what it draws. A subsample out of w * n counts as the
     whole plate would in which each of its n elements were there w times.
     Raises ``NotFinite`` at a site that is undecided and continuous, or whose support is infinite; ``NotVectorizable`` where the program

@@ -17,6 +17,8 @@ _MESSAGES: Final = ((Sample, "distribution"), (Observe, "distribution, value"), 
 
 def hint_for(thing: Any) -> str:
     """What somebody may have meant who ran ``thing``, or whose function returned it, or who yielded it."""
+    if isinstance(thing, Message):
+        return f"; a message is yielded: `return (yield {type(thing).__name__}({thing.name!r}, ...))`"
     if is_distribution(thing):
         return "; did you mean `yield Sample(name, distribution)`?"
     if isinstance(thing, torch.Tensor):

@@ -24,7 +24,24 @@ class ParamStore(torch.nn.Module):
 
     It is a ``torch.nn.Module``: ``state_dict``, ``to(device)`` and ``torch.optim`` work on it. A parameter is made when a
     program first yields its ``Param``; a state that is loaded into an empty store makes them, too. ``store["w"]`` is the constrained
-    value of ``w``, and ``list(store)`` are the names. In ``state_dict``,
+    value of ``w``, ``list(store)`` are the names, and ``del store["w"]`` forgets it, so that the next read starts anew. Stochastic
+    variational inference is a loop of one's own (Hoffman et al., "Stochastic variational inference", JMLR 14 (2013))::
+
+        def loss(seed):                                             # minus the ELBO, in nats, from one draw
+            q = run(trace(guide).traced(y), seed, store)
+            p = run(trace(replay(model, q)).traced(y), seed, store)
+            return q.log_pdf() - p.log_pdf()
+
+        store = ParamStore()
+        loss(0)                                                     # makes the parameters: an optimiser must know them
+        optimiser = torch.optim.Adam(store.parameters(), lr=0.05)
+        for step in range(500):
+            optimiser.zero_grad()
+            loss(step).backward()
+            optimiser.step()
+
+    A parameter that is first read later on is added by ``optimiser.add_param_group({"params": [parameter]})``, with what
+    ``store.parameters()`` has and had not before. The gradient is right where the guide's draws are reparameterised. In ``state_dict``,
     parameter ``w`` is ``param/w``, and a ``.`` in a name is written ``%2E`` (and ``%`` as ``%25``), since torch uses the dot for nesting.
     """
 
@@ -71,6 +88,13 @@ class ParamStore(torch.nn.Module):
         if name not in self._constraints:
             raise KeyError(f"no parameter {name!r} was read from this store; it has {', '.join(self) or '(none)'}")
         return self.read(Param(name, constraint=self._constraints[name]))
+
+    def __delitem__(self, name: str) -> None:
+        """Forgets a parameter and its constraint. An optimiser that knows it goes on stepping it, to no effect."""
+        if name not in self:
+            raise KeyError(f"no parameter {name!r} is in this store; it has {', '.join(self) or '(none)'}")
+        del self._parameters[_encode(name)]
+        self._constraints.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(map(_decode, self._parameters))

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from torch.distributions import Distribution
 
 from poutine.driver.engine import answer
-from poutine.errors import DistributionError, PoutineError, UnhandledMessage
+from poutine.errors import DistributionError, NotAProgram, PoutineError, UnhandledMessage
+from poutine.hints import hint_for
 from poutine.messages import (
     UNDECIDED,
     Deterministic,
@@ -26,7 +27,7 @@ from poutine.messages import (
 )
 from poutine.options import whole
 from poutine.params import ParamStore
-from poutine.program import Program, as_program
+from poutine.program import Program, as_program, name_of
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
 
 T = TypeVar("T")
@@ -39,9 +40,14 @@ def run(program: Program[T] | Callable[..., Any], seed: int = 0, params: ParamSt
     params:  where ``Param`` sites live; without it, each run starts from their initial values.
 
     **Laws**: the same program and seed give the same (H12). Conditioning or removing a site moves no other draw.
-    Raises ``UnhandledMessage`` for a message type that nobody knows, and what the program raises.
+    Raises ``UnhandledMessage`` for a message type that nobody knows, ``NotAProgram`` where the program returns a message in place of yielding
+    it, and what the program raises.
     """
-    return answer(as_program(program), Runtime(seed, params))
+    program = as_program(program)
+    value = answer(program, Runtime(seed, params))
+    if isinstance(value, Message) and not value.is_decided:
+        raise NotAProgram(f"{name_of(program.fn)} returned {value!r}, which nobody was asked{hint_for(value)}")
+    return value
 
 
 class Runtime(dict[type[Message], Callable[[Any], Message]]):

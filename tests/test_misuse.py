@@ -446,3 +446,51 @@ def test_scales_and_masks_that_do_not_fit_name_the_site(under):
 def test_what_is_no_distribution_has_no_hint_but_its_name(site):
     with pytest.raises(DistributionError, match="site 'x': .*expected a distribution, or a callable that returns one, got 3$"):
         run(Program(lambda: (yield site)))
+
+
+def test_a_program_that_returns_a_message_in_place_of_yielding_it():
+    def asking():
+        yield Sample("z", D)
+        return Sample("x", D)
+
+    def without():
+        return Param("x", 0.0)
+
+    def answered():
+        yield Sample("z", D)
+        return Deterministic("x", 1.0)
+
+    with pytest.raises(
+        NotAProgram, match=r"asking returned Sample\('x', .*\), which nobody was asked; .*: `return \(yield Sample\('x', \.\.\.\)\)`"
+    ):
+        run(asking)
+    with pytest.raises(
+        NotAProgram, match=r"calling it returned Param\(.*\); a message is yielded: `return \(yield Param\('x', \.\.\.\)\)`"
+    ):
+        run(without)
+    assert run(answered) == Deterministic("x", 1.0)
+
+
+def test_a_program_that_runs_itself_too_deep_is_told_how_to():
+    def deep(n):
+        yield Sample(f"x_{n}", D)
+        if n:
+            yield from deep(n - 1)
+
+    def spinning(n):
+        return spinning(n + 1)
+
+    def other():
+        yield Sample("x", D)
+        spinning(0)
+
+    for program in (Program(deep, 5_000), scale(deep, 2.0)(5_000)):
+        with pytest.raises(RecursionError) as caught:
+            run(program)
+        assert caught.value.__notes__ == [
+            "deep runs itself with `yield from deep(...)`, as deep as Python's stack allows; run it with `yield from Program(deep, ...)`, which may "
+            "be any number of calls deep"
+        ]
+    with pytest.raises(RecursionError) as caught:
+        run(other)
+    assert not hasattr(caught.value, "__notes__")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from functools import partial
 
 import numpy
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch.distributions import GeneralizedPareto, Normal, constraints
 
-from poutine import Observe, Param, ParamError, ParamStore, Sample, lift, run, same, scope, substitute, trace
+from poutine import Observe, Param, ParamError, ParamStore, Sample, lift, replay, run, same, scope, substitute, trace
 
 
 def fit(init=None, constraint=constraints.real):
@@ -288,3 +289,50 @@ def test_a_lifted_param_has_the_shape_of_an_initial_value_that_is_a_list():
     lifted = lift(lambda: fit([1.0, 2.0]), prior=Normal(torch.zeros(3), 1.0))
     with pytest.raises(ParamError, match=r"site 'w': its initial value has shape \(2,\), and its value under the prior .* has \(3,\)"):
         run(lifted)
+
+
+def test_the_loop_of_the_docstring_finds_the_posterior():
+    """Of a conjugate model: the guide can be exact, and comes ten times nearer than where it began."""
+    y = torch.tensor([2.0, 4.0, 3.5])
+
+    def model(y):
+        mu = yield Sample("mu", Normal(0.0, 10.0))
+        yield Observe("y", Normal(mu, 1.0).expand([3]), y)
+
+    def guide(y):
+        loc = yield Param("loc", 0.0)
+        yield Sample("mu", Normal(loc, (yield Param("spread", 3.0, constraint=constraints.positive))))
+
+    code = textwrap.dedent(re.search(r"::\n\n(.*?)\n\n    A parameter that is", ParamStore.__doc__, re.DOTALL)[1])
+    names = {"torch": torch, "run": run, "trace": trace, "replay": replay, "ParamStore": ParamStore, "model": model, "guide": guide, "y": y}
+    exec(compile(code, "the docstring of ParamStore", "exec"), names)
+    precision = 3 + 1 / 100
+    exact = {"loc": y.sum() / precision, "spread": torch.tensor(precision**-0.5)}
+    for name, start in (("loc", 0.0), ("spread", 3.0)):
+        assert abs(names["store"][name] - exact[name]) < abs(start - exact[name]) / 10
+
+
+def test_a_parameter_that_comes_later_is_added_to_the_optimiser():
+    store = ParamStore()
+    run(lambda: fit(1.0), params=store)
+    optimiser = torch.optim.SGD(store.parameters(), lr=0.5)
+    before = {*store.parameters()}
+
+    def both():
+        return (yield from fit()) + (yield Param("later", 2.0))
+
+    run(both, params=store)
+    optimiser.add_param_group({"params": [each for each in store.parameters() if each not in before]})
+    run(both, params=store).backward()
+    optimiser.step()
+    assert (store["w"], store["later"]) == (0.5, 1.5)
+
+
+def test_a_parameter_can_be_forgotten():
+    store = ParamStore()
+    run(lambda: fit(torch.ones(3)), params=store)
+    del store["w"]
+    assert list(store) == [] and not list(store.parameters()) and not store.state_dict()
+    assert run(lambda: fit(0.5, constraints.positive), params=store) == 0.5
+    with pytest.raises(KeyError, match=r"no parameter 'v' is in this store; it has w"):
+        del store["v"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from inspect import CO_GENERATOR
+from traceback import walk_tb
 
 from poutine.errors import NotAProgram
 
 
 def explained(error: BaseException) -> BaseException:
-    """``error`` itself, or what it means: ``yield from [message, ...]`` fails where the answer should go into the list's iterator."""
+    """``error`` itself, with a note on programs that run themselves too deep, or what it means: ``yield from [message, ...]`` fails where
+    the answer should go into the list's iterator.
+    """
+    if isinstance(error, RecursionError):
+        _note_depth(error)
     if not isinstance(error, AttributeError) or error.name != "send" or not isinstance(error.obj, Iterator):
         return error
     trace = error.__traceback__
@@ -21,3 +28,14 @@ def explained(error: BaseException) -> BaseException:
     )
     slip.__cause__ = error
     return slip.with_traceback(error.__traceback__)
+
+
+def _note_depth(error: RecursionError) -> None:
+    """Tells of the way to run a submodel that is as deep as one likes, if it is a generator function that has come too deep."""
+    (code, times), *_ = Counter(frame.f_code for frame, _ in walk_tb(error.__traceback__)).most_common(1)
+    note = (
+        f"{code.co_name} runs itself with `yield from {code.co_name}(...)`, as deep as Python's stack allows; run it with "
+        f"`yield from Program({code.co_name}, ...)`, which may be any number of calls deep"
+    )
+    if code.co_flags & CO_GENERATOR and times > 1 and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

@@ -25,6 +25,8 @@ class LiftPoutine(Poutine):
     ::
 
         bayesian = lift(network, prior={"w": Independent(Normal(torch.zeros(3), 1.0), 1)})
+        t = run(trace(network).traced(x))                           # one rule for params of different shapes
+        bayesian = lift(network, prior={name: Normal(torch.zeros_like(t[name].value), 1.0) for name in t.param_nodes})
 
     **Laws**: ``lp(lift(prior)(p) at w) = log prior(w) + lp(substitute(w)(p))``; ``lift({})`` is the identity; the inner one of
     two wins; condition outside sees the lifted sites, inside it cannot.

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import pydoc
+import textwrap
 from pathlib import Path
 
 import attrs
@@ -424,6 +425,20 @@ def test_a_name_that_a_lift_further_in_has_taken_counts_as_read():
         assert trace(twice).get_trace()["w"].fn is PRIOR
     run(lift(condition(inner, data={"w": torch.zeros(2)}), prior={"w": D})())
     run(lift(scope(inner, prefix="a"), prior={"a/w": D})())
+
+
+def test_one_rule_for_params_of_different_shapes():
+    """As the docstring has it."""
+
+    def network(x):
+        w = yield Param("w", torch.ones(2, 3))
+        return x @ w + (yield Param("b", lambda: torch.zeros(3)))
+
+    code = textwrap.dedent("\n".join(line for line in lift.__doc__.splitlines() if "t = run(" in line or "prior={name" in line))
+    names = {"torch": torch, "run": run, "trace": trace, "lift": lift, "Normal": Normal, "network": network, "x": torch.ones(5, 2)}
+    exec(code, names)
+    t = run(trace(names["bayesian"]).traced(names["x"]), seed=1)
+    assert {name: tuple(t[name].value.shape) for name in t.stochastic_nodes} == {"w": (2, 3), "b": (3,)}
 
 
 def test_a_sample_of_a_name_is_no_param():
