@@ -46,6 +46,7 @@ from poutine import (
     UnusedNames,
     as_program,
 )
+from poutine.options import as_seed
 from poutine.program import name_of
 
 T = TypeVar("T")
@@ -159,6 +160,7 @@ async def run_all(
     """
     if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
         raise ValueError(f"expected a whole number, at least 1, as the limit of programs in flight, got {limit!r}")
+    first = as_seed(seed)
     values: dict[int, T | BaseException] = {}
     waiting = enumerate(programs)
 
@@ -166,7 +168,7 @@ async def run_all(
         for at, each in chain([(number, program)], waiting):
             try:
                 with _numbered(at):
-                    value: T = await run_async(each, seed + at, params, answers, strict)
+                    value: T = await run_async(each, first + at, params, answers, strict)
                     values[at] = value
             except Exception as error:
                 if not return_exceptions or _is_cancelled():
@@ -188,7 +190,7 @@ class _Asking:
 
     def __init__(self, seed: int, params: ParamStore | None, answers: Answers, strict: bool) -> None:
         _check_answers(answers)
-        self._seed, self._answers, self._strict = seed, answers, strict
+        self._seed, self._answers, self._strict = as_seed(seed), answers, strict
         self._runtime = Runtime(seed, params)
         for kind in (Await, *answers):
             if isinstance(kind, type):

@@ -9,6 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from poutine.messages import EnterMarkov, EnterPlate, Message
+from poutine.options import as_seed
 from poutine.params import ParamStore
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules, as_program
@@ -52,7 +53,7 @@ def explain(program: Program[Any] | Callable[..., Any], name: str, seed: int = 0
     ``name`` may be the site's name at any height of the chain. An error of the run is part of the explanation. How a plate or a loop of
     that name is entered is not: that is no site.
     """
-    probed = Probed.of(as_program(program))
+    probed, seed = Probed.of(as_program(program)), as_seed(seed)
     error: BaseException | None = None
     try:
         run(probed.program, seed, params)

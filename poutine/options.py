@@ -58,3 +58,11 @@ def as_names(kind: str, names: Iterable[str] | None) -> frozenset[str] | None:
 def whole(value: Any) -> Any:
     """A whole number of any kind (numpy's, too) as an ``int``; what is none as it is, to be refused."""
     return int(value) if isinstance(value, Integral) else value
+
+
+def as_seed(seed: Any) -> int:
+    """A seed: a whole number of any kind. Raises ``TypeError``."""
+    number = whole(seed)
+    if not isinstance(number, int):
+        raise TypeError(f"expected an int as the seed, got {seed!r}")
+    return number

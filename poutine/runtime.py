@@ -25,7 +25,7 @@ from poutine.messages import (
     Sealed,
     is_distribution,
 )
-from poutine.options import whole
+from poutine.options import as_seed
 from poutine.params import ParamStore
 from poutine.program import Program, as_program, name_of
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
@@ -94,9 +94,7 @@ class _Draws:
     """Answers what has a distribution; counts the visits to each name, by which draws are keyed."""
 
     def __init__(self, seed: int) -> None:
-        self.seed = seed if type(seed) is int else whole(seed)
-        if not isinstance(self.seed, int):
-            raise TypeError(f"expected an int as the seed, got {seed!r}")
+        self.seed = seed if type(seed) is int else as_seed(seed)
         self.visits: defaultdict[str, int] = defaultdict(int)
 
     def sample(self, site: Sample) -> Message:

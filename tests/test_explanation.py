@@ -240,3 +240,8 @@ def test_an_error_that_somebody_went_on_after_is_not_the_one_that_ended_the_run(
             raise ArithmeticError("once")
 
     assert explain(InTheEnd(Again(failing_once))(), "x").raised_by == "InTheEnd"
+
+
+def test_what_is_no_seed_is_no_error_of_the_program():
+    with pytest.raises(TypeError, match="expected an int as the seed, got 'a'"):
+        explain(lambda: (yield Sample("x", Normal(0.0, 1.0))), "x", seed="a")

@@ -16,7 +16,7 @@ from interpreters.counts import so_many
 from interpreters.replies import unsealed
 from interpreters.steps.answers import Answer
 from interpreters.steps.suspended import Suspended
-from interpreters.steps.text import described, number, shown, table
+from interpreters.steps.text import described, number, score, shown, table
 from poutine import Passing, Place, Sealed
 
 _AROUND: Final = 2  # lines of source, before and after
@@ -86,17 +86,21 @@ def chain(way: tuple[Passing, ...]) -> str:
 
 
 def trace(here: Suspended[Any], last: int | None = None) -> str:
-    """The sites so far, with their log densities and the running sum; those that are hidden do not count in it."""
-    answers, total = here.answers, torch.zeros(())
-    rows: list[list[str]] = []
-    for answer in answers:
-        density = answer.scored
-        total = total if density is None else total + density
-        rows.append([_name(answer), shown(unsealed(answer.site).value, 40), number(density), number(total)])
+    """The sites so far, with their log densities and the running sum; those that are hidden do not count in it.
+
+    From a site on that cannot be scored there is no sum; why it cannot be is told below.
+    """
+    total, rows, problems = torch.zeros(()), list[list[str]](), list[str]()
+    for answer in here.answers:
+        if answer.problem is not None:
+            problems.append(one_line(str(answer.problem), 200))
+        total = total if answer.scored is None else total + answer.scored
+        rows.append([_name(answer), shown(unsealed(answer.site).value, 40), score(answer), "unknown" if problems else number(total)])
     if not rows:
         return "no site so far"
-    left_out = [] if last is None or len(rows) <= last else [f"… {so_many(len(rows) - last, 'site')} before (trace shows all)"]
-    return "\n".join([*left_out, table([["site", "value", "log density", "so far"], *rows[-(last or len(rows)) :]])])
+    before = 0 if last is None else max(0, len(rows) - last)
+    left_out = [f"… {so_many(before, 'site')} before (trace shows all)"] if before else []
+    return "\n".join([*left_out, table([["site", "value", "log density", "so far"], *rows[before:]]), *problems[:last]])
 
 
 def branches(session: Session) -> str:

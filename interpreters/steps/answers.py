@@ -47,14 +47,19 @@ class Answer:
     @property
     def log_density(self) -> torch.Tensor | None:
         """Of the site, scaled and masked, in nats: a scalar. None where it is hidden, or has no density. Raises ``DistributionError``."""
-        if self.is_visible and isinstance(self.density, DistributionError):
-            raise self.density
+        if self.problem is not None:
+            raise self.problem
         return self.scored
 
     @property
     def scored(self) -> torch.Tensor | None:
         """The same for whoever looks on: None, too, where the value cannot be scored."""
         return self.density if self.is_visible and isinstance(self.density, torch.Tensor) else None
+
+    @property
+    def problem(self) -> DistributionError | None:
+        """Why the value of a visible site cannot be scored: then there is no log density of the run."""
+        return self.density if self.is_visible and isinstance(self.density, DistributionError) else None
 
     @property
     def is_visible(self) -> bool:

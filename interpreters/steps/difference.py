@@ -11,7 +11,7 @@ from interpreters.replies import unsealed
 from interpreters.steps.answers import Answer
 from interpreters.steps.live import Ending
 from interpreters.steps.suspended import Suspended
-from interpreters.steps.text import number, shown, table
+from interpreters.steps.text import number, score, shown, table
 from poutine import same
 
 
@@ -30,7 +30,10 @@ class SiteDifference:
 
 @attrs.frozen(eq=False)
 class Comparison:
-    """Two runs, site by site. ``sites`` are those that differ, in order; ``endings`` of both; its ``str`` is a table."""
+    """Two runs, site by site. ``sites`` are those that differ, in order; ``endings`` of both; its ``str`` is a table.
+
+    log_densities:  of both, in nats; nan where a site cannot be scored.
+    """
 
     sites: tuple[SiteDifference, ...]
     log_densities: tuple[torch.Tensor, torch.Tensor]
@@ -61,6 +64,8 @@ def compare(left: Suspended[object], right: Suspended[object]) -> Comparison:
 
 
 def _total(answers: dict[str, Answer]) -> torch.Tensor:
+    if any(each.problem is not None for each in answers.values()):
+        return torch.tensor(torch.nan)
     return sum((each.scored for each in answers.values() if each.scored is not None), start=torch.zeros(()))
 
 
@@ -81,12 +86,13 @@ def _what(left: Answer | None, right: Answer | None) -> str:
         return "type"
     if not same(unsealed(left.site).value, unsealed(right.site).value):
         return "value"
-    return "" if same(left.scored, right.scored) else "log density"
+    alike = same(left.scored, right.scored) and (left.problem is None) == (right.problem is None)
+    return "" if alike else "log density"
 
 
 def _row(site: SiteDifference) -> list[str]:
     values = ["" if each is None else shown(unsealed(each.site).value, 30) for each in (site.left, site.right)]
-    return [site.name, site.what, *values, *("" if each is None else number(each.scored) for each in (site.left, site.right))]
+    return [site.name, site.what, *values, *("" if each is None else score(each) for each in (site.left, site.right))]
 
 
 def _ending(ending: Ending[object] | None) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Distribution, Independent
 from torch.distributions.utils import lazy_property
 
+from interpreters.steps.answers import Answer
 from poutine import UNDECIDED, Choice, Message, Param, Site
 from poutine.program import name_of
 
@@ -28,6 +29,11 @@ def shown(value: Any, width: int = 60) -> str:
 def number(value: torch.Tensor | None) -> str:
     """A log density, or nothing."""
     return "" if value is None else f"{value.item():.4f}"
+
+
+def score(answer: Answer) -> str:
+    """The log density of an answer; nothing where it has none, or is hidden."""
+    return number(answer.scored) if answer.problem is None else "cannot be scored"
 
 
 def table(rows: list[list[str]], left: int = 1) -> str:

@@ -455,6 +455,18 @@ def test_values_come_in_order_whoever_is_first():
     assert [float(x) for _, x in found] == [float(run(normal, seed=10 + n)) for n in range(5)]
 
 
+@pytest.mark.parametrize("seed", ["a", 1.5, None])
+def test_what_is_no_seed_is_refused_before_anything_is_run(seed):
+    def never():
+        raise AssertionError
+        yield
+
+    with pytest.raises(TypeError, match=f"expected an int as the seed, got {seed!r}"):
+        asyncio.run(run_all([never], seed=seed))
+    with pytest.raises(TypeError, match=f"expected an int as the seed, got {seed!r}"):
+        asyncio.run(run_async(never, seed=seed))
+
+
 def normal():
     return (yield Sample("x", D))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,12 @@ def regression(X, y):
     beta = yield Sample("beta", Independent(Normal(torch.zeros(2), 1.0), 1))
     yield Observe("y", Normal(X @ beta, 1.0), y)
     return beta.dtype
+
+def unlikely():
+    x = yield Sample("x", Normal, 0.0, 1.0)
+    yield Observe("y", Uniform(0.0, 1.0), 2.0 + x * 0)
+    for i in range(4):
+        yield Sample(f"z{i}", Normal(x, 1.0))
 """
 
 
@@ -226,6 +233,19 @@ def test_a_model_that_leaves_python_loses_nothing(talk):
 def test_what_cannot_be_scored_is_shown_all_the_same(talk):
     shown = talk("s; c; save run.step; q", "m.py:impossible", "--data", "d.json")
     assert "y (observe)  [1, 2, 3]" in shown[1] and "ended: returned" in shown[2]
+    assert re.search(r"y \(observe\)  \[1, 2, 3\]  cannot be scored  unknown\nsite 'y': cannot score a value of shape \(3,\)", shown[1])
+    assert re.search(r"unknown\nsite 'y': cannot score .*\n", shown[2])
+
+
+def test_a_run_has_no_sum_after_what_cannot_be_scored(talk):
+    shown = talk("s 3; branch old; edit z0 0.5; diff old; s 9; q", "m.py:unlikely")
+    rows = [re.split("  +", line) for line in shown[1].splitlines()[-5:]]
+    assert rows[1][0] == "x (sample)" and rows[1][-1] == rows[1][-2]
+    assert rows[2][0] == "y (observe)" and rows[2][-2:] == ["cannot be scored", "unknown"]
+    assert rows[3][0] == "z0 (sample)" and float(rows[3][-2]) < 0.0 and rows[3][-1] == "unknown"
+    assert rows[4][0].startswith("site 'y': cannot score a value of shape () under Uniform(low: 0.0, high: 1.0)")
+    assert [line.split() for line in shown[4].splitlines()][-1] == ["all", "sites", "nan", "nan"]
+    assert "… 1 site before (trace shows all)" in shown[5]
 
 
 @pytest.mark.parametrize(("command", "complaint"), [
@@ -474,7 +494,9 @@ def test_what_it_does_not_know_is_shown_as_it_is(talk):
     Path("odd.py").write_text(ODD)
     shown = talk("s; set 3; q", "odd.py")
     assert "waits at  Sample('whim', Whim())" in shown[0]
-    assert "waits at  Message('hello')" in shown[1] and shown[1].splitlines()[-1].split() == ["whim", "(sample)", "1", "0.0000"]
+    assert "waits at  Message('hello')" in shown[1]
+    assert shown[1].splitlines()[-2].split() == ["whim", "(sample)", "1", "cannot", "be", "scored", "unknown"]
+    assert shown[1].splitlines()[-1] == "site 'whim': cannot score a value of 1 under Whim(): not in the mood"
     assert "ended: returned None" in shown[2] and "hello (message, edited)" in shown[2]
 
 

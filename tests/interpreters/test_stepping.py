@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import re
 from typing import Any
 
@@ -172,9 +173,22 @@ def test_what_cannot_be_scored_has_no_log_density():
 
     (answer,) = begin(impossible).finish().answers
     assert answer.scored is None
+    assert "site 'y': cannot score" in str(answer.problem)
     for _ in range(2):
         with pytest.raises(DistributionError, match="site 'y': cannot score"):
             _ = begin(impossible).finish().log_density
+
+
+def test_what_cannot_be_scored_in_one_of_two_runs_is_a_difference():
+    def one(scale):
+        yield Observe("y", Uniform(0.0, scale), torch.tensor(2.0))
+
+    ours, theirs = begin(Program(one, 1.0)).finish(), begin(Program(one, 4.0)).finish()
+    found = compare(ours, theirs)
+    assert [(site.name, site.what) for site in found.sites] == [("y", "log density")]
+    assert [math.isnan(each) for each in found.log_densities] == [True, False]
+    assert "cannot be scored" in str(found)
+    assert compare(ours, ours).same
 
 
 def test_an_edit_moves_no_draw_that_does_not_depend_on_it():
