@@ -18,7 +18,7 @@ from interpreters.elimination import eliminate
 from interpreters.enumeration import exact
 from interpreters.errors import NotVectorizable
 from interpreters.evidence import evidence
-from poutine import Observe, Program, Sample, block, factor, markov, mask, plate, run, scale, trace
+from poutine import Observe, Program, Sample, block, factor, markov, mask, plate, replay, run, scale, trace
 
 F64 = torch.float64
 GENERATOR = torch.Generator().manual_seed(0)
@@ -300,3 +300,31 @@ def test_another_scale_in_a_plate_is_taken_at_its_word(inside):
         model = scale(plate("rows", 3)(element), scale=0.7)
     ours, theirs = eliminate(model), exact(model)
     assert ours.log_evidence.item() == pytest.approx(theirs.log_evidence.item(), rel=1e-12)
+
+
+def test_a_guide_may_draw_the_subsample():
+    def model():
+        mu = yield Sample("mu", normal(0.0))
+
+        @plate("rows", 8, 2)
+        def rows(i):
+            z = yield Sample("z", Categorical(P2))
+            yield Observe("y", normal(mu + z), Y[0, i])
+
+        yield from rows()
+
+    def guide():
+        yield Sample("mu", normal(1.0))
+        yield from plate("rows", 8, 2)(nothing)()
+
+    def nothing(i):
+        return i
+        yield
+
+    t = run(trace(guide).traced(), seed=1)
+    mu, index = t["mu"].value, t["rows"].value
+    each = (P2.log() + normal(mu + torch.arange(2)).log_prob(Y[0, index][:, None])).logsumexp(1)
+    expected = normal(0.0).log_prob(mu) + 4.0 * each.sum()
+    assert torch.isclose(eliminate(Program(replay(model, t))).log_evidence, expected)
+    with pytest.raises(NotVectorizable, match="site 'rows' draws the index of a subsampled plate"):
+        eliminate(Program(replay(model, t, sites=["mu"])))
