@@ -264,7 +264,7 @@ def test_the_first_interrupt_keeps_what_was_drawn_and_says_so(
     number = draws(folder / "r.nc").sizes["draw"]
     assert 7 < number < 40
     assert "stopping as soon as what there is can be kept" in err
-    assert f"interrupted: kept the {number} draws of each chain" in err
+    assert f"interrupted: kept {number} draws of each chain" in err
     assert f"2 chains of {number} draws" in out and "wrote r.nc" in out
 
 
