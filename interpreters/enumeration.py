@@ -32,6 +32,7 @@ from interpreters.errors import NotFinite, StructureChanged
 from interpreters.exact_posterior import Exact
 from interpreters.finite import check_finite, combined, log_density, values_of
 from interpreters.replies import with_own_value
+from interpreters.weighted.scores import score as weight
 from poutine import (
     Choice,
     Coroutine,
@@ -49,7 +50,6 @@ from poutine import (
     answer,
     as_program,
 )
-from poutine import log_density as log_density_of
 from poutine.trace_graph import is_subsample
 
 T = TypeVar("T")
@@ -131,8 +131,8 @@ def exact(
     **Law**: the sum of ``exp(log_densities)`` over all traces is the normaliser, whatever the strategy. (A subsample's scale makes a power
     of each of these terms. Where it has discrete sites of its own, ``eliminate`` takes the power of the sum, for which the plate stands.)
     Raises ``NotFinite`` at a continuous site or an infinite support, ``StructureChanged`` if the program asks for something else after the
-    same choices, or for the same with other probabilities (a generator or a counter that it keeps outside), ``DistributionError`` where a probability is nan, and what the
-    program raises.
+    same choices, or for the same with other probabilities (a generator or a counter that it keeps outside), ``DistributionError`` where a probability is nan or an
+    observation is outside of its support in all traces, and what the program raises.
     """
     _check_bound("budget", budget, 0)
     longest = _LONGEST if longest is None and budget is not None else longest
@@ -141,6 +141,9 @@ def exact(
     found = list(islice(leaves, budget))
     densities = torch.tensor([leaf.value[1] + leaf.log_prob_hidden for leaf in found], dtype=torch.float64)
     priors = torch.tensor([leaf.log_prob for leaf in found], dtype=torch.float64)
+    if not leaves.uncovered and bool((densities == -math.inf).all()):
+        for leaf in found:
+            leaf.value[0].log_pdf()  # which says so, if it is an observation that nothing can explain
     return Exact(tuple(leaf.value[0] for leaf in found), densities, leaves.uncovered, priors)
 
 
@@ -151,7 +154,7 @@ def _scored(program: Program[Any]) -> Coroutine[tuple[Trace, float]]:
     densities: list[float] = []
 
     def score(site: Choice) -> Message:
-        densities.append(log_density_of(site).item())
+        densities.append(weight(site).sum().item())
         return with_own_value(site) if isinstance(site, Sample) else site
 
     def scored(*args: Any, **kwargs: Any) -> Coroutine[Any]:

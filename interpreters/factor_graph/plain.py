@@ -9,7 +9,8 @@ import torch
 from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.supports import some_value
 from interpreters.factor_graph.watching import Watch
-from poutine import EnterMarkov, Message, Observe, ParamStore, Program, Runtime, Sample, TracePoutine, answer, batch_log_density
+from interpreters.weighted.scores import score
+from poutine import EnterMarkov, Message, Observe, ParamStore, Program, Runtime, Sample, TracePoutine, answer
 
 
 class Plain:
@@ -69,6 +70,6 @@ class Plain:
         return answers
 
     def _count(self, site: Any, is_drawn: bool) -> None:
-        self.values[site.name], self.densities[site.name] = site.value, batch_log_density(site).detach()
+        self.values[site.name], self.densities[site.name] = site.value, score(site).detach()
         if is_drawn:
             self.drawn.add(site.name)

@@ -22,6 +22,7 @@ from interpreters.evidence import evidence
 from interpreters.lockstep import lockstep
 from poutine import (
     Deterministic,
+    DistributionError,
     Observe,
     Param,
     ParamStore,
@@ -884,6 +885,55 @@ def test_elements_of_a_plate_are_not_addressed_outside_of_it():
         NotVectorizable, match=r"all values at once of a.*IndexError.*elements of plate 'rows' are not addressed.*vectorized=False"
     ):
         eliminate(model)
+
+
+def test_an_observation_that_some_values_exclude_has_probability_zero_there():
+    """Counts of animals that are seen: there are no fewer than that."""
+    seen = torch.tensor([[3, 0], [2, 4]])
+
+    def model():
+        @plate("places", 2)
+        def places(i):
+            n = yield Sample("n", td.Binomial(torch.tensor(6), P2[0]))
+            for k in range(2):
+                yield Observe(f"y{k}", td.Binomial(n, P3[0]), seen[k][i])
+
+        yield from places()
+
+    def log_binomial(k: int, n: int, p: float) -> float:
+        return math.log(math.comb(n, k)) + k * math.log(p) + (n - k) * math.log1p(-p)
+
+    expected = 0.0
+    for i in range(2):
+        each = [
+            log_binomial(n, 6, P2[0].item()) + sum(log_binomial(k, n, P3[0].item()) for k in seen[:, i].tolist())
+            for n in range(int(seen[:, i].max()), 7)
+        ]
+        expected += torch.logsumexp(torch.tensor(each, dtype=F64), 0).item()
+    for found in (exact(model), eliminate(model), eliminate(model, max_plate_nesting=1)):
+        assert found.log_evidence.item() == pytest.approx(expected, rel=1e-12)
+    assert evidence(model, ParamStore())().item() == pytest.approx(expected, rel=1e-12)
+    assert eliminate(model).marginal("n")[:, :3].tolist() == [[0.0] * 3] * 2
+
+
+@pytest.mark.parametrize("enumerated", [exact, eliminate])
+def test_an_observation_that_nothing_can_explain_is_told(enumerated):
+    def model():
+        yield Sample("z", td.Bernoulli(P2[0]))
+        yield Observe("y", td.Uniform(0.0, 1.0), torch.tensor(2.0))
+
+    with pytest.raises(DistributionError, match="site 'y': cannot score a value of shape .* under Uniform"):
+        enumerated(model)
+
+
+def test_a_budget_that_ends_among_impossible_traces_is_no_error():
+    def model():
+        n = yield Sample("n", td.Binomial(3, P2[0]))
+        yield Observe("y", td.Binomial(n, P3[0]), 2)
+
+    found = exact(model, budget=2)
+    assert found.log_densities.tolist() == [-math.inf] * 2 and found.uncovered > 0.0
+    assert exact(model).log_densities.isfinite().tolist() == [False, False, True, True]
 
 
 def test_which_step_it_is_does_not_decide():
