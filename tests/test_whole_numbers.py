@@ -14,10 +14,11 @@ from interpreters.compiled import compile_density
 from interpreters.density import density
 from interpreters.elimination import eliminate
 from interpreters.enumeration import exact
+from interpreters.evidence import evidence as evidence_of
 from interpreters.importance import infer
 from interpreters.lockstep import lockstep
 from interpreters.ranges import bounded_log_density
-from poutine import Message, Observe, Program, Sample, batch_log_density, log_density, plate, run, trace
+from poutine import Message, Observe, ParamStore, Program, Sample, batch_log_density, condition, log_density, plate, run, trace
 
 F64 = torch.float64
 
@@ -156,6 +157,43 @@ def test_distributions_of_others():
     assert log_density_of(Counts(d(31.0)), torch.tensor(40)) == close(stats.poisson(31.0).logpmf(40))
     with pytest.raises(IndexError):
         Table(-1.0).log_prob(torch.tensor(1.0))
+
+
+def table(y: torch.Tensor) -> Any:
+    slope = yield Sample("slope", td.Normal(d(0.0), d(1.0)))
+    z = yield Sample("z", td.Bernoulli(d(0.25)))
+
+    @plate("rows", len(y))
+    def rows(i):
+        yield Observe("y", OfLatents(torch.stack([slope, d(1.0)])), y[i])
+
+    yield from rows()
+    yield Observe("w", td.Normal(z, d(1.0)), d(0.5))
+
+
+class OfLatents(td.Distribution):
+    """A table whose numbers are latent."""
+
+    arg_constraints = {}
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.logits = logits
+        super().__init__(validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        return self
+
+    def log_prob(self, value):
+        return self.logits.log_softmax(-1)[value]
+
+
+def test_what_refuses_numbers_is_recorded_without_the_trial():
+    y, slope = torch.tensor([0, 1, 1]), d(0.3)
+    of_z = torch.stack([d(p).log() + td.Normal(d(z), d(1.0)).log_prob(d(0.5)) for z, p in ((0.0, 0.75), (1.0, 0.25))]).logsumexp(0)
+    expected = torch.stack([slope, d(1.0)]).log_softmax(-1)[y].sum() + td.Normal(d(0.0), d(1.0)).log_prob(slope) + of_z
+    assert density(Program(table, y)).batch(slope.expand(2, 1)).tolist() == [close(expected.item())] * 2
+    held = condition(table, data={"slope": slope})
+    assert evidence_of(Program(held, y), ParamStore())().item() == close(expected.item())
 
 
 @pytest.mark.parametrize("wrap", [lambda dist: dist, lambda dist: td.Independent(dist.expand([2]), 1)])

@@ -90,7 +90,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         depends = not self.depending.isdisjoint(node.all_input_nodes)
         if depends and has_dynamic_shape(func) and self._decides_shape(node):
             raise NotStraight(f"{func} in the log density: how many there are depends on the values")
-        result = func(*args, **(kwargs or {}))
+        try:
+            result = func(*args, **(kwargs or {}))
+        except Exception:
+            self.graph.erase_node(node)  # whoever catches it goes on without
+            raise
         if depends and not isinstance(result, torch.Tensor | tuple | list | None):
             raise NotStraight(f"data-dependent control flow: the program asks for {func} of what depends on a latent site")
         self._keep(node, result, depends)
