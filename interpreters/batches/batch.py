@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -9,6 +10,8 @@ import attrs
 import numpy as np
 import torch
 
+from interpreters.batches.closed_forms import ClosedForm
+from interpreters.batches.plain import Owed
 from interpreters.batches.stacking import Stacked
 from poutine import Message, Trace
 
@@ -69,21 +72,35 @@ class Scores:
 
     def __init__(self, number: int) -> None:
         self._number = number
-        self._last: tuple[Sequence[int], torch.Tensor] = (), torch.empty(0, dtype=torch.int64)
-        self._members: list[torch.Tensor] = []
+        self._last: tuple[Sequence[int], np.ndarray[Any, Any]] = (), np.empty(0, np.int64)
+        self._members: list[np.ndarray[Any, Any]] = []
         self._terms: list[torch.Tensor] = []
+        self._owed: defaultdict[ClosedForm, list[tuple[np.ndarray[Any, Any], Owed]]] = defaultdict(list)
 
-    def add(self, members: Sequence[int], term: torch.Tensor | None) -> None:
+    def add(self, members: Sequence[int], term: torch.Tensor | Owed | None) -> None:
         """A term of shape [len(members), ...], or of any shape for a single one; None counts nothing."""
         if term is None:
             return
         k = len(members)
         if members != self._last[0]:  # most go from one group to the next
-            self._last = members, torch.from_numpy(np.fromiter(members, np.int64, k))
+            self._last = members, np.fromiter(members, np.int64, k)
+        if isinstance(term, Owed):
+            self._owed[term.form].append((self._last[1], term))
+            return
         self._members.append(self._last[1])
         self._terms.append((term if term.shape == (k,) else term.reshape(k, -1).sum(1)).double())
 
     def sums(self) -> torch.Tensor:
         """[n]: one addition at the end, which gradients pass."""
-        zeros = torch.zeros(self._number, dtype=torch.float64)
-        return zeros.index_add(0, torch.cat(self._members), torch.cat(self._terms)) if self._terms else zeros
+        sums = torch.from_numpy(self._settled())
+        return sums.index_add(0, torch.from_numpy(np.concatenate(self._members)), torch.cat(self._terms)) if self._terms else sums
+
+    def _settled(self) -> np.ndarray[Any, Any]:
+        """[n]: the sums of what is owed."""
+        sums = np.zeros(self._number)
+        for form, owed in self._owed.items():
+            members = np.concatenate([members for members, _ in owed])
+            values = np.concatenate([term.values for _, term in owed])
+            table = np.concatenate([term.table for _, term in owed], axis=1)
+            sums += np.bincount(members, form.log_prob(values, *table), self._number)
+        return sums

@@ -12,6 +12,7 @@ import torch
 
 from interpreters.batches.batch import Batch, Group, Scores
 from interpreters.batches.gathering import Gathered, can_be_rows, gathered
+from interpreters.batches.plain import Owed
 from interpreters.batches.stacking import refuse_plates, stacked
 from interpreters.errors import BatchError
 from poutine import (
@@ -33,7 +34,7 @@ from poutine import (
 )
 from poutine.driver.arrivals import Alike, Apart
 
-Score = Callable[[Choice, Choice], torch.Tensor | None]
+Score = Callable[[Choice, Choice], torch.Tensor | Owed | None]
 
 
 class Given(Protocol):
@@ -252,8 +253,10 @@ class Batching:
         self.fleet.fail(asked.members[0], asked.requests[0], error)
 
 
-def _checked(term: Any, group: Group) -> torch.Tensor | None:
+def _checked(term: Any, group: Group) -> torch.Tensor | Owed | None:
     """A score of the right shape. Raises ``BatchError``."""
+    if type(term) is Owed:
+        return term
     number = len(group.members)
     if term is None or (isinstance(term, torch.Tensor) and (number == 1 or term.shape[:1] == (number,))):
         return term

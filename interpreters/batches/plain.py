@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import attrs
 import numpy as np
 import torch
 
-from interpreters.batches.closed_forms import CLOSED_FORMS
+from interpreters.batches.closed_forms import CLOSED_FORMS, ClosedForm
 from interpreters.batches.recipes import Recipe, is_known, of_class
 from poutine import Choice, Observe, Sample, batch_log_density
 from poutine.driver.arrivals import NUMBERS, Alike
@@ -57,13 +57,21 @@ def _row(observed: list[Any]) -> np.ndarray[Any, Any]:
         return np.array(observed, dtype=np.float64)
 
 
-def rows_log_density(site: Choice) -> torch.Tensor:
+class Owed(NamedTuple):
+    """The log density of rows in closed form, nats, for whoever sums up: those of all groups of a distribution are computed at once."""
+
+    form: ClosedForm
+    values: np.ndarray[Any, Any]  # [rows]
+    table: np.ndarray[Any, Any]  # [parameters, rows]
+
+
+def rows_log_density(site: Choice) -> torch.Tensor | Owed:
     """``batch_log_density(site)``; where its args are ``Columns``, and all else is plain, in closed form."""
     columns, value = site.args, site.value
     if type(columns) is Columns and site.fn in CLOSED_FORMS and site.mask is True and type(site.scale) is float and site.scale == 1.0:
         form, table = CLOSED_FORMS[site.fn], columns.table
         if site.__dict__.get("_drawn") is value or (_is_row(value, table.shape[1]) and form.supports(value.numpy(), table)):
-            return torch.from_numpy(form.log_prob(value.numpy(), *table))
+            return Owed(form, value.numpy(), table)
     return batch_log_density(site)
 
 

@@ -16,7 +16,7 @@ from poutine.driver.routes import Scope
 from poutine.driver.slips import explained
 from poutine.driver.stack import Frame, Run
 from poutine.messages import Message, Observe
-from poutine.program import Coroutine, Program, start
+from poutine.program import Coroutine, Program, starts
 
 T = TypeVar("T")
 
@@ -57,8 +57,7 @@ class Fleet(Generic[T]):
         """Starts every run, and goes to the first message of each."""
         number = len(self.values)
         try:
-            for _ in range(number):
-                self._generators.append(start(self._program))
+            self._generators.extend(starts(self._program, number))
         except BaseException as error:
             raise self._noted(error, len(self._generators))
         self._send(range(number), repeat(None, number))
@@ -77,6 +76,7 @@ class Fleet(Generic[T]):
     def _send(self, runs: Iterable[int], values: Iterable[Any]) -> None:
         """Sends runs without an engine their values. A visit to a site costs what this loop does."""
         generators, known = self._generators, self._arrivals.known
+        last = None  # where the one before has arrived: most come to the same site
         for i, value in zip(runs, values, strict=True):
             try:
                 yielded = generators[i].send(value)  # type: ignore[union-attr]  # it has been started
@@ -87,7 +87,9 @@ class Fleet(Generic[T]):
                 raise self._noted(explained(error), i)
             try:  # ``arrivals.add``, for most
                 fields = yielded.__dict__
-                kind, fn, size, width, at, numbers, observed = known[fields["name"]]
+                if fields["name"] != last:
+                    last = fields["name"]
+                    kind, fn, size, width, at, numbers, observed = known[last]
                 args = fields["args"]
                 if kind is type(yielded) and fn is fields["fn"] and size == len(fields) and width == len(args):
                     numbers += args
@@ -97,6 +99,7 @@ class Fleet(Generic[T]):
                     continue
             except (KeyError, AttributeError):  # the first at its site, or another kind of message, or none
                 pass
+            last = None
             self._arrive(i, yielded)
 
     def fail(self, i: int, waiting: Message, error: BaseException) -> None:
@@ -114,7 +117,7 @@ class Fleet(Generic[T]):
     def _engage(self, i: int, yielded: Any) -> Generator[Message, Message, T]:
         """The engine that from here on drives run ``i``, whose generator has just yielded this."""
         run = Run()
-        frame = Frame(cast(Coroutine[Any], self._generators[i]), Scope({}, None, 0))
+        frame = Frame(cast("Coroutine[Any]", self._generators[i]), Scope({}, None, 0))
         frame.send = partial(_once_more, frame, yielded)
         run.frames.append(frame)
         self._runs[i], self._engines[i] = run, driving(run, None)
@@ -135,7 +138,7 @@ class Fleet(Generic[T]):
         new = self._arrivals.add(i, message)
         if new is not None:
             waiting = (
-                [frame.generator for frame in self._runs[i].frames] if i in self._runs else [cast(Coroutine[Any], self._generators[i])]
+                [frame.generator for frame in self._runs[i].frames] if i in self._runs else [cast("Coroutine[Any]", self._generators[i])]
             )
             heappush(self._agenda, (lines(waiting), next(self._number), new))
 

@@ -39,7 +39,12 @@ def nested(generator: Coroutine[Any]) -> Iterator[Coroutine[Any]]:
 
 def lines(generators: Iterable[Coroutine[Any]]) -> tuple[int, ...]:
     """How far a run has come: the lines at which its generators wait, outermost first. The outermost few tell enough."""
-    return tuple(place_of(each).line for each in islice(chain.from_iterable(map(nested, generators)), _ENOUGH))
+    return tuple(map(_line, islice(chain.from_iterable(map(nested, generators)), _ENOUGH)))
+
+
+def _line(generator: Coroutine[Any]) -> int:
+    frame = getattr(generator, "gi_frame", None)
+    return 0 if frame is None else frame.f_lineno
 
 
 _ENOUGH: Final = 32  # a recursion may be tens of thousands deep
