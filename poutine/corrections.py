@@ -6,16 +6,21 @@ Joe, "Generating random correlation matrices based on vines and extended onion m
 ``k - 1 / 2`` for ``k / 2`` (``torch/distributions/lkj_cholesky.py``, ``beta_conc1 = offset + 0.5``; the file it follows, NumPyro's, has half of
 the offset), and draws correlations that are too large.
 
+It is put right wherever it is a part of what is drawn from, in an object of the user's own, too. What a callable or a ``sample`` of the user's
+asks of a distribution that it makes itself, torch answers.
+
 Every other distribution of torch is drawn from its density: ``tests/test_draws_and_densities.py`` holds them to it.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.distributions import Beta, LKJCholesky
+
+_LISTS: Final = frozenset((list, tuple))
 
 
 def parts_of(dist: Any) -> list[Any]:
@@ -23,7 +28,9 @@ def parts_of(dist: Any) -> list[Any]:
     found = [dist]
     for part in found:
         for value in getattr(part, "__dict__", {}).values():
-            if hasattr(value, "log_prob") and not any(value is each for each in found):
+            if type(value) in _LISTS:
+                found += [each for each in value if hasattr(each, "log_prob") and not any(each is known for known in found)]
+            elif hasattr(value, "log_prob") and not any(value is known for known in found):
                 found.append(value)
     return found
 
@@ -38,7 +45,9 @@ def _corrected(dist: Any, done: dict[int, Any]) -> Any:
         done[id(dist)] = new = copy.copy(dist)
         fields = getattr(new, "__dict__", {})
         for key, value in fields.items():
-            if hasattr(value, "log_prob"):
+            if type(value) in _LISTS:
+                fields[key] = type(value)(_corrected(each, done) if hasattr(each, "log_prob") else each for each in value)
+            elif hasattr(value, "log_prob"):
                 fields[key] = _corrected(value, done)
         if isinstance(fields.get("_beta"), Beta) and isinstance(dist, LKJCholesky):  # a torch that draws otherwise has mended it
             fields["_beta"] = _of_rows(fields["_beta"])

@@ -39,6 +39,18 @@ class Own(td.Distribution):
         raise NotImplementedError
 
 
+class First(Own):
+    """A user's that has its parts in a list."""
+
+    def __init__(self, inner: LKJCholesky) -> None:
+        super().__init__(inner)
+        self.parts = [inner, td.Normal(0.0, 1.0)]
+        del self.inner
+
+    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
+        return self.parts[0].sample(sample_shape)
+
+
 class Twice(LKJCholesky):
     def sample(self, sample_shape: Any = ()) -> torch.Tensor:
         return 2 * super().sample(sample_shape)
@@ -72,6 +84,7 @@ INSIDE_OF = {
     "MixtureSameFamily": (mixture, lambda x: x),
     "two": (lambda inner: td.Independent(td.Independent(mixture(inner), 0), 1), lambda x: x),
     "a user's": (Own, torch.linalg.cholesky),
+    "a list": (First, lambda x: x),
     "a subclass": (lambda inner: Twice(inner.dim, inner.concentration), lambda x: x / 2),
 }
 
