@@ -12,8 +12,10 @@ from torch.distributions import Bernoulli, Categorical, HalfNormal, Independent,
 
 from interpreters.__main__ import main
 from interpreters.elimination import eliminate
-from interpreters.importance import infer
+from interpreters.importance import importance, infer
+from interpreters.weighted.varying import Lockstep
 from poutine import Observe, Program, Sample, chain, mask, plate, substitute
+from tests.interpreters.enumeration import expectation, unnormalized
 
 OFF = torch.tensor(False)
 
@@ -198,3 +200,30 @@ def test_at_the_command_line(tmp_path, capsys):
     assert main(["infer", str(tmp_path / "model.py"), "--data", str(tmp_path / "data.json"), *options]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "masked" in line]
     assert len(lines) == 1 and "warning: site 'mu' is masked off" in lines[0]
+
+
+@pytest.mark.parametrize("probability", [None, 0.6])
+@pytest.mark.parametrize("plan", [None, Lockstep()], ids=["one by one", "in lockstep"])
+def test_the_law_of_importance_sampling(plan, probability):
+    """Exactly: a masked latent site has the density that it is drawn from, its prior's or, with ``probability``, the guide's."""
+
+    def model(prior, off):
+        a = yield from mask(drawn, mask=off)("a", Bernoulli(number(prior)))
+        b = yield Sample("b", Bernoulli(0.25 + 0.5 * a))
+        yield Observe("y", Bernoulli(number(0.2) + 0.3 * a + 0.4 * b), number(1.0))
+
+    def guide():
+        yield Sample("a", Bernoulli(number(probability)))
+
+    def number(x):
+        return torch.tensor(x, dtype=torch.float64)
+
+    def points(particles):
+        rows = zip(particles.draws["a"].tolist(), particles.draws["b"].tolist(), particles.log_weights.exp().tolist(), strict=True)
+        for a, b, weight in rows:
+            yield (a, b), weight / 2
+
+    program = Program(model, 0.3, torch.tensor(False))
+    found = expectation(Program(importance, program, 2, None if probability is None else Program(guide), plan), points)
+    plain = Program(model, 0.3 if probability is None else probability, True)
+    assert found == pytest.approx(unnormalized(plain, lambda t: (t["a"].value.item(), t["b"].value.item())), abs=0, rel=1e-12)
