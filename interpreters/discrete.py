@@ -29,7 +29,8 @@ from interpreters.results.observed import plate_dims
 from interpreters.sampled_posterior import Positions, SampledPosterior, trace_at
 from interpreters.validation import SkipValidation
 from interpreters.weighted.numbered import NumberedPoutine
-from poutine import Coroutine, Observe, ParamStore, Program, Trace, batch_log_density, run
+from interpreters.weighted.scores import score
+from poutine import Coroutine, Observe, ParamStore, Program, Trace, run
 
 _ELEMENTS: Final = 2**22  # of the factors of a batch
 _NAMED: Final = 4  # sites, in a sentence
@@ -141,7 +142,7 @@ def _scored(found: Pointwise, trace: Trace) -> tuple[dict[str, torch.Tensor], di
     }
     likelihood = {}
     for name, numbers in found.densities.items():
-        shape = batch_log_density(trace[name]).shape
+        shape = score(trace[name]).shape  # the plain run may have drawn what excludes it
         if numbers[0].numel() == shape.numel():
             likelihood[name] = numbers.reshape(-1, *shape)
         else:

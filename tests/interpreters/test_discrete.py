@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import torch
-from torch.distributions import Bernoulli, LogNormal, Normal
+from torch.distributions import Bernoulli, Beta, Binomial, LogNormal, Normal
 
 from interpreters.density import density
 from interpreters.discrete import Completion, discrete_draws, with_discrete
@@ -65,6 +65,30 @@ def test_neighbours_of_a_chain_are_drawn_together():
             share = ((drawn["x_1"] == a) & (drawn["x_2"] == b)).to(F64).mean().item()
             p = plain[a, b].item()
             assert abs(share - p) < 4.5 * (p * (1 - p) / (4 * TIMES)) ** 0.5 + 1e-3
+
+
+def test_a_count_that_the_plain_run_excludes_has_likelihoods_at_each_draw():
+    """Shapes are those of a plain run, which may draw fewer than were seen."""
+    seen = torch.tensor([3, 2])
+
+    def model():
+        p = yield Sample("p", Beta(torch.ones((), dtype=F64), 1.0))
+
+        @plate("places", 2)
+        def places(i):
+            n = yield Sample("n", Binomial(torch.tensor(6), torch.tensor(0.1, dtype=F64)))
+            yield Observe("y", Binomial(n, p), seen[i])
+
+        yield from places()
+
+    target = density(model)
+    known = {"p": torch.tensor([0.2, 0.6, 0.9], dtype=F64)}
+    found = run(Program(discrete_draws, target, known, trace_at(target, {"p": known["p"][0]})), 1)
+    assert found.likelihood["y"].shape == (3, 2)
+    # Of a Binomial number each is seen or not: the number of those that are is Binomial, too.
+    expected = Binomial(6, 0.1 * known["p"][:, None]).log_prob(seen.to(F64))
+    torch.testing.assert_close(found.likelihood["y"], expected, rtol=1e-12, atol=0.0)
+    assert bool((found.draws["n"] >= seen).all())
 
 
 def test_a_posterior_is_made_whole():
