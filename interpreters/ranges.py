@@ -52,15 +52,20 @@ def is_narrow(dist: Any) -> bool:
 
 def bounds(dist: Any) -> Iterator[torch.Tensor]:
     """The tensors that its range depends on."""
+    return (bound for bound, _ in bounds_and_dims(dist))
+
+
+def bounds_and_dims(dist: Any, inside: int = 0) -> Iterator[tuple[torch.Tensor, int]]:
+    """These, and how many of the last dimensions of each are not of the batch: ``inside``, and those of what ``dist`` is made of."""
     if isinstance(dist, Independent):
-        yield from bounds(dist.base_dist)
+        yield from bounds_and_dims(dist.base_dist, inside + dist.reinterpreted_batch_ndims)
     elif isinstance(dist, MixtureSameFamily):
-        yield from bounds(dist.component_distribution)
+        yield from bounds_and_dims(dist.component_distribution, inside + 1)
     elif _is_plainly_transformed(dist):
-        yield from bounds(dist.base_dist)
-        yield from tensors_in(dist.transforms)
+        yield from bounds_and_dims(dist.base_dist, inside)
+        yield from ((bound, inside + len(dist.base_dist.event_shape)) for bound in tensors_in(dist.transforms))
     else:
-        yield from _in_constraint(support_of(dist))
+        yield from ((bound, inside) for bound in _in_constraint(support_of(dist)))
 
 
 def contains(dist: Any, value: torch.Tensor) -> torch.Tensor:

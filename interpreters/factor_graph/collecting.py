@@ -18,7 +18,7 @@ from interpreters.factor_graph.layout import Layout, TooFewDimensions, floored, 
 from interpreters.factor_graph.looking import NoLooks, mark
 from interpreters.factor_graph.loops import Chain, Loops
 from interpreters.factor_graph.supports import enumerated_density, support
-from interpreters.ranges import bounded_log_density, bounds, is_bounded
+from interpreters.ranges import bounded_log_density, bounds_and_dims, is_bounded
 from poutine import (
     Choice,
     Deterministic,
@@ -177,7 +177,8 @@ class Collector:
         """Whether the value is in the range of its distribution for some of what is enumerated, maybe not for all."""
         if not self._variables or not is_bounded(site.dist):
             return False
-        return self.depends(site.value, len(getattr(site.dist, "event_shape", ()))) or any(map(self.depends, bounds(site.dist)))
+        parts = ((site.value, len(getattr(site.dist, "event_shape", ()))), *bounds_and_dims(site.dist))
+        return any(self.depends(part, event_dim) for part, event_dim in parts)
 
     def depends(self, value: torch.Tensor, event_dim: int = 0) -> bool:
         """Whether ``value`` is another one for other values of what is enumerated."""

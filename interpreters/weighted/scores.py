@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
+from torch.distributions import Distribution
 
 from interpreters.errors import SubsampledWeight
+from interpreters.ranges import bounded_log_density, contains
 from poutine import Choice, DistributionError, Observe, Sample, batch_log_density
 from poutine.trace_graph import is_subsample
 
 
 def score(site: Choice) -> torch.Tensor:
-    """``batch_log_density``, but -inf where an observation is outside of the support of its distribution.
+    """``batch_log_density``, but -inf where an observation is outside of the range of its distribution.
 
     ``theta ~ HalfNormal(5); y ~ Uniform(0, theta)``: a draw of theta below y is no error, but a draw of weight zero. A nan is
     an error still. Raises ``NoDensity``, ``DistributionError``.
@@ -21,12 +22,9 @@ def score(site: Choice) -> torch.Tensor:
     try:
         return batch_log_density(site)
     except DistributionError:
-        inside = _inside(site)
-        if inside is None:
+        if not _is_outside(site):
             raise
-        mask = torch.as_tensor(site.mask)
-        log_density = batch_log_density(site.evolve(mask=mask & inside))
-        return torch.where(mask & ~inside, -math.inf, log_density)
+    return bounded_log_density(site)
 
 
 def check_not_subsampled(site: Sample) -> None:
@@ -39,15 +37,18 @@ def check_not_subsampled(site: Sample) -> None:
         )
 
 
-def _inside(site: Choice) -> torch.Tensor | None:
-    """Where the value is in the support, of the shape of a log density; None if this is not what is wrong with it."""
-    if not isinstance(site, Observe):
-        return None
+def _is_outside(site: Choice) -> bool:
+    """Whether an observation is outside of the range of its distribution, or of what torch takes for it, and this is what is wrong.
+
+    Of a mixture, torch's is what all components have in common.
+    """
     dist: Any = site.dist
+    if not isinstance(site, Observe) or not isinstance(dist, Distribution):
+        return False
     value = torch.as_tensor(site.value)
     try:
-        inside: torch.Tensor = dist.support.check(value)
-    except (AttributeError, RuntimeError, ValueError):  # a distribution that has no support, a value of another shape
-        return None
+        inside = contains(dist, value).all() & dist.support.check(value).all()
+    except (NotImplementedError, AttributeError, RuntimeError, ValueError):  # it tells no support, or the value has another shape
+        return False
     # The questions that torch's own validation asks, which are answered for all runs inside of vmap.
-    return None if torch._is_all_true(inside) or torch._is_any_true(value.isnan()) else inside
+    return not (torch._is_all_true(inside) or torch._is_any_true(value.isnan()))

@@ -916,6 +916,29 @@ def test_an_observation_that_some_values_exclude_has_probability_zero_there():
     assert eliminate(model).marginal("n")[:, :3].tolist() == [[0.0] * 3] * 2
 
 
+def in_an_event():
+    n = yield Sample("n", td.Independent(td.Binomial(torch.tensor([3, 4]), P2), 1))
+    yield Observe("y", td.Independent(td.Binomial(n, P3[0]), 1), torch.tensor([2, 1]))
+
+
+def in_a_mixture():
+    n = yield Sample("n", td.Binomial(4, P2[0]))
+    parts = td.Binomial(torch.stack([n, n + 1], -1), P2)
+    yield Observe("y", td.MixtureSameFamily(td.Categorical(P2), parts), 3)
+
+
+def moved():
+    n = yield Sample("n", td.Categorical(P3))
+    waiting = td.TransformedDistribution(td.Exponential(P2), [td.AffineTransform(n.to(F64).unsqueeze(-1) * P2, 1.0)])
+    yield Observe("y", td.Independent(waiting, 1), torch.tensor([0.7, 0.9], dtype=F64))
+
+
+@pytest.mark.parametrize("nesting", [None, 0, 1, 2])
+@pytest.mark.parametrize("program", [in_an_event, in_a_mixture, moved])
+def test_what_a_bound_depends_on_is_seen_beside_its_own_dimensions(program, nesting):
+    assert eliminate(program, max_plate_nesting=nesting).log_evidence.item() == pytest.approx(exact(program).log_evidence.item(), rel=1e-12)
+
+
 @pytest.mark.parametrize("enumerated", [exact, eliminate])
 def test_an_observation_that_nothing_can_explain_is_told(enumerated):
     def model():
