@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from interpreters.errors import SubsampledWeight
 from interpreters.ranges import bounded_log_density, contains
 from poutine import Choice, DistributionError, Observe, Sample, batch_log_density
+from poutine.supports import support_of
 from poutine.trace_graph import is_subsample
 
 
@@ -43,12 +44,13 @@ def _is_outside(site: Choice) -> bool:
     Of a mixture, torch's is what all components have in common.
     """
     dist: Any = site.dist
-    if not isinstance(site, Observe) or not isinstance(dist, Distribution):
+    support: Any = support_of(dist)
+    if not isinstance(site, Observe) or not isinstance(dist, Distribution) or support is None:
         return False
     value = torch.as_tensor(site.value)
     try:
-        inside = contains(dist, value).all() & dist.support.check(value).all()
-    except (NotImplementedError, AttributeError, RuntimeError, ValueError):  # it tells no support, or the value has another shape
+        inside = contains(dist, value).all() & support.check(value).all()
+    except (RuntimeError, ValueError):  # of another shape
         return False
     # The questions that torch's own validation asks, which are answered for all runs inside of vmap.
     return not (torch._is_all_true(inside) or torch._is_any_true(value.isnan()))
