@@ -29,6 +29,7 @@ from poutine.options import as_seed
 from poutine.params import ParamStore
 from poutine.program import Program, as_program, name_of
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
+from poutine.whole_numbers import has_whole_parameters
 
 T = TypeVar("T")
 
@@ -165,7 +166,9 @@ def draw_site(site: Sample, key: Key) -> Any:
     except PoutineError:
         raise
     except Exception as error:
-        raise DistributionError(site.name, f"cannot draw from {dist!r}: {error}") from error
+        is_whole = isinstance(dist, Distribution) and has_whole_parameters(dist)
+        hint = "; its parameters are whole numbers: give them a point, as in torch.tensor(3.0)" if is_whole else ""
+        raise DistributionError(site.name, f"cannot draw from {dist!r}: {error}{hint}") from error
 
 
 def _as_it_is(site: Message) -> Message:

@@ -45,7 +45,7 @@ def with_numbers(dist: Any, value: torch.Tensor) -> Any:
 
     Torch's own distributions and transforms only: in others, whole numbers may be indices.
     """
-    return _converted(dist) if value.dtype is torch.float64 and _has_whole(dist) else dist
+    return _converted(dist) if value.dtype is torch.float64 and has_whole_parameters(dist) else dist
 
 
 def _is_of_indices(dist: Any) -> bool:
@@ -60,7 +60,8 @@ def _common(dtypes: Iterable[torch.dtype]) -> torch.dtype:
     return reduce(torch.promote_types, floats, torch.float32) if floats else torch.float64
 
 
-def _has_whole(part: Any) -> bool:
+def has_whole_parameters(part: Any) -> bool:
+    """Whether torch's own distributions or transforms in ``part`` have some."""
     # For each site that is scored: what is no tensor is not asked whether it is one, which takes longer than all else here.
     for key, each in part.__dict__.items():
         kind = type(each)
@@ -68,9 +69,14 @@ def _has_whole(part: Any) -> bool:
             if _is_whole(each) and _is_torchs(part):
                 return True
         elif kind is list:
-            if any(isinstance(one, _PARTS) and _has_whole(one) for one in each):
+            if any(isinstance(one, _PARTS) and has_whole_parameters(one) for one in each):
                 return True
-        elif kind not in _PLAIN and isinstance(each, _PARTS) and (key != "_inv" or type(part) is _InverseTransform) and _has_whole(each):
+        elif (
+            kind not in _PLAIN
+            and isinstance(each, _PARTS)
+            and (key != "_inv" or type(part) is _InverseTransform)
+            and has_whole_parameters(each)
+        ):
             return True
     return False
 

@@ -18,7 +18,20 @@ from interpreters.evidence import evidence as evidence_of
 from interpreters.importance import infer
 from interpreters.lockstep import lockstep
 from interpreters.ranges import bounded_log_density
-from poutine import Message, Observe, ParamStore, Program, Sample, batch_log_density, condition, log_density, plate, run, trace
+from poutine import (
+    DistributionError,
+    Message,
+    Observe,
+    ParamStore,
+    Program,
+    Sample,
+    batch_log_density,
+    condition,
+    log_density,
+    plate,
+    run,
+    trace,
+)
 
 F64 = torch.float64
 
@@ -90,6 +103,14 @@ def test_parameters_of_whole_numbers_are_numbers(case: str):
     before = dict(vars(dist))
     assert log_density_of(dist, value if isinstance(value, torch.Tensor) else d(value)) == close(expected)
     assert vars(dist) == before
+
+
+@pytest.mark.parametrize("dist", [td.Normal(torch.tensor(0), torch.tensor(1)), td.LogNormal(torch.tensor(0), torch.tensor(1))])
+def test_whoever_draws_from_parameters_of_whole_numbers_is_told_what_to_write(dist):
+    with pytest.raises(
+        DistributionError, match=r"site 'x': cannot draw from .*'Long'; its parameters are whole numbers: give them a point"
+    ):
+        run(lambda: (yield Sample("x", dist)))
 
 
 def log_density_of(dist: Any, value: Any) -> float:
