@@ -16,9 +16,9 @@ from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.supports import is_finite, some_value
 from interpreters.factor_graph.watching import Watch
 from interpreters.precision import doubled, in_double, with_double_parameters
-from interpreters.ranges import bounded_log_density, bounds, contains, is_bounded, onto_range
+from interpreters.ranges import bounded_log_density, bounds, is_bounded, onto_range
 from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
-from poutine.supports import support_of
+from poutine.supports import contains, support_of
 
 WAY_OUT: Final = (
     "which sites there are must not depend on their values: make the branch a mask or a mixture, or use a method for such programs"

@@ -21,7 +21,7 @@ from torch.distributions.transforms import ComposeTransform, IndependentTransfor
 from interpreters.circles import is_circular, onto_circle
 from interpreters.validation import SkipValidation
 from poutine import Choice, batch_log_density, bijection_to
-from poutine.supports import support_of
+from poutine.supports import contains, is_plainly_transformed, support_of
 from poutine.tensors import tensors_in
 from poutine.whole_numbers import as_number, as_tensor
 
@@ -40,7 +40,7 @@ def is_narrow(dist: Any) -> bool:
         return is_narrow(dist.base_dist)
     if isinstance(dist, MixtureSameFamily):
         return is_narrow(dist.component_distribution)
-    if not _is_plainly_transformed(dist):
+    if not is_plainly_transformed(dist):
         return False
     reached: Any = dist.base_dist.support
     for transform in dist.transforms:
@@ -61,27 +61,11 @@ def bounds_and_dims(dist: Any, inside: int = 0) -> Iterator[tuple[torch.Tensor, 
         yield from bounds_and_dims(dist.base_dist, inside + dist.reinterpreted_batch_ndims)
     elif isinstance(dist, MixtureSameFamily):
         yield from bounds_and_dims(dist.component_distribution, inside + 1)
-    elif _is_plainly_transformed(dist):
+    elif is_plainly_transformed(dist):
         yield from bounds_and_dims(dist.base_dist, inside)
         yield from ((bound, inside + len(dist.base_dist.event_shape)) for bound in tensors_in(dist.transforms))
     else:
         yield from ((bound, inside) for bound in _in_constraint(support_of(dist)))
-
-
-def contains(dist: Any, value: torch.Tensor) -> torch.Tensor:
-    """Whether ``value`` is in its range: of the batch shape, broadcast with the value's."""
-    if isinstance(dist, Independent):
-        return _all_of_last(contains(dist.base_dist, value), dist.reinterpreted_batch_ndims)
-    if isinstance(dist, MixtureSameFamily):
-        return contains(dist.component_distribution, value.unsqueeze(-1 - len(dist.event_shape))).any(-1)
-    if not _is_plainly_transformed(dist):
-        inside: torch.Tensor = dist.support.check(value)
-        return inside
-    event_dim = len(dist.event_shape)
-    for transform in reversed(dist.transforms):
-        value = transform.inv(value)
-        event_dim += transform.domain.event_dim - transform.codomain.event_dim
-    return _all_of_last(contains(dist.base_dist, value), event_dim - len(dist.base_dist.event_shape))
 
 
 def onto_range(dist: Any) -> Transform:
@@ -169,11 +153,6 @@ def value_in_range(dist: Any) -> torch.Tensor | None:
     return value
 
 
-def _is_plainly_transformed(dist: Any) -> bool:
-    """Whether what it calls its support is the codomain of its last transform."""
-    return isinstance(dist, TransformedDistribution) and type(dist).support is TransformedDistribution.support
-
-
 def _is_real(constraint: Any) -> bool:
     while isinstance(constraint, constraints.independent):
         constraint = constraint.base_constraint
@@ -187,7 +166,3 @@ def _in_constraint(constraint: Any) -> Iterator[torch.Tensor]:
                 yield from _in_constraint(each)
             else:
                 yield from tensors_in(each)
-
-
-def _all_of_last(inside: torch.Tensor, count: int) -> torch.Tensor:
-    return inside.flatten(-count).all(-1) if count else inside

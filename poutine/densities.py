@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 import torch
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from poutine.equivalents import Equivalents
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.masked import fill, filled, gate
-from poutine.supports import support_of
+from poutine.supports import contains, support_of
 from poutine.tensors import tensors_in
 from poutine.whole_numbers import as_number, as_tensor, with_numbers
 
@@ -158,9 +158,17 @@ def _check_support(site: Scored, dist: Distribution, value: torch.Tensor, mask: 
     support = support_of(dist)
     if not dist._validate_args or support is None:
         return
-    valid = support.check(value)  # type: ignore[no-untyped-call]  # torch's own
+    valid = _in_range(dist, support, value)
     if not torch._is_all_true(valid | ~mask):  # the question that torch's own validation asks, which a tracer can answer
-        raise DistributionError(site.name, f"a value where the mask is on is outside of the support {support!r} of {dist!r}")
+        raise DistributionError(site.name, f"a value where the mask is on is outside of the range of {dist!r}, of support {support!r}")
+
+
+def _in_range(dist: Distribution, support: constraints.Constraint, value: torch.Tensor) -> torch.Tensor:
+    valid: torch.Tensor = support.check(value)  # type: ignore[no-untyped-call]  # torch's own
+    try:
+        return valid & contains(dist, value)
+    except NotImplementedError:  # a transform without an inverse, or a base that tells no support
+        return valid
 
 
 def _shapes(site: Scored) -> str:

@@ -71,6 +71,32 @@ def test_a_mask_or_a_scale_does_not_make_more_elements_of_a_site(around: dict[st
     assert torch.equal(log_density(alone), log_density(column))
 
 
+LATER = td.AffineTransform(1.0, 2.0)
+NARROW = {
+    "transformed": td.TransformedDistribution(td.Exponential(1.0), LATER),
+    "its event": td.Independent(td.TransformedDistribution(td.Exponential(torch.ones(2)), LATER), 1),
+    "twice": td.TransformedDistribution(td.TransformedDistribution(td.Exponential(1.0), td.ExpTransform()), LATER),
+    "mixture": td.MixtureSameFamily(
+        td.Categorical(torch.ones(2)), td.TransformedDistribution(td.Exponential(torch.tensor([1.0, 2.0])), LATER)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NARROW)
+def test_a_value_outside_of_a_range_that_is_narrower_than_the_support_is_refused_under_a_mask_too(case: str):
+    """Which is no validation's, since masked parameters are validated no more: its log density would be that of a probability above one."""
+    dist = NARROW[case]
+    outside = torch.zeros(2) if dist.event_shape else torch.tensor(0.0)
+    for mask in (True, torch.tensor(True), torch.tensor([True, True])):
+        site = Observe("y", dist.expand([2]) if isinstance(mask, torch.Tensor) and mask.dim() else dist, outside).evolve(mask=mask)
+        with pytest.raises(DistributionError, match="site 'y'"):
+            log_density(site)
+    assert log_density(Observe("y", dist, outside).evolve(mask=torch.tensor(False))) == 0.0
+    inside = outside + 4.0
+    expected = dist.log_prob(inside)
+    assert torch.equal(log_density(Observe("y", dist, inside).evolve(mask=torch.tensor(True))), expected)
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0])
 def test_where_the_mask_is_off_the_gradient_is_exactly_zero(bad: float):
     loc = torch.tensor(0.5, requires_grad=True)

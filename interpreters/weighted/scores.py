@@ -8,9 +8,9 @@ import torch
 from torch.distributions import Distribution
 
 from interpreters.errors import SubsampledWeight
-from interpreters.ranges import bounded_log_density, contains
+from interpreters.ranges import bounded_log_density
 from poutine import Choice, DistributionError, Observe, Sample, batch_log_density
-from poutine.supports import support_of
+from poutine.supports import contains, support_of
 from poutine.trace_graph import is_subsample
 
 

@@ -10,7 +10,7 @@ import attrs
 import torch
 
 from interpreters.errors import GuideMismatch
-from interpreters.ranges import contains, is_bounded, value_in_range
+from interpreters.ranges import is_bounded, value_in_range
 from interpreters.replies import as_index
 from interpreters.weighted.drawn import Drawn, drawn
 from interpreters.weighted.proposed import counted, log_proposal
@@ -29,6 +29,7 @@ from poutine import (
     Trace,
     batch_log_density,
 )
+from poutine.supports import contains
 from poutine.trace_graph import is_subsample
 
 
