@@ -27,6 +27,8 @@ def as_prior(prior: Any) -> Any:
 
 def check_support(param: Param, prior: Any) -> None:
     """Raises ``ParamError`` if the bounds of the support of ``prior`` are not inside those of the constraint of ``param``."""
+    if param.constraint is constraints.real:
+        return
     check_constraint(param)
     support = support_of(prior) if isinstance(prior, Distribution) else None
     if support is not None and surely_leaves(support, param.constraint):

@@ -43,7 +43,6 @@ class LiftPoutine(Poutine):
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
         shape = shape_of(prior)
-        is_scalar = shape == ()
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what they have become
         name = ""  # of the param that is on its way
@@ -61,18 +60,17 @@ class LiftPoutine(Poutine):
                 unsure = param
                 return Sealed(Deterministic(name, sites[name].value))
             try:
-                if mine["init"].ndim if is_scalar else mine["init"].shape != shape:
+                if (mine["init"].ndim or shape or shape is None) and mine["init"].shape != shape:
                     unsure = param
             except AttributeError:  # a callable, or no tensor
                 unsure = param
-            if len(mine) > 2:
+            if len(mine) > 2 or named or not sites:
                 check_support(param, its)
                 return param.lifted(its)
-            new = blank(Sample)  # as ``lifted`` makes it, whose call takes time
+            new = blank(Sample)  # the same in less time, without the mark: the first one's tells a lift further out enough
             fields = new.__dict__
             fields["name"] = name
             fields["fn"] = its
-            fields["_lifted"] = True
             return new
 
         def remember(site: Message) -> Message:
@@ -88,13 +86,15 @@ class LiftPoutine(Poutine):
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
         if not (named and self.strict):
             return (yield Handling(program, rules))
-        sampled: set[str] = set()
+        sampled: set[str] = set()  # which a lift further in, if there is one, may have taken
+        inner = False
 
         def note(site: Choice) -> Message:
-            if "_lifted" in site.__dict__ and site.name in prior:
-                sampled.add(site.name)  # a lift further in was there before
+            nonlocal inner
+            inner |= "_lifted" in site.__dict__
+            sampled.add(site.name)
             return site
 
         result = yield Handling(program, {**rules, Choice: Rule(up=note)})
-        check_used(self, prior.keys() - sampled, read, "param")
+        check_used(self, prior.keys() - sampled if inner else prior, read, "param")
         return result
