@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
 from torch.distributions import Distribution
 
 from poutine.driver.engine import answer
@@ -160,7 +161,7 @@ def draw_site(site: Sample, key: Key) -> Any:
             if value is not None:
                 return value
             dist = site.call(key)
-            if not is_distribution(dist):
+            if isinstance(dist, torch.Tensor) or not is_distribution(dist):
                 return dist
         return draw(dist, key)
     except PoutineError:

@@ -32,7 +32,7 @@ def nested(generator: Coroutine[Any]) -> Iterator[Coroutine[Any]]:
     while True:
         yield generator
         inner = getattr(generator, "gi_yieldfrom", None)
-        if not isinstance(inner, Generator):
+        if inner is None or not isinstance(inner, Generator):
             return
         generator = inner
 
