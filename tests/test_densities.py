@@ -458,3 +458,17 @@ def test_what_is_written_by_a_mask_is_what_torch_writes(index: object, value: ob
     theirs = torch.zeros(2, 2, dtype=dtype)
     theirs[index] = value
     assert torch.equal(ours, theirs)
+
+
+class Untold(td.Normal):
+    """Tells no support."""
+
+    @property
+    def support(self):
+        raise NotImplementedError
+
+
+def test_what_tells_no_range_is_scored_under_a_mask():
+    shifted = td.TransformedDistribution(Untold(torch.zeros(2), 1.0), [td.transforms.AffineTransform(1.0, 1.0)])
+    site = Observe("y", shifted, torch.ones(2)).evolve(mask=torch.tensor([True, False]))
+    assert torch.equal(batch_log_density(site), torch.stack([td.Normal(0.0, 1.0).log_prob(torch.tensor(0.0)), torch.tensor(0.0)]))

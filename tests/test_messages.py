@@ -201,3 +201,18 @@ def test_every_site_type_says_what_it_is():
         "sealed",
     ]
     assert [isinstance(message, Site) for message in MESSAGES] == [True] * 7 + [False]
+
+
+def test_a_name_of_a_class_of_ones_own_becomes_a_plain_string():
+    class Name(str):
+        __slots__ = ()
+
+    for message in (Sample(Name("x"), D), Observe(Name("x"), D, 1.0), Param(Name("x"), 1.0), Deterministic(Name("x"), 1.0)):
+        assert message.name == "x"
+        assert type(message.name) is str
+
+
+def test_an_observation_is_deferred_with_names_of_arguments():
+    assert Observe("y", lambda loc: Normal(loc, 1.0), 0.5, loc=0.5).dist.loc == 0.5
+    with pytest.raises(DistributionError, match=r"site 'y'.*is a distribution that is built already"):
+        Observe("y", D, 0.5, scale=2.0)

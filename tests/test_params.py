@@ -336,3 +336,14 @@ def test_a_parameter_can_be_forgotten():
     assert run(lambda: fit(0.5, constraints.positive), params=store) == 0.5
     with pytest.raises(KeyError, match=r"no parameter 'v' is in this store; it has w"):
         del store["v"]
+
+
+def test_an_error_of_ours_in_an_initial_value_comes_as_it_is():
+    def raising() -> torch.Tensor:
+        raise ParamError("v", "there is none")
+
+    def one():
+        return (yield Param("w", raising))
+
+    with pytest.raises(ParamError, match=r"^site 'v': there is none"):
+        run(one)

@@ -355,3 +355,11 @@ def test_a_message_keeps_its_value():
     site: Message = Observe("y", td.Poisson(d(31.0)), Y)
     batch_log_density(site)
     assert site.value is Y
+
+
+def test_whole_numbers_in_transforms_are_numbers():
+    base, whole = td.Normal(torch.tensor(0.0).double(), 1.0), td.transforms.AffineTransform(torch.tensor(2), torch.tensor(3))
+    x = torch.tensor(1.5).double()
+    there, back = td.TransformedDistribution(base, [whole]), td.TransformedDistribution(base, [whole.inv])
+    assert log_density(Observe("y", there, x)).item() == pytest.approx(stats.norm.logpdf(1.5, 2, 3), rel=1e-12)
+    assert log_density(Observe("y", back, x)).item() == pytest.approx(stats.norm.logpdf(1.5, -2 / 3, 1 / 3), rel=1e-12)
