@@ -88,19 +88,19 @@ def chain(way: tuple[Passing, ...]) -> str:
 def trace(here: Suspended[Any], last: int | None = None) -> str:
     """The sites so far, with their log densities and the running sum; those that are hidden do not count in it.
 
-    From a site on that cannot be scored there is no sum; why it cannot be is told below.
+    From a site on that cannot be scored there is no sum; why those that are shown cannot be is told below.
     """
-    total, rows, problems = torch.zeros(()), list[list[str]](), list[str]()
+    total, rows, is_known = torch.zeros(()), list[list[str]](), True
     for answer in here.answers:
-        if answer.problem is not None:
-            problems.append(one_line(str(answer.problem), 200))
+        is_known = is_known and answer.problem is None
         total = total if answer.scored is None else total + answer.scored
-        rows.append([_name(answer), shown(unsealed(answer.site).value, 40), score(answer), "unknown" if problems else number(total)])
+        rows.append([_name(answer), shown(unsealed(answer.site).value, 40), score(answer), number(total) if is_known else "unknown"])
     if not rows:
         return "no site so far"
     before = 0 if last is None else max(0, len(rows) - last)
     left_out = [f"… {so_many(before, 'site')} before (trace shows all)"] if before else []
-    return "\n".join([*left_out, table([["site", "value", "log density", "so far"], *rows[before:]]), *problems[:last]])
+    problems = [one_line(str(answer.problem), 200) for answer in here.answers[before:] if answer.problem is not None]
+    return "\n".join([*left_out, table([["site", "value", "log density", "so far"], *rows[before:]]), *problems])
 
 
 def branches(session: Session) -> str:

@@ -87,6 +87,10 @@ def unlikely():
     yield Observe("y", Uniform(0.0, 1.0), 2.0 + x * 0)
     for i in range(4):
         yield Sample(f"z{i}", Normal(x, 1.0))
+
+def hopeless():
+    for i in range(8):
+        yield Observe(f"u{i}", Uniform(0.0, 1.0), torch.tensor(2.0))
 """
 
 
@@ -235,6 +239,13 @@ def test_what_cannot_be_scored_is_shown_all_the_same(talk):
     assert "y (observe)  [1, 2, 3]" in shown[1] and "ended: returned" in shown[2]
     assert re.search(r"y \(observe\)  \[1, 2, 3\]  cannot be scored  unknown\nsite 'y': cannot score a value of shape \(3,\)", shown[1])
     assert re.search(r"unknown\nsite 'y': cannot score .*\n", shown[2])
+
+
+def test_each_site_that_is_shown_and_cannot_be_scored_is_told_why(talk):
+    shown = talk("s 7; trace; q", "m.py:hopeless")
+    last, all_of_them = (re.findall(r"^site '(u\d)': cannot score", text, re.MULTILINE) for text in shown[1:3])
+    assert last == ["u2", "u3", "u4", "u5", "u6"] and re.findall(r"^(u\d) ", shown[1], re.MULTILINE) == last
+    assert all_of_them == ["u0", "u1", *last]
 
 
 def test_a_run_has_no_sum_after_what_cannot_be_scored(talk):
