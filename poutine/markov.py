@@ -17,7 +17,12 @@ from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
 
 
-def markov(name: str, size: int, *, vectorized: bool = False) -> Decorator[MarkovPoutine]:
+def markov(
+    name: str,
+    size: int = None,  # type: ignore[assignment]  # it is required: without a default, Python would refuse a bare @markov without a word on it
+    *,
+    vectorized: bool = False,
+) -> Decorator[MarkovPoutine]:
     """Makes a generator function of a step's number and a state into a chain of ``size`` steps; run the result with ``yield from``.
 
     ::

@@ -234,6 +234,14 @@ def test_markov_is_a_decorator():
     assert pickle.loads(pickle.dumps(decorator))(one) == decorator(one)
     with pytest.raises(NotAProgram, match=r"markov is a decorator with options: write `@markov\(name, size\)` over one"):
         markov(one, 3)
+    with pytest.raises(NotAProgram, match=r"markov is a decorator with options: write `@markov\(name, size\)` over .*step"):
+
+        @markov
+        def step(t, x):
+            yield Sample("x", D)
+
+    with pytest.raises(PlateError, match="site 't': expected a whole number as size, the number of steps, got None"):
+        markov("t")(one)
 
 
 @pytest.mark.parametrize("size", [3.0, True, torch.tensor(3), "a"], ids=repr)
@@ -477,6 +485,16 @@ def test_a_program_that_runs_itself_too_deep_is_told_how_to():
         if n:
             yield from deep(n - 1)
 
+    class Deep:
+        def down(self, n):
+            yield Sample(f"x_{n}", D)
+            yield from self.down(n + 1)
+
+        @classmethod
+        def further(cls, n):
+            yield Sample(f"x_{n}", D)
+            yield from cls.further(n + 1)
+
     def spinning(n):
         return spinning(n + 1)
 
@@ -491,6 +509,11 @@ def test_a_program_that_runs_itself_too_deep_is_told_how_to():
             "deep runs itself with `yield from deep(...)`, as deep as Python's stack allows; run it with `yield from Program(deep, ...)`, which may "
             "be any number of calls deep"
         ]
+    for method, name in ((Deep().down, "self.down"), (Deep.further, "cls.further")):
+        with pytest.raises(RecursionError) as caught:
+            run(Program(method, 0))
+        note = f"{name} runs itself with `yield from {name}(...)`, as deep as Python's stack allows; run it with `yield from Program({name}, ...)`"
+        assert caught.value.__notes__[0].startswith(note)
     with pytest.raises(RecursionError) as caught:
         run(other)
     assert not hasattr(caught.value, "__notes__")

@@ -33,9 +33,11 @@ def explained(error: BaseException) -> BaseException:
 def _note_depth(error: RecursionError) -> None:
     """Tells of the way to run a submodel that is as deep as one likes, if it is a generator function that has come too deep."""
     (code, times), *_ = Counter(frame.f_code for frame, _ in walk_tb(error.__traceback__)).most_common(1)
+    owner = next(iter(code.co_varnames), "")
+    name = f"{owner}.{code.co_name}" if owner in ("self", "cls") else code.co_name
     note = (
-        f"{code.co_name} runs itself with `yield from {code.co_name}(...)`, as deep as Python's stack allows; run it with "
-        f"`yield from Program({code.co_name}, ...)`, which may be any number of calls deep"
+        f"{name} runs itself with `yield from {name}(...)`, as deep as Python's stack allows; run it with "
+        f"`yield from Program({name}, ...)`, which may be any number of calls deep"
     )
     if code.co_flags & CO_GENERATOR and times > 1 and note not in getattr(error, "__notes__", ()):
         error.add_note(note)
