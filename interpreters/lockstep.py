@@ -34,14 +34,14 @@ import torch
 
 from interpreters.batches.batch import Batch, Group
 from interpreters.batches.batching import Batching, Score
-from interpreters.batches.plain import Owed, rows_log_density
+from interpreters.batches.plain import rows_log_density
 from interpreters.counts import positive_count
 from poutine import Choice, Coroutine, Fleet, Program, as_program
 
 T = TypeVar("T")
 
 
-def density(request: Choice, site: Choice) -> torch.Tensor | Owed | None:
+def density(request: Choice, site: Choice) -> torch.Tensor | None:
     """What counts in a log density: every finished site that has one."""
     return rows_log_density(site)
 
@@ -85,4 +85,5 @@ def lockstep(
     for name, flag in (("numbers", numbers), ("keep", keep)):
         if not isinstance(flag, bool):
             raise TypeError(f"expected True or False as {name!r}, got {flag!r}")
-    return (yield from Batching(Fleet(as_program(program), number), number, numbers, least, score, note, keep).coroutine())
+    chosen = None if score is density else score
+    return (yield from Batching(Fleet(as_program(program), number), number, numbers, least, chosen, note, keep).coroutine())

@@ -538,7 +538,7 @@ def _checked_name(message: Message, name: Any) -> str:
     if not isinstance(name, str):
         kind = type(message).__name__
         raise TypeError(f"{kind}: expected a string as the name of the site, got {name!r}; write {kind}(name, ...)")
-    return str(name)
+    return str.__str__(name)  # of an enumeration's member, its value
 
 
 def _of_all(frame: CondIndepStackFrame) -> CondIndepStackFrame:

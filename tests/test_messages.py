@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from enum import Enum
 from functools import partial
 
 import attrs
@@ -216,3 +217,10 @@ def test_an_observation_is_deferred_with_names_of_arguments():
     assert Observe("y", lambda loc: Normal(loc, 1.0), 0.5, loc=0.5).dist.loc == 0.5
     with pytest.raises(DistributionError, match=r"site 'y'.*is a distribution that is built already"):
         Observe("y", D, 0.5, scale=2.0)
+
+
+def test_a_member_of_an_enumeration_names_a_site_by_its_value():
+    class Name(str, Enum):  # noqa: UP042 -- the str of a StrEnum is its value already
+        A = "a"
+
+    assert Sample(Name.A, D).name == "a"

@@ -85,8 +85,10 @@ class Scores:
         if members != self._last[0]:  # most go from one group to the next
             self._last = members, np.fromiter(members, np.int64, k)
         if isinstance(term, Owed):
-            self._owed[term.form].append((self._last[1], term))
-            return
+            if len(term.values) == k:
+                self._owed[term.form].append((self._last[1], term))
+                return
+            term = term.paid()  # a single one's own batch
         self._members.append(self._last[1])
         self._terms.append((term if term.shape == (k,) else term.reshape(k, -1).sum(1)).double())
 

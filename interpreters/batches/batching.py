@@ -12,7 +12,7 @@ import torch
 
 from interpreters.batches.batch import Batch, Group, Scores
 from interpreters.batches.gathering import Gathered, can_be_rows, gathered
-from interpreters.batches.plain import Owed
+from interpreters.batches.plain import Owed, rows_log_density, rows_owed
 from interpreters.batches.stacking import refuse_plates, stacked
 from interpreters.errors import BatchError
 from poutine import (
@@ -34,7 +34,7 @@ from poutine import (
 )
 from poutine.driver.arrivals import Alike, Apart
 
-Score = Callable[[Choice, Choice], torch.Tensor | Owed | None]
+Score = Callable[[Choice, Choice], torch.Tensor | None]
 
 
 class Given(Protocol):
@@ -53,6 +53,7 @@ class Given(Protocol):
 class Batching:
     """How one batch asks, and what it remembers of it.
 
+    score:  None for the log density of every site.
     given:  what decides samples, which are then hidden from outside; None for nothing.
     named:  how often each name was asked for, if another batch has used some before.
     """
@@ -63,7 +64,7 @@ class Batching:
         number: int,
         numbers: bool,
         least: int,
-        score: Score,
+        score: Score | None,
         note: Callable[[Group], object] | None,
         keep: bool,
         given: Given | None = None,
@@ -202,11 +203,16 @@ class Batching:
         if sealed:
             return
         if isinstance(group.site, Choice):
-            self.scores.add(group.members, _checked(self.score(group.request, group.site), group))
+            self.scores.add(group.members, self._score(group, group.site))
         if self.note is not None:
             self.note(group)
         if self.keep:
             self.groups.append(group)
+
+    def _score(self, group: Group, site: Choice) -> torch.Tensor | Owed | None:
+        if self.score is not None:
+            return _checked(self.score(group.request, site), group)
+        return rows_owed(site) if self.note is None else rows_log_density(site)  # who is shown a value may change it in place
 
     def _name(self, name: str) -> str:
         self._named[name] += 1
@@ -253,10 +259,8 @@ class Batching:
         self.fleet.fail(asked.members[0], asked.requests[0], error)
 
 
-def _checked(term: Any, group: Group) -> torch.Tensor | Owed | None:
+def _checked(term: Any, group: Group) -> torch.Tensor | None:
     """A score of the right shape. Raises ``BatchError``."""
-    if type(term) is Owed:
-        return term
     number = len(group.members)
     if term is None or (isinstance(term, torch.Tensor) and (number == 1 or term.shape[:1] == (number,))):
         return term

@@ -72,7 +72,8 @@ def _parts(members: Iterable[int], messages: Iterable[Message], numbers: bool) -
     parts: dict[Hashable, list[tuple[int, Message, tuple[Any, ...]]]] = {}
     for i, message in zip(members, messages, strict=True):
         key, arguments = _alike(message)
-        parts.setdefault((cast(Hashable, type(message)), *message.__dict__, *key), []).append((i, message, arguments))
+        fields = (field for field in message.__dict__ if not field.startswith("_"))
+        parts.setdefault((cast(Hashable, type(message)), *fields, *key), []).append((i, message, arguments))
     for part in parts.values():
         if isinstance(part[0][1], Sealed):
             for opened in _opened(part):

@@ -64,9 +64,18 @@ class Owed(NamedTuple):
     values: np.ndarray[Any, Any]  # [rows]
     table: np.ndarray[Any, Any]  # [parameters, rows]
 
+    def paid(self) -> torch.Tensor:
+        return torch.from_numpy(self.form.log_prob(self.values, *self.table))
 
-def rows_log_density(site: Choice) -> torch.Tensor | Owed:
+
+def rows_log_density(site: Choice) -> torch.Tensor:
     """``batch_log_density(site)``; where its args are ``Columns``, and all else is plain, in closed form."""
+    term = rows_owed(site)
+    return term.paid() if isinstance(term, Owed) else term
+
+
+def rows_owed(site: Choice) -> torch.Tensor | Owed:
+    """``rows_log_density(site)`` or, where that has a closed form, what it is to be computed from."""
     columns, value = site.args, site.value
     if type(columns) is Columns and site.fn in CLOSED_FORMS and site.mask is True and type(site.scale) is float and site.scale == 1.0:
         form, table = CLOSED_FORMS[site.fn], columns.table

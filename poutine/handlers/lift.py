@@ -58,19 +58,20 @@ class LiftPoutine(Poutine):
                     return param
             if name in sites:  # read again, which is no site of its own
                 unsure = param
+                check_support(param, its)
+                check_lifted(param, sites[name])
                 return Sealed(Deterministic(name, sites[name].value))
             try:
                 if (mine["init"].ndim or shape or shape is None) and mine["init"].shape != shape:
                     unsure = param
-            except AttributeError:  # a callable, or no tensor
+            except (AttributeError, KeyError):  # a callable, no tensor, or that of a class of its own
                 unsure = param
-            if len(mine) > 2 or named or not sites:
+            if len(mine) > 2:
                 check_support(param, its)
                 return param.lifted(its)
-            new = blank(Sample)  # the same in less time, without the mark: the first one's tells a lift further out enough
+            new = blank(Sample)  # as ``lifted`` makes it, whose call takes time
             fields = new.__dict__
-            fields["name"] = name
-            fields["fn"] = its
+            fields["name"], fields["fn"], fields["_lifted"] = name, its, True
             return new
 
         def remember(site: Message) -> Message:
@@ -86,15 +87,13 @@ class LiftPoutine(Poutine):
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
         if not (named and self.strict):
             return (yield Handling(program, rules))
-        sampled: set[str] = set()  # which a lift further in, if there is one, may have taken
-        inner = False
+        sampled: set[str] = set()
 
         def note(site: Choice) -> Message:
-            nonlocal inner
-            inner |= "_lifted" in site.__dict__
-            sampled.add(site.name)
+            if "_lifted" in site.__dict__:
+                sampled.add(site.name)  # a lift further in was there before
             return site
 
         result = yield Handling(program, {**rules, Choice: Rule(up=note)})
-        check_used(self, prior.keys() - sampled if inner else prior, read, "param")
+        check_used(self, prior.keys() - sampled, read, "param")
         return result

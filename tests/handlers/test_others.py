@@ -770,3 +770,36 @@ def test_messages_pass_in_order_of_the_chain():
     assert perform(Program(model), [(Sample("x", D), ONE), (Observe("y", Normal(ONE, 1.0), ONE), AS_IT_IS)]) == ONE
     with pytest.raises(AlreadyObserved):
         run(chain(model, condition(data={"y": ONE}))())
+
+
+def test_a_lift_further_in_is_known_by_what_is_not_hidden():
+    def two():
+        yield Param("v", ONE)
+        return (yield Param("w", ONE))
+
+    run(lift(block(lift(two, prior=D), hide=["v"]), prior={"w": PRIOR})())
+
+
+def test_a_second_read_must_fit_too():
+    def two(again):
+        yield Param("w", ONE)
+        return (yield again)
+
+    run(lift(two, prior=D)(Param("w", ONE)))
+    for again in (Param("w", ONE, constraint=constraints.positive), Param("w", torch.ones(3))):
+        with pytest.raises(ParamError, match="site 'w'"):
+            run(lift(two, prior=D)(again))
+
+
+def test_a_param_of_a_class_of_ones_own_may_keep_its_initial_value_elsewhere():
+    @attrs.frozen(slots=False, eq=False, repr=False, init=False)
+    class One(Param):
+        init = ONE
+
+        def __init__(self, name: str) -> None:
+            self.__dict__["name"] = name
+
+    def one():
+        return (yield One("w"))
+
+    assert trace(lift(one, prior=D)).get_trace()["w"].fn is D

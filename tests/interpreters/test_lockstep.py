@@ -28,7 +28,7 @@ from torch.distributions import (
 
 from interpreters.batches.batch import Batch
 from interpreters.errors import BatchError
-from interpreters.lockstep import lockstep
+from interpreters.lockstep import density, lockstep
 from poutine import (
     Coroutine,
     Deterministic,
@@ -45,6 +45,7 @@ from poutine import (
     block,
     condition,
     factor,
+    lift,
     mask,
     plate,
     replay,
@@ -718,3 +719,37 @@ def test_a_tensor_among_a_thousand_numbers_is_no_number() -> None:
     with_tensor = sum(first < 0.01 for first in batch.values)
     assert with_tensor > 0 and loc.grad is not None
     assert loc.grad.item() == pytest.approx((1.0 - 3.0) * with_tensor)
+
+
+def seen():
+    x = yield Sample("x", Normal, 0.0, 1.0)
+    yield Observe("y", Normal, 1.0, x, 1.0)
+    return x
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(2, 3), (1, 3), (3, 1)])
+def test_the_density_of_a_batch_of_batches_is_that_of_the_batches(inner: int, outer: int):
+    whole = together(lambda: (yield from lockstep(seen, inner, numbers=True)), outer, numbers=False)
+    assert torch.allclose(whole.log_densities, torch.stack([each.log_densities.sum() for each in whole.values]))
+
+
+def test_the_density_is_a_tensor_for_scores_of_ones_own():
+    plain = together(seen, 5, numbers=True)
+    half = together(seen, 5, numbers=True, score=lambda request, site: 0.5 * density(request, site))
+    assert torch.allclose(half.log_densities, 0.5 * plain.log_densities)
+
+
+def test_who_is_shown_a_value_may_change_it_when_it_has_been_scored():
+    plain = together(seen, 5, numbers=True)
+    noted = together(seen, 5, numbers=True, note=lambda group: group.site.value.zero_())
+    assert torch.equal(noted.log_densities, plain.log_densities)
+
+
+def test_what_is_lifted_first_here_and_second_there_is_one_group():
+    def model():
+        if (yield Sample("g", Bernoulli, 0.5)):
+            yield Param("v", torch.tensor(0.0))
+        return (yield Param("w", torch.tensor(0.0)))
+
+    batch = together(lift(model, prior=Normal(0.0, 1.0)), 8, numbers=False, keep=True)
+    assert [len(group.members) for group in batch.groups if group.name == "w"] == [8]
