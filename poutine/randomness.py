@@ -22,7 +22,7 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from poutine.corrections import corrected, parts_of
+from poutine.corrections import corrected, is_drawn_wrongly, parts_of
 
 Key = tuple[int, str, int]
 
@@ -155,7 +155,13 @@ def draw(dist: Any, key: Key) -> Any:
     if type(drawn) is Normal and drawn.loc.is_cpu:
         return _normal(drawn.loc, drawn.scale, torch.empty_like(drawn.loc, memory_format=torch.contiguous_format), key)
     parts = parts_of(dist)
-    dist = corrected(dist, parts)
+    if not is_drawn_wrongly(parts):
+        return _sampled(dist, parts, key)
+    with corrected(dist) as copy:
+        return _sampled(copy, parts, key)
+
+
+def _sampled(dist: Any, parts: list[Any], key: Key) -> Any:
     sample = dist.rsample if is_reparameterized(dist) else dist.sample
     if not all(type(part) in _TORCHS for part in parts):
         return call_keyed(sample, (), {}, key)

@@ -45,9 +45,9 @@ def deep_copy(self: T, memo: dict[int, Any]) -> T:
 
 
 def fields_of(thing: Any) -> dict[str, Any]:
-    """Of an object of a frozen class, in its dictionary or in the slots of a subclass."""
+    """Those of an object, in its dictionary and in the slots of its classes."""
     slots = {name: getattr(thing, name) for cls in type(thing).__mro__ for name in _slots(cls) if hasattr(thing, name)}
-    return {**thing.__dict__, **slots}
+    return {**getattr(thing, "__dict__", {}), **slots}
 
 
 def filled_in(new: T, fields: dict[str, Any]) -> T:
@@ -58,5 +58,6 @@ def filled_in(new: T, fields: dict[str, Any]) -> T:
 
 
 def _slots(cls: type) -> list[str]:
-    """Those of a subclass: its base keeps its fields in a dictionary."""
-    return [name for name, member in vars(cls).items() if isinstance(member, MemberDescriptorType)]
+    """Those that a class adds."""
+    fields = vars(cls)
+    return [name for name, member in fields.items() if isinstance(member, MemberDescriptorType)] if "__slots__" in fields else []

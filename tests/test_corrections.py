@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 from typing import Any
 
+import attrs
 import pytest
 import torch
 import torch.distributions as td
@@ -69,6 +71,49 @@ class Shapeless:
         return self.inner.log_prob(value)
 
 
+@attrs.frozen
+class Slots(Shapeless):
+    """Without a dictionary, as attrs and ``dataclass(slots=True)`` make them; what it is given stays as it is."""
+
+    inner: LKJCholesky
+
+
+@dataclass(slots=True)
+class Table:
+    """A user's that has its parts in a dictionary, and these in lists."""
+
+    table: dict[str, Any]
+
+    def sample(self) -> torch.Tensor:
+        return self.table["all"][1][0].sample()
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return self.table["all"][1][0].log_prob(value)
+
+
+class Counting(Twice):
+    """Keeps something in each of its draws: in itself, in a list, and in a dictionary."""
+
+    def sample(self, sample_shape: Any = ()) -> torch.Tensor:
+        drawn = super().sample(sample_shape)
+        self.calls = getattr(self, "calls", 0) + 1
+        self.drawn[1].append(drawn)
+        self.by_name["last"] = self
+        self.by_name["of"] = self.parts
+        self.parts.append(drawn)
+        if self.calls > 2:
+            raise ValueError("enough")
+        return drawn
+
+
+def counting() -> Counting:
+    dist: Any = Counting(3, 1.0)
+    dist.drawn = (td.Normal(0.0, 1.0), [])  # nothing in here is drawn wrongly: it is not copied
+    dist.by_name = {"inner": LKJCholesky(3, 1.0)}
+    dist.parts = [dist, dist.by_name["inner"]]
+    return dist  # type: ignore[no-any-return]
+
+
 def mixture(inner: LKJCholesky) -> td.MixtureSameFamily:
     components = LKJCholesky(inner.dim, inner.concentration.unsqueeze(-1).expand([*inner.batch_shape, 2]))
     return td.MixtureSameFamily(td.Categorical(torch.ones(*inner.batch_shape, 2)), components)
@@ -85,6 +130,8 @@ INSIDE_OF = {
     "two": (lambda inner: td.Independent(td.Independent(mixture(inner), 0), 1), lambda x: x),
     "a user's": (Own, torch.linalg.cholesky),
     "a list": (First, lambda x: x),
+    "slots": (Slots, lambda x: x),
+    "a dictionary": (lambda inner: Table({"all": [td.Normal(0.0, 1.0), (inner,)]}), lambda x: x),
     "a subclass": (lambda inner: Twice(inner.dim, inner.concentration), lambda x: x / 2),
 }
 
@@ -141,6 +188,28 @@ def test_the_users_object_stays_as_it_is():
     drawn = draw(dist, (0, "x", 1))
     assert dist.base_dist is inner and inner._beta is parameters and same(dist, before)
     assert dist.support.check(drawn).all() and same(drawn, draw(dist, (0, "x", 1)))
+
+
+def test_what_a_users_object_keeps_of_its_draws_is_kept():
+    dist: Any = counting()
+    fields = {**vars(dist)}
+    first = run(lambda: (yield Sample("x", dist)))
+    assert dist.calls == 1 and dist.drawn[1] == [first]
+    assert dist.by_name["last"] is dist and dist.by_name["of"] is dist.parts and dist.parts[:2] == [dist, dist.by_name["inner"]]
+    second = run(lambda: (yield Sample("x", dist)), seed=1)
+    assert dist.calls == 2 and dist.drawn[1] == dist.parts[2:] == [first, second]
+    with pytest.raises(ValueError, match="enough"):
+        draw(dist, (0, "x", 1))
+    assert dist.calls == 3 and len(dist.parts) == 5
+    assert all(getattr(dist, name) is value for name, value in fields.items())
+
+
+def test_what_holds_itself_is_walked_through_once():
+    dist: Any = Own(LKJCholesky(3, 1.0))
+    dist.tree = {"children": [dist.inner], "name": "root"}
+    dist.tree["children"].append(dist.tree)
+    dist.kind = type("Kind", (Own,), {"default": LKJCholesky(3, 1.0)})  # a class is no part
+    assert draw(dist, (0, "x", 1)).shape == (3, 3)
 
 
 def test_a_torch_that_draws_it_rightly_is_left_as_it_is():
