@@ -108,16 +108,11 @@ def _log_prob(site: Scored, wide: bool) -> Any:
 
 
 def _scored(dist: Any, value: Any, is_exact: bool) -> Any:
-    """``dist.log_prob(value)``, of whole numbers as such of floating point, unless ``dist`` refuses those: they may be indices."""
+    """``dist.log_prob(value)``; where torch computes with them, of whole numbers as such of floating point."""
     if not isinstance(dist, Distribution) or value.dtype is torch.float32:
         return _asked(dist, value)
     number = as_number(dist, value, is_exact)
-    if number is value:
-        return _asked(with_numbers(dist, value), value)
-    try:
-        return _asked(with_numbers(dist, number), number)
-    except (RuntimeError, LookupError, TypeError):
-        return _asked(dist, value)
+    return _asked(with_numbers(dist, number), number)
 
 
 def _asked(dist: Any, value: Any) -> Any:

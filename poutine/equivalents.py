@@ -1,7 +1,8 @@
 """Equivalents: what torch's distributions do that vmap, or torch itself in double precision, refuses, done in another way.
 
 ``Multinomial`` writes ``logits[mask] = 0``, and vmap takes that for a tensor whose shape depends on the data. ``GeneralizedPareto`` compares
-its concentration with a zero in single precision, and ``isclose`` wants one type, and has no rule under vmap.
+its concentration with a zero in single precision, and ``isclose`` wants one type, and has no rule under vmap. ``Bernoulli`` refuses whole
+numbers, which somebody's distribution that is made of one may ask it for.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.overrides import TorchFunctionMode
 
 
 class Equivalents(TorchFunctionMode):
-    """While entered, in this thread, a number that is written where a mask is on is filled in, and closeness is computed.
+    """While entered, in this thread, a number that is written where a mask is on is filled in, closeness is computed, and so is the
+    log density of a coin at whole numbers.
 
     **Law**: changes no value and no gradient.
     """
@@ -27,6 +30,9 @@ class Equivalents(TorchFunctionMode):
             return tensor.masked_fill_(mask.reshape(mask.shape + (1,) * (tensor.dim() - mask.dim())), value)
         if func is torch.isclose:
             return is_close(*args, **(kwargs or {}))
+        if func is binary_cross_entropy_with_logits:
+            logits, value, *rest = args
+            return func(logits, value.to(logits.dtype), *rest, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 

@@ -61,15 +61,22 @@ def fill(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def filled(dist: Any, mask: torch.Tensor) -> Any:
     """A copy of a distribution whose batch shape starts with the mask's, with its parameters filled in, and unvalidated."""
-    if dist.batch_shape[: mask.dim()] != mask.shape:
-        return dist  # a part that all elements share
-    dist = copy.copy(dist)
+    return _filled(dist, mask, {})
+
+
+def _filled(whole: Any, mask: torch.Tensor, done: dict[int, Any]) -> Any:
+    """``done``: the copies, by the identity of what is copied, which may refer back to what it is a part of."""
+    if id(whole) in done:
+        return done[id(whole)]
+    if whole.batch_shape[: mask.dim()] != mask.shape:
+        return whole  # a part that all elements share
+    done[id(whole)] = dist = copy.copy(whole)
     fields, event_dims = vars(dist), _event_dims(dist)
     for key, value in fields.items():
         if isinstance(value, torch.Tensor):
             fields[key] = _filled_parameter(value, mask, dist.batch_shape, event_dims.get(key))
         elif isinstance(value, Distribution):
-            fields[key] = filled(value, mask)
+            fields[key] = _filled(value, mask, done)
     if isinstance(dist, TransformedDistribution):
         base = dist.base_dist
         fields["transforms"] = _filled_parts(dist.transforms, mask, len(base.batch_shape) + len(base.event_shape))

@@ -14,19 +14,19 @@ from torch.distributions.transforms import Transform, _InverseTransform
 T = TypeVar("T")
 
 
-def tensors_in(thing: Any) -> Iterator[torch.Tensor]:
-    """Those in tensors, lists, tuples, mappings, distributions and transforms, of any depth."""
+def tensors_in(thing: Any, inside: tuple[Any, ...] = ()) -> Iterator[torch.Tensor]:
+    """Those in tensors, lists, tuples, mappings, distributions and transforms, of any depth; ``inside`` of which distributions it is."""
     if isinstance(thing, torch.Tensor):
         yield thing
     elif isinstance(thing, (list, tuple)):
         for part in thing:
-            yield from tensors_in(part)
+            yield from tensors_in(part, inside)
     elif isinstance(thing, Mapping):
-        yield from tensors_in([*thing.values()])
-    elif isinstance(thing, (Distribution, Transform)):
+        yield from tensors_in([*thing.values()], inside)
+    elif isinstance(thing, (Distribution, Transform)) and not any(thing is each for each in inside):  # some refer back
         for key, value in vars(thing).items():
             if key != "_inv" or isinstance(thing, _InverseTransform):  # a transform and its inverse hold each other
-                yield from tensors_in(value)
+                yield from tensors_in(value, (*inside, thing))
 
 
 def copied(fields: dict[str, Any], memo: dict[int, Any]) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from functools import reduce
 from typing import Any, Final
 
 import torch
-from torch.distributions import Categorical, Distribution, Independent, OneHotCategorical, OneHotCategoricalStraightThrough
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, OneHotCategorical, TransformedDistribution
 from torch.distributions.transforms import Transform, _InverseTransform
 
 from poutine.tensors import tensors_in
 
-_OF_INDICES: Final = frozenset((Categorical, OneHotCategorical, OneHotCategoricalStraightThrough))
+_OF_INDICES: Final = (Categorical, OneHotCategorical)
 _PARTS: Final = (Distribution, Transform)
 _PLAIN: Final = frozenset((int, float, bool, type(None), torch.Size))
 
@@ -28,14 +28,17 @@ def as_tensor(value: Any) -> torch.Tensor:
 
 
 def as_number(dist: Distribution, value: torch.Tensor, is_exact: bool = False) -> torch.Tensor:
-    """A value of ``dist``, in floating point, unless it is an index.
+    """A value of ``dist``, in floating point, if torch computes with it.
+
+    An index remains one, and so does what code of others gets, to which it may be an index, too: a distribution or a transform of a class
+    that is not torch's, also in one of torch's.
 
     Whole numbers take the type of the tensors of ``dist``, and double precision if it has none, or if they are ``is_exact``: a Python
     number, which ``as_tensor`` takes to be exact to it if it has a point.
 
-    **Law**: 3 is scored as 3.0 is.
+    **Law**: 3 is scored as 3.0 is, and ``tensor(3)`` as ``tensor(3.0)`` of the distribution's type: in single precision, if it is that.
     """
-    if value.is_floating_point() or value.is_complex() or _is_of_indices(dist):
+    if value.is_floating_point() or value.is_complex() or not _is_of_numbers(dist):
         return value
     return value.to(torch.float64 if is_exact else _common(x.dtype for x in tensors_in(dist)))
 
@@ -48,10 +51,17 @@ def with_numbers(dist: Any, value: torch.Tensor) -> Any:
     return _converted(dist) if value.dtype is torch.float64 and has_whole_parameters(dist) else dist
 
 
-def _is_of_indices(dist: Any) -> bool:
-    while type(dist) is Independent:
-        dist = dist.base_dist
-    return type(dist) in _OF_INDICES
+def _is_of_numbers(dist: Any) -> bool:
+    """Whether torch's code is all that the values of ``dist`` come to, and takes no index from them."""
+    if not _is_torchs(dist):
+        return False
+    if isinstance(dist, Independent):
+        return _is_of_numbers(dist.base_dist)
+    if isinstance(dist, MixtureSameFamily):
+        return _is_of_numbers(dist.component_distribution)
+    if isinstance(dist, TransformedDistribution):
+        return _is_of_numbers(dist.base_dist) and all(map(_is_torchs_throughout, dist.transforms))
+    return not isinstance(dist, _OF_INDICES)
 
 
 def _common(dtypes: Iterable[torch.dtype]) -> torch.dtype:
@@ -61,12 +71,14 @@ def _common(dtypes: Iterable[torch.dtype]) -> torch.dtype:
 
 
 def has_whole_parameters(part: Any) -> bool:
-    """Whether torch's own distributions or transforms in ``part`` have some."""
+    """Whether ``part`` has some, or what it is made of: of torch's own distributions and transforms."""
+    if not _is_torchs(part):
+        return False
     # For each site that is scored: what is no tensor is not asked whether it is one, which takes longer than all else here.
     for key, each in part.__dict__.items():
         kind = type(each)
         if kind is torch.Tensor:
-            if _is_whole(each) and _is_torchs(part):
+            if _is_whole(each):
                 return True
         elif kind is list:
             if any(isinstance(one, _PARTS) and has_whole_parameters(one) for one in each):
@@ -86,16 +98,25 @@ def _converted(part: Any) -> Any:
         return [*map(_converted, part)]
     if type(part) is _InverseTransform:
         return _InverseTransform(_converted(part.inv))
-    if not isinstance(part, _PARTS):
+    if not isinstance(part, _PARTS) or not _is_torchs(part):
         return part
     new = copy.copy(part)
     for key, each in vars(new).items():
-        vars(new)[key] = each.double() if isinstance(each, torch.Tensor) and _is_whole(each) and _is_torchs(part) else _converted(each)
+        vars(new)[key] = each.double() if isinstance(each, torch.Tensor) and _is_whole(each) else _converted(each)
     return new
 
 
+def _is_torchs_throughout(transform: Any) -> bool:
+    if isinstance(transform, _InverseTransform):  # both hold each other
+        return _is_torchs_throughout(transform.inv)
+    parts = (each if isinstance(each, list) else [each] for key, each in vars(transform).items() if key != "_inv")
+    return _is_torchs(transform) and all(_is_torchs_throughout(one) for each in parts for one in each if isinstance(one, Transform))
+
+
 def _is_torchs(part: Any) -> bool:
-    return type(part).__module__.startswith("torch.distributions.")
+    """Of a class of torch's; a distribution of a subclass of others is, too, whose log density torch computes."""
+    code = part.log_prob if isinstance(part, Distribution) else type(part)
+    return str(code.__module__).startswith("torch.distributions.")
 
 
 def _is_whole(x: torch.Tensor) -> bool:

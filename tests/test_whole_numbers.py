@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import wraps
 from typing import Any
 
 import pytest
@@ -158,26 +159,109 @@ class Steady(td.Distribution):
         return self.table.log_prob(self.which).expand(value.shape)
 
 
-class Counts(td.Distribution):
-    """A count, as somebody would write it."""
+class Asked(td.Distribution):
+    """Keeps what it was asked."""
 
     arg_constraints = {}
 
-    def __init__(self, rate: torch.Tensor) -> None:
-        self.rate = rate
-        super().__init__(rate.shape, validate_args=False)
+    def __init__(self) -> None:
+        self.asked: list[torch.Tensor] = []
+        super().__init__(validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        return self
 
     def log_prob(self, value):
-        return value * self.rate.log() - self.rate - torch.lgamma(value + 1)
+        self.asked.append(value)
+        return torch.zeros(value.shape)
+
+
+class Parity(td.Poisson):
+    """One of torch's, with a log density of its own."""
+
+    def log_prob(self, value):
+        return torch.where(value % 2 == 0, -1.0, -2.0)
+
+
+class Renamed(td.Poisson):
+    """One of torch's, whose log density is torch's."""
+
+
+class Coin(td.Distribution):
+    """Of others, made of one of torch's, and referring back to itself."""
+
+    arg_constraints = {}
+
+    def __init__(self, coin: Any) -> None:
+        self.coin = coin
+        coin.owner = self
+        super().__init__(validate_args=False)
+
+    def expand(self, batch_shape, _instance=None):
+        return self
+
+    def log_prob(self, value):
+        return self.coin.log_prob(value)
+
+
+class Listed(td.transforms.Transform):
+    """A number is an index here, of a table."""
+
+    domain = codomain = td.constraints.real
+
+    def _call(self, x):
+        return (x == 40.0).long()
+
+    def _inverse(self, y):
+        return d([7.0, 40.0])[y]
+
+    def log_abs_det_jacobian(self, x, y):
+        return torch.zeros(y.shape)
 
 
 def test_distributions_of_others():
     assert [log_density_of(Table(-1.0, -2.0), value) for value in (0, 1, torch.tensor(1))] == [-2.0, -1.0, -1.0]
     assert log_density_of(td.Independent(Table(-1.0, -2.0), 0), torch.tensor(1)) == -1.0
     assert log_density_of(Steady(Table(-1.0, -2.0)), 1.5) == -2.0
-    assert log_density_of(Counts(d(31.0)), torch.tensor(40)) == close(stats.poisson(31.0).logpmf(40))
     with pytest.raises(IndexError):
         Table(-1.0).log_prob(torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("value", [3, torch.tensor(2**53 + 1), True, torch.tensor(1, dtype=torch.uint8)])
+@pytest.mark.parametrize("wrap", [
+    lambda dist: dist,
+    lambda dist: td.Independent(dist, 0),
+    lambda dist: td.TransformedDistribution(dist, [], validate_args=False),
+])  # fmt: skip
+def test_others_get_whole_numbers_as_they_come_and_once(wrap, value):
+    dist = Asked()
+    batch_log_density(Observe("y", wrap(dist), value))
+    (asked,) = dist.asked
+    assert asked.dtype == torch.as_tensor(value).dtype
+    assert asked == value
+
+
+def test_of_a_subclass_of_torchs_it_counts_who_computes_the_log_density():
+    assert log_density_of(Parity(d(31.0)), torch.tensor(2**53 + 1)) == -2.0
+    assert log_density_of(Renamed(d(31.0)), torch.tensor(40)) == close(stats.poisson(31.0).logpmf(40))
+
+
+def test_transforms_of_others_get_whole_numbers_as_they_come():
+    same = td.transforms.AffineTransform(0.0, 1.0)
+    for transform in (Listed(), td.transforms.ComposeTransform([Listed()])):
+        dist = td.TransformedDistribution(td.Poisson(d(31.0)), [transform], validate_args=False)
+        assert log_density_of(dist, 1) == close(stats.poisson(31.0).logpmf(40))
+    of_numbers = td.TransformedDistribution(td.LogNormal(d(1.0), d(0.7)), [td.transforms.ComposeTransform([same]), same.inv])
+    assert log_density_of(of_numbers, torch.tensor(3)) == close(stats.lognorm(0.7, scale=math.e).logpdf(3))
+
+
+@pytest.mark.parametrize("mask", [True, torch.tensor(True)])
+@pytest.mark.parametrize("value", [1, True, 1.0, torch.tensor(1)])
+def test_what_others_make_of_a_coin_has_a_density_at_whole_numbers(value, mask):
+    coin = td.Bernoulli(d(0.3))
+    density = batch_log_density(Observe("y", Coin(coin), value).evolve(mask=mask))
+    assert density.item() == close(math.log(0.3))
+    assert log_density_of(coin, value) == close(math.log(0.3))
 
 
 def table(y: torch.Tensor) -> Any:
@@ -208,7 +292,7 @@ class OfLatents(td.Distribution):
         return self.logits.log_softmax(-1)[value]
 
 
-def test_what_refuses_numbers_is_recorded_without_the_trial():
+def test_what_takes_an_index_is_recorded():
     y, slope = torch.tensor([0, 1, 1]), d(0.3)
     of_z = torch.stack([d(p).log() + td.Normal(d(z), d(1.0)).log_prob(d(0.5)) for z, p in ((0.0, 0.75), (1.0, 0.25))]).logsumexp(0)
     expected = torch.stack([slope, d(1.0)]).log_softmax(-1)[y].sum() + td.Normal(d(0.0), d(1.0)).log_prob(slope) + of_z
@@ -222,7 +306,7 @@ def test_what_refuses_numbers_is_recorded_without_the_trial():
 def test_an_index_is_left_as_it_is(family, wrap, monkeypatch: pytest.MonkeyPatch):
     seen: list[torch.dtype] = []
     log_prob = family.log_prob
-    monkeypatch.setattr(family, "log_prob", lambda self, value: (seen.append(value.dtype), log_prob(self, value))[1])
+    monkeypatch.setattr(family, "log_prob", wraps(log_prob)(lambda self, value: (seen.append(value.dtype), log_prob(self, value))[1]))
     dist = wrap(family(d([0.3, 0.7])))
     value = torch.tensor(1) if family is td.Categorical else torch.tensor([0, 1])
     batch_log_density(Observe("y", dist, value.expand(dist.batch_shape + dist.event_shape)))
