@@ -87,19 +87,27 @@ def onto_range(dist: Any) -> Transform:
 def bounded_log_density(site: Choice, wide: bool = False) -> torch.Tensor:
     """``batch_log_density(site, wide)``, and -inf where the value is outside of the range of its distribution.
 
-    There, some value inside is scored in its place, so that no gradient is zero times infinity.
+    There, some value inside is scored in its place, so that no gradient is zero times infinity. A nan is an error, as it is of
+    ``batch_log_density``, unless nobody validates.
     """
     dist: Any = site.dist
     value = as_number(dist, as_tensor(site.value), isinstance(site.value, int))
     inside = contains(dist, value)
+    counts = inside if site.mask is True else inside | ~torch.as_tensor(site.mask)
+    if not torch._is_all_true(counts | ~_is_nan(dist, value)):  # the question that torch's own validation asks
+        return batch_log_density(site, wide)
     stand_in = value_in_range(dist)
     if stand_in is not None:
         chosen = inside.reshape(inside.shape + (1,) * len(dist.event_shape))
         value = torch.where(chosen, value, stand_in.detach().to(value.dtype))
     with SkipValidation():
         density = batch_log_density(site.evolve(value=value, fn=_by_components(dist), args=(), kwargs={}), wide)
-    counts = inside if site.mask is True else inside | ~torch.as_tensor(site.mask)
     return torch.where(counts, density, -torch.inf)
+
+
+def _is_nan(dist: Any, value: torch.Tensor) -> torch.Tensor:
+    """Whether something of a value is, of the value's batch shape."""
+    return value.isnan().unsqueeze(-1).flatten(value.dim() - len(dist.event_shape)).any(-1)
 
 
 class _Bounded(Distribution):

@@ -11,6 +11,8 @@ from torch.distributions.transforms import AffineTransform, ExpTransform
 
 from interpreters.compiled import compile_density
 from interpreters.density import density
+from interpreters.elimination import eliminate
+from interpreters.enumeration import exact
 from interpreters.errors import NotContinuous, StructureChanged
 from poutine import DistributionError, ImproperUniform, Observe, Program, Sample, mask
 
@@ -253,3 +255,25 @@ def test_a_latent_site_has_coordinates_of_its_range_not_of_what_torch_calls_its_
     jacobian = torch.autograd.functional.jacobian(lambda x: d.constrain(torch.cat([u[:1], x]))["x"], u[1:])
     assert torch.isclose(d(u), d.log_prob(values) + jacobian.det().abs().log())
     assert d.log_prob(values | {"x": values["x"].flip(0) * torch.tensor([-100.0, 100.0], dtype=F64)}) == -math.inf
+
+
+def test_a_nan_is_outside_of_no_range_but_an_error():
+    def model(y, present=True):
+        n = yield Sample("n", td.Categorical(torch.full((4,), 0.25, dtype=F64)))
+        yield from mask(lambda: observed(n, y), mask=present)()
+
+    def observed(n, y):
+        yield Observe("y", td.Binomial(n, number(0.5)), y)
+
+    def vector(y):
+        n = yield Sample("n", td.Categorical(torch.full((4,), 0.25, dtype=F64)))
+        yield Observe("y", td.Independent(td.Uniform(torch.zeros(2, dtype=F64), 0.5 + n.unsqueeze(-1)), 1), y)
+
+    for program in (Program(model, number(math.nan)), Program(vector, torch.tensor([0.25, math.nan], dtype=F64))):
+        for elimination in (eliminate, lambda p: eliminate(p, max_plate_nesting=0), exact):
+            with pytest.raises(DistributionError, match="site 'y': cannot score a value of shape .* to be within the support"):
+                elimination(program)
+    off = eliminate(Program(model, number(math.nan), torch.tensor(False)), max_plate_nesting=0)
+    assert off.log_evidence.item() == pytest.approx(0.0, abs=1e-12)
+    inside = sum(math.comb(n, 2) * 0.5**n / 4 for n in (2, 3))
+    assert eliminate(Program(model, number(2.0)), max_plate_nesting=0).log_evidence.item() == pytest.approx(math.log(inside))
