@@ -48,21 +48,22 @@ class LiftPoutine(Poutine):
         name = ""  # of the param that is on its way
         unsure: Param | None = None  # which is to be seen on the way down
 
-        def lift(param: Param) -> Message:
+        def lift_named(param: Param) -> Message:
+            read[param.name] = None
+            its = prior.get(param.name)
+            return param if its is None else lift(param, its, shape_of(its), False)
+
+        def lift(param: Param, its: Any = prior, shape: Any = shape, is_scalar: bool = shape == ()) -> Message:
             nonlocal name, unsure
             mine = param.__dict__  # most have a name and an initial value, and looks at what they have not take time
-            name, its = mine["name"], prior
-            if named:
-                read[name] = None
-                if (its := prior.get(name)) is None:
-                    return param
+            name = mine["name"]
             if name in sites:  # read again, which is no site of its own
                 unsure = param
                 check_support(param, its)
                 check_lifted(param, sites[name])
                 return Sealed(Deterministic(name, sites[name].value))
             try:
-                if (mine["init"].ndim or shape or shape is None) and mine["init"].shape != shape:
+                if mine["init"].ndim if is_scalar else mine["init"].shape != shape:
                     unsure = param
             except (AttributeError, KeyError):  # a callable, no tensor, or that of a class of its own
                 unsure = param
@@ -84,7 +85,7 @@ class LiftPoutine(Poutine):
             sites[name] = site
             return site
 
-        rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
+        rules: dict[type[Message], Rule] = {Param: Rule(up=lift_named if named else lift, down=remember)}
         if not (named and self.strict):
             return (yield Handling(program, rules))
         sampled: set[str] = set()
