@@ -48,18 +48,24 @@ def with_double_parameters(site: AnyChoice) -> AnyChoice:
     ``HalfCauchy`` and ``Gamma`` take the value to the type of their scale and rate, which is single where those are numbers.
     """
     dist: Any = site.dist
-    converted = _converted(dist)
+    converted = _converted(dist, {})
     return site if converted is dist else site.evolve(fn=converted, args=(), kwargs={})
 
 
-def _converted(thing: Any) -> Any:
-    """A distribution, or a part of one; itself, if there is nothing to convert. Bijections are left: they are of numbers one by one."""
+def _converted(thing: Any, done: dict[int, Any]) -> Any:
+    """A distribution, or a part of one; itself, if there is nothing to convert. Bijections are left: they are of numbers one by one.
+
+    ``done``: what became of distributions, by identity: some refer back to what they are a part of.
+    """
     if not isinstance(thing, Distribution):
         return in_double(thing) if isinstance(thing, torch.Tensor) else thing
-    parts = {key: _converted(part) for key, part in vars(thing).items()}
+    if id(thing) in done:
+        return done[id(thing)]
+    new = done[id(thing)] = copy.copy(thing)
+    parts = {key: _converted(part, done) for key, part in vars(thing).items()}
     if all(part is vars(thing)[key] for key, part in parts.items()):
+        done[id(thing)] = thing
         return thing
-    new = copy.copy(thing)
     vars(new).update(parts)
     return new
 

@@ -264,6 +264,16 @@ def test_what_others_make_of_a_coin_has_a_density_at_whole_numbers(value, mask):
     assert log_density_of(coin, value) == close(math.log(0.3))
 
 
+def test_what_refers_back_to_itself_has_a_density_of_latents():
+    def model():
+        logits = yield Sample("logits", td.Normal(0.0, 1.0))
+        yield Observe("y", Coin(td.Bernoulli(logits=logits)), torch.tensor(1))
+
+    expected = td.Normal(d(0.0), d(1.0)).log_prob(d(0.7)) + torch.nn.functional.logsigmoid(d(0.7))
+    found = density(model).batch(d([[0.7], [0.7]]))
+    assert found.tolist() == [close(expected.item())] * 2
+
+
 def table(y: torch.Tensor) -> Any:
     slope = yield Sample("slope", td.Normal(d(0.0), d(1.0)))
     z = yield Sample("z", td.Bernoulli(d(0.25)))
