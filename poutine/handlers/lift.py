@@ -42,18 +42,18 @@ class LiftPoutine(Poutine):
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named = self.prior, isinstance(self.prior, Mapping)
-        shape = shape_of(prior)
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what they have become
         name = ""  # of the param that is on its way
         unsure: Param | None = None  # which is to be seen on the way down
 
         def lift_named(param: Param) -> Message:
-            read[param.name] = None
-            its = prior.get(param.name)
+            nonlocal name
+            read[name := param.name] = None
+            its = prior.get(name)
             return param if its is None else lift(param, its, shape_of(its), False)
 
-        def lift(param: Param, its: Any = prior, shape: Any = shape, is_scalar: bool = shape == ()) -> Message:
+        def lift(param: Param, its: Any = prior, shape: Any = shape_of(prior), is_scalar: bool = shape_of(prior) == ()) -> Message:
             nonlocal name, unsure
             mine = param.__dict__  # most have a name and an initial value, and looks at what they have not take time
             name = mine["name"]
@@ -82,7 +82,7 @@ class LiftPoutine(Poutine):
                 if isinstance(site, Sealed):
                     return sites[name]
                 check_lifted(param, site)
-            sites[name] = site
+            sites[name] = site  # what is not lifted, too, for which nobody asks
             return site
 
         rules: dict[type[Message], Rule] = {Param: Rule(up=lift_named if named else lift, down=remember)}

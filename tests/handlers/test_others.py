@@ -803,3 +803,13 @@ def test_a_param_of_a_class_of_ones_own_may_keep_its_initial_value_elsewhere():
         return (yield One("w"))
 
     assert trace(lift(one, prior=D)).get_trace()["w"].fn is D
+
+
+def test_what_is_not_lifted_is_taken_for_nothing_else():
+    def three():
+        w = yield Param("w", ONE)
+        yield Param("v", ONE)
+        return w, (yield Param("w", ONE))
+
+    first, again = run(lift(three, prior={"w": D})())
+    assert first is again
