@@ -41,7 +41,7 @@ class LiftPoutine(Poutine):
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        prior, named = self.prior, isinstance(self.prior, Mapping)
+        prior, named, shape = self.prior, isinstance(self.prior, Mapping), shape_of(self.prior)
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what they have become
         name = ""  # of the param that is on its way
@@ -53,7 +53,7 @@ class LiftPoutine(Poutine):
             its = prior.get(name)
             return param if its is None else lift(param, its, shape_of(its), False)
 
-        def lift(param: Param, its: Any = prior, shape: Any = shape_of(prior), is_scalar: bool = shape_of(prior) == ()) -> Message:
+        def lift(param: Param, its: Any = prior, shape: Any = shape, is_scalar: bool = shape == ()) -> Message:
             nonlocal name, unsure
             mine = param.__dict__  # most have a name and an initial value, and looks at what they have not take time
             name = mine["name"]
