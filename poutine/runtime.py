@@ -10,8 +10,7 @@ import torch
 from torch.distributions import Distribution
 
 from poutine.driver.engine import answer
-from poutine.errors import DistributionError, NotAProgram, PoutineError, UnhandledMessage
-from poutine.hints import hint_for
+from poutine.errors import DistributionError, PoutineError, UnhandledMessage
 from poutine.messages import (
     UNDECIDED,
     Deterministic,
@@ -28,7 +27,7 @@ from poutine.messages import (
 )
 from poutine.options import as_seed
 from poutine.params import ParamStore
-from poutine.program import Program, as_program, name_of
+from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
 from poutine.whole_numbers import has_whole_parameters
 
@@ -45,11 +44,7 @@ def run(program: Program[T] | Callable[..., Any], seed: int = 0, params: ParamSt
     Raises ``UnhandledMessage`` for a message type that nobody knows, ``NotAProgram`` where the program returns a message in place of yielding
     it, and what the program raises.
     """
-    program = as_program(program)
-    value = answer(program, Runtime(seed, params))
-    if isinstance(value, Message) and not value.is_decided:
-        raise NotAProgram(f"{name_of(program.fn)} returned {value!r}, which nobody was asked{hint_for(value)}")
-    return value
+    return answer(as_program(program), Runtime(seed, params))
 
 
 class Runtime(dict[type[Message], Callable[[Any], Message]]):

@@ -12,6 +12,9 @@ import pytest
 import torch
 from torch.distributions import Normal, constraints
 
+from interpreters import importance
+from interpreters.elimination import eliminate
+from interpreters.lockstep import lockstep
 from poutine import (
     Deterministic,
     DistributionError,
@@ -468,10 +471,16 @@ def test_a_program_that_returns_a_message_in_place_of_yielding_it():
         yield Sample("z", D)
         return Deterministic("x", 1.0)
 
-    with pytest.raises(
-        NotAProgram, match=r"asking returned Sample\('x', .*\), which nobody was asked; .*: `return \(yield Sample\('x', \.\.\.\)\)`"
-    ):
-        run(asking)
+    def around():
+        return (yield from Program(asking))
+
+    told = r"asking returned Sample\('x', .*\), which nobody was asked; .*: `return \(yield Sample\('x', \.\.\.\)\)`"
+    for program in (asking, around, scale(asking, 2.0), trace(asking).traced(), Program(lockstep, asking, 3), Program(lockstep, around, 3)):
+        with pytest.raises(NotAProgram, match=told):
+            run(program)
+    for infer in (lambda: importance.infer(asking, 10), lambda: eliminate(asking), lambda: trace(asking).get_trace()):
+        with pytest.raises(NotAProgram, match=told):
+            infer()
     with pytest.raises(
         NotAProgram, match=r"calling it returned Param\(.*\); a message is yielded: `return \(yield Param\('x', \.\.\.\)\)`"
     ):

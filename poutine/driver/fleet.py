@@ -12,9 +12,11 @@ from poutine.driver.arrivals import Alike, Apart, Arrivals, Key
 from poutine.driver.closing import close_all
 from poutine.driver.engine import driving
 from poutine.driver.places import lines
+from poutine.driver.replies import check_value
 from poutine.driver.routes import Scope
 from poutine.driver.slips import explained
 from poutine.driver.stack import Frame, Run
+from poutine.errors import NotAProgram
 from poutine.messages import Message, Observe
 from poutine.program import Coroutine, Program, starts
 
@@ -81,7 +83,7 @@ class Fleet(Generic[T]):
             try:
                 yielded = generators[i].send(value)  # type: ignore[union-attr]  # it has been started
             except StopIteration as stop:
-                self.values[i], generators[i] = stop.value, None
+                self._returned(i, stop.value)
                 continue
             except BaseException as error:
                 raise self._noted(explained(error), i)
@@ -143,6 +145,10 @@ class Fleet(Generic[T]):
             heappush(self._agenda, (lines(waiting), next(self._number), new))
 
     def _returned(self, i: int, value: T) -> None:
+        try:
+            check_value(value, self._generators[i])
+        except NotAProgram as error:
+            raise self._noted(error, i)
         self.values[i] = value
         self._generators[i] = None
 

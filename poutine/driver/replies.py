@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from poutine.driver.routes import OUT, Deed, Pending
-from poutine.errors import BadReply
+from poutine.errors import BadReply, NotAProgram
+from poutine.hints import hint_for
+from poutine.messages import Message
 from poutine.program import name_of
 
 
@@ -20,6 +22,15 @@ def bad_reply(site: Any, down: Any = None) -> BadReply:
     return BadReply(
         f"expected a message that carries a value from {name_of(down)} on the way down, got {site!r}; return the site, rewritten or as it came"
     )
+
+
+def check_value(value: Any, generator: Any) -> None:
+    """Raises ``NotAProgram`` where ``generator``, a program's, returns a message in place of yielding it.
+
+    One that carries a value may be a site of a trace: as ``Observe`` does, so that what returns one unasked passes.
+    """
+    if isinstance(value, Message) and not value.is_decided:
+        raise NotAProgram(f"{name_of(generator)} returned {value!r}, which nobody was asked{hint_for(value)}") from None
 
 
 def no_site(site: Any, error: BaseException, acted: Pending, left: Pending) -> tuple[BadReply, int]:

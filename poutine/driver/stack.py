@@ -9,10 +9,10 @@ import attrs
 
 from poutine.driver.closing import close, close_all
 from poutine.driver.places import nested, place_of
-from poutine.driver.replies import bad_reply, bad_request
+from poutine.driver.replies import bad_reply, bad_request, check_value
 from poutine.driver.routes import FOREIGN, OUT, Pending, Scope, Step, check_rules
 from poutine.driver.slips import explained
-from poutine.errors import NotAMessage, PoutineError
+from poutine.errors import NotAMessage, NotAProgram, PoutineError
 from poutine.hints import hint_for_yielded
 from poutine.messages import Message
 from poutine.program import Coroutine, Handling, Program, start, started
@@ -131,6 +131,10 @@ class Run:
             return False
         self.reply = value
         if frame.owner is None:
+            try:
+                check_value(value, frame.generator)
+            except NotAProgram as error:
+                self._leave(frame, error)
             return False
         if not isinstance(value, Message):
             self.fail(bad_reply(value, frame.generator), frame.owner)
