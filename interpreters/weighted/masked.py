@@ -65,7 +65,8 @@ def _matters(program: Program[Any], particle: Weighted, off: Mapping[str, Any], 
 def _other(site: Any, turn: int) -> torch.Tensor:
     """The value of ``site``, but another one where its mask is off: the next of a few, or a draw."""
     dist, value = site.dist, torch.as_tensor(site.value)
-    batch, event = value.shape[: value.dim() - len(dist.event_shape)], dist.event_shape
+    event = getattr(dist, "event_shape", torch.Size())  # a user's may not tell
+    batch = value.shape[: value.dim() - len(event)]
     off = ~torch.as_tensor(site.mask).expand(batch)
     number = number_of_values(dist)
     if number is None or number > _FEW:

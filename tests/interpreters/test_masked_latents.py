@@ -73,6 +73,22 @@ def test_it_is_said_once_if_what_counts_depends_on_the_value(said, name: str, of
     ]
 
 
+class Own:
+    """A user's, which tells no shapes."""
+
+    def sample(self) -> torch.Tensor:
+        return torch.randn(())
+
+    def log_prob(self, value: torch.Tensor) -> torch.Tensor:
+        return -0.5 * value**2
+
+
+@pytest.mark.parametrize("depends", [False, True])
+def test_a_distribution_that_tells_no_shapes(said, depends: bool):
+    infer(one(Own(), depends=depends), 100)
+    assert len(said) == depends
+
+
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_nothing_is_said_if_nothing_depends_on_it(said, name: str):
     infer(one(DISTRIBUTIONS[name], depends=False), 100)
@@ -159,8 +175,10 @@ def test_what_is_not_drawn_is_as_it_is(said):
 
 def test_what_cannot_be_told_is_said(said):
     class Shapeless:
+        """Two vectors of three: nobody knows which of the dimensions the mask is along."""
+
         def sample(self):
-            return torch.zeros(2)
+            return torch.zeros(2, 3)
 
         def log_prob(self, value):
             return torch.zeros(2)
