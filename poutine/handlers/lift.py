@@ -42,28 +42,27 @@ class LiftPoutine(Poutine):
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         prior, named, shape = self.prior, isinstance(self.prior, Mapping), shape_of(self.prior)
+        is_scalar = shape == ()
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what they have become
         name = ""  # of the param that is on its way
         unsure: Param | None = None  # which is to be seen on the way down
 
-        def lift_named(param: Param) -> Message:
-            nonlocal name
-            read[name := param.name] = None
-            its = prior.get(name)
-            return param if its is None else lift(param, its, shape_of(its), False)
-
-        def lift(param: Param, its: Any = prior, shape: Any = shape, is_scalar: bool = shape == ()) -> Message:
+        def lift(param: Param) -> Message:
             nonlocal name, unsure
             mine = param.__dict__  # most have a name and an initial value, and looks at what they have not take time
-            name = mine["name"]
+            name, its = mine["name"], prior
+            if named:
+                read[name] = None
+                if (its := prior.get(name)) is None:
+                    return param
             if name in sites:  # read again, which is no site of its own
                 unsure = param
                 check_support(param, its)
                 check_lifted(param, sites[name])
                 return Sealed(Deterministic(name, sites[name].value))
             try:
-                if mine["init"].ndim if is_scalar else mine["init"].shape != shape:
+                if mine["init"].ndim if is_scalar else mine["init"].shape != (shape_of(its) if named else shape):
                     unsure = param
             except (AttributeError, KeyError):  # a callable, no tensor, or that of a class of its own
                 unsure = param
@@ -85,7 +84,7 @@ class LiftPoutine(Poutine):
             sites[name] = site  # what is not lifted, too, for which nobody asks
             return site
 
-        rules: dict[type[Message], Rule] = {Param: Rule(up=lift_named if named else lift, down=remember)}
+        rules: dict[type[Message], Rule] = {Param: Rule(up=lift, down=remember)}
         if not (named and self.strict):
             return (yield Handling(program, rules))
         sampled: set[str] = set()
