@@ -168,6 +168,8 @@ class Collector:
         """
         self._plates(site)
         site = self._build(site)
+        if self._drawn is None and isinstance(site, Observe):  # or else a plain run tells
+            self._check_rows(site)
         score = bounded_log_density if may_be_outside or self._depends_on_bounds(site) else batch_log_density
         density = score(site, wide=True)
         self._collect(site, density)
@@ -229,6 +231,18 @@ class Collector:
         loops = [plate.name for plate in plates if plate.loop is not None]
         if loops and self._drawn is not None and not set(step_names(site.name, plates).values()) <= set(self._drawn):
             raise StepsUnlike(loops)
+
+    def _check_rows(self, site: Observe) -> None:
+        """Raises ``StepsUnlike`` where what is observed at many steps at once may have them along the dimension of a variable.
+
+        Whole rows of a plate, ``y.T[t]``, have: [steps, 1, size of the plate]. What depends on a variable of as many values looks the same: one
+        step after the other, both are right.
+        """
+        loops = [plate for plate in plates_of(site.cond_indep_stack) if plate.loop is not None]
+        if loops and (seen := self._layout.seen_in(site.value, len(getattr(site.dist, "event_shape", ())))):
+            sizes = {variable.size for variable in seen}
+            if unclear := [plate.name for plate in loops if plate.size in sizes]:
+                raise StepsUnlike(unclear)
 
     def _observe(self, site: Observe) -> Message:
         self.add(site)

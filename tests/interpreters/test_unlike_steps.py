@@ -219,3 +219,33 @@ def test_a_layout_that_sums_alike_is_refused():
 
     with pytest.raises(NotVectorizable, match="site 'y'.*or is laid out otherwise"):
         eliminate(columns)
+
+
+@pytest.mark.parametrize("event", [(), (2,)], ids=["numbers", "vectors"])
+@pytest.mark.parametrize(("steps", "elements"), [(3, 3), (3, 2), (3, 1), (4, 2)])
+def test_rows_of_as_many_steps_as_there_are_values_are_not_taken_for_values(steps: int, elements: int, event: tuple[int, ...]):
+    """``y.T[t]`` of all steps but the first is [steps - 1, 1, elements]: to the left, where the values of a state are.
+
+    Without ``max_plate_nesting`` a plain run tells, and they are refused.
+    """
+    states = steps - 1
+    y = torch.linspace(-2.0, 3.0, steps * elements * (2 if event else 1)).reshape(steps, elements, *event)
+    location = torch.arange(states * (2 if event else 1), dtype=torch.float32).reshape(states, *event)
+    transition = (torch.eye(states) + 0.5) / (1 + 0.5 * states)
+
+    def model(vectorized: bool):
+        @plate("p", elements)
+        def chains(_):
+            @markov("m", steps, vectorized=vectorized)
+            def step(t, x):
+                x = yield Sample("x", td.Categorical(torch.full((states,), 1 / states) if x is None else transition[x]))
+                emitted = td.Normal(location[x], 1.0)
+                yield Observe("y", td.Independent(emitted, 1) if event else emitted, y[t])
+                return x
+
+            yield from step()
+
+        yield from chains()
+
+    expected, found = (eliminate(Program(model, vectorized), max_plate_nesting=1).log_evidence for vectorized in (False, True))
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
