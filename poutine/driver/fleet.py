@@ -83,7 +83,10 @@ class Fleet(Generic[T]):
             try:
                 yielded = generators[i].send(value)  # type: ignore[union-attr]  # it has been started
             except StopIteration as stop:
-                self._returned(i, stop.value)
+                if isinstance(stop.value, Message):
+                    self._returned(i, cast("T", stop.value))
+                else:
+                    self.values[i], generators[i] = stop.value, None
                 continue
             except BaseException as error:
                 raise self._noted(explained(error), i)
