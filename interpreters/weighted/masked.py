@@ -8,7 +8,7 @@ a sequence whose observations are masked, too, this is the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -29,9 +29,12 @@ def masked_complaint(program: Program[Any], particle: Weighted, *, seed: int = 0
     Where that cannot be done, it is taken to matter.
     """
     off = {name: site for name, site in particle.trace.nodes.items() if name in particle.latent and _is_off(site)}
-    if not off or not _matters(program, particle, off, seed, params):
+    if not off:
         return None
-    felt = [name for name, site in off.items() if _matters(program, particle, {name: site}, seed, params)] if 1 < len(off) < _FEW else []
+    matters = _judged(program, particle, seed, params)
+    if not matters(off):
+        return None
+    felt = [name for name, site in off.items() if matters({name: site})] if 1 < len(off) < _FEW else []
     names = felt or [*off]
     shown = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     subject, its = (f"sites {shown} are", "their values") if len(names) > 1 else (f"site {shown} is", "its value")
@@ -46,7 +49,9 @@ def _is_off(site: Any) -> bool:
     return isinstance(site, Sample) and site.mask is not True and not bool(torch.as_tensor(site.mask).all())
 
 
-def _matters(program: Program[Any], particle: Weighted, off: Mapping[str, Any], seed: int, params: ParamStore | None) -> bool:
+def _judged(program: Program[Any], particle: Weighted, seed: int, params: ParamStore | None) -> Callable[[Mapping[str, Any]], bool]:
+    """Tells of sites whether what counts depends on their values."""
+
     def counted(values: Mapping[str, Any]) -> dict[str, Any]:
         """The log densities of a run at ``values``."""
         given = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
@@ -56,10 +61,17 @@ def _matters(program: Program[Any], particle: Weighted, off: Mapping[str, Any], 
     drawn = {name: site.value for name, site in particle.trace.nodes.items() if name in particle.latent and isinstance(site, Sample)}
     try:
         here = counted(drawn)
-        others = ({name: _other(site, turn) for name, site in off.items()} for turn in range(1, _TRIES + 1))
-        return not all(same(counted({**drawn, **values}), here) for values in others)
     except Exception:  # whatever a program says of values that it has not drawn
-        return True
+        return lambda off: True
+
+    def matters(off: Mapping[str, Any]) -> bool:
+        others = ({name: _other(site, turn) for name, site in off.items()} for turn in range(1, _TRIES + 1))
+        try:
+            return not all(same(counted({**drawn, **values}), here) for values in others)
+        except Exception:
+            return True
+
+    return matters
 
 
 def _other(site: Any, turn: int) -> torch.Tensor:
