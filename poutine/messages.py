@@ -165,6 +165,10 @@ class Message(_Defaults):
 
     __deepcopy__ = deep_copy
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the param that it was, whose initial value may be a function that cannot be pickled: only a run asks for it."""
+        return {field: value for field, value in self.__dict__.items() if field != LIFTED}
+
     def __getitem__(self, key: str) -> Any:
         if key not in self:
             raise KeyError(key)
@@ -435,7 +439,7 @@ class Param(Site):
                 if "scale" in fields:
                     fields["scale"] = fields["scale"] / prod(frame.weight for frame in frames)
         fields["fn"] = prior
-        fields["_lifted"] = True  # by which a lift further out knows that there was a param
+        fields[LIFTED] = self
         return new
 
 
@@ -556,6 +560,7 @@ def _unseen(site: Choice) -> DistributionError:
     )
 
 
+LIFTED: Final = "_lifted"  # under this key a sample holds the param that it was: by it, a lift further out knows, and whoever draws checks
 _TO_OBSERVE: Final = "write Observe(name, distribution, value) to observe it"
 _TO_RUN: Final = "write `x = yield from submodel(...)` to run a submodel, whose sites have names of their own"
 _REAL: Final = constraints.real

@@ -39,13 +39,8 @@ def check_support(param: Param, prior: Any) -> None:
         )
 
 
-def shape_of(prior: Any) -> torch.Size | None:
-    """That of a draw from ``prior`` outside of all plates; None of what does not tell."""
-    return prior.batch_shape + prior.event_shape if isinstance(prior, Distribution) else None
-
-
 def check_lifted(param: Param, site: Message) -> None:
-    """Raises ``ParamError`` if a finished ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
+    """Raises ``ParamError`` if a drawn ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
     if param.constraint is not constraints.real:
         _check_made(param, site)
     _check_shape(param, site)
@@ -86,7 +81,7 @@ def _check_shape(param: Param, site: Message) -> None:
     given = tuple(getattr(site.value, "shape", ()))
     if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):
         raise ParamError(
-            site.name,
+            param.name,
             f"its initial value has shape {tuple(expected)}, and its value under the prior {site['fn']!r} has {given}; expand the prior, "
             "and wrap it in Independent if the parameter is one draw",
         )

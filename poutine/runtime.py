@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from poutine.driver.engine import answer
 from poutine.errors import DistributionError, PoutineError, UnhandledMessage
 from poutine.messages import (
+    LIFTED,
     UNDECIDED,
     Deterministic,
     EnterMarkov,
@@ -27,6 +28,7 @@ from poutine.messages import (
 )
 from poutine.options import as_seed
 from poutine.params import ParamStore
+from poutine.priors import check_lifted
 from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
 from poutine.whole_numbers import has_whole_parameters
@@ -99,7 +101,10 @@ class _Draws:
         self.visits[name] += 1
         if site.value is not UNDECIDED:
             return site if isinstance(site.fn, Distribution) else self._keyed(site)
-        return site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name])))
+        drawn = site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name])))
+        if LIFTED in drawn.__dict__:
+            check_lifted(drawn.__dict__[LIFTED], drawn)
+        return drawn
 
     def observe(self, site: Observe) -> Message:
         # Counted like a draw, so that observing one visit to a name moves no other draw.

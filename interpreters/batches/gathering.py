@@ -12,6 +12,7 @@ from interpreters.batches.plain import Columns, closed, plain
 from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
+from poutine.messages import LIFTED
 
 _LARGEST: Final = 2**63  # whole numbers from there on are too large for torch
 
@@ -139,7 +140,14 @@ def _circumstances(site: Any) -> tuple[Hashable, ...]:
         _kind(site.mask, by_value=True),
         around,
         infer,
+        _lifted_from(site),
     )
+
+
+def _lifted_from(site: Any) -> Hashable:
+    """The shape of the initial value that the param had which is a sample now."""
+    param = site.__dict__.get(LIFTED)
+    return None if param is None else getattr(param.init, "shape", None)
 
 
 def _argument_kind(x: Any, event_dim: int | None) -> Hashable:

@@ -14,6 +14,7 @@ from interpreters.batches.recipes import aligned, stack, tensor
 from interpreters.errors import BatchError
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample
 from poutine.driver.arrivals import Alike
+from poutine.messages import LIFTED
 
 
 @attrs.frozen(eq=False)
@@ -116,7 +117,8 @@ def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
     dist, value = _distribution_and_value(asked, first, numbers)
     made = Sample(name, dist) if isinstance(first, Sample) else Observe(name, dist, value)
     rank = len(dist.batch_shape) - 1
-    return Stacked(asked, made.evolve(value=value, **_around(asked, first, rank), infer=infer))
+    made = made.evolve(value=value, **_around(asked, first, rank), infer=infer)
+    return Stacked(asked, made.replaced(LIFTED, first.__dict__[LIFTED]) if LIFTED in first.__dict__ else made)
 
 
 def refuse_plates(message: Message, site: Message) -> None:

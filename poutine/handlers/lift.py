@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from poutine.messages import Choice, Deterministic, Message, Param, Sample, Sealed, blank
+from poutine.messages import LIFTED, Choice, Deterministic, Message, Param, Sample, Sealed, blank
 from poutine.named import check_used
 from poutine.poutine import Poutine
-from poutine.priors import as_prior, check_lifted, check_support, shape_of
+from poutine.priors import as_prior, check_lifted, check_support
 from poutine.program import Coroutine, Handling, Program, Rule
 
 
@@ -33,54 +33,46 @@ class LiftPoutine(Poutine):
     **Obeys**: I.neutral, I.idempotent, I.lift, I.read-again, I.strict, B.isolates, C.lifted-names, D.lift, D.prior, R.reply; C.scale,
     C.mask, C.substitute, C.trace, C.uncondition, C.infer_config, C.indep.
     Raises ``ParamError`` where the bounds of the prior's support are not inside those of the param's constraint (one that tells no
-    support: where its value is not), or its draws have not the shape of ``init`` (a callable is called for it, under the param's own
-    key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
+    support: where its draw is not), and where what is drawn, or read again, has not the shape of ``init`` (a callable is called for
+    it, under the param's own key); ``UnusedNames`` at the end of a run that read no param of a name (``strict=False`` allows it).
     """
 
     prior: Any = attrs.field(converter=as_prior)
     strict: bool = True
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
-        prior, named, shape = self.prior, isinstance(self.prior, Mapping), shape_of(self.prior)
-        is_scalar = shape == ()
+        prior, named = self.prior, isinstance(self.prior, Mapping)
         read: dict[str, None] = {}  # the params, where names are asked for
         sites: dict[str, Message] = {}  # what they have become
         name = ""  # of the param that is on its way
-        unsure: Param | None = None  # which is to be seen on the way down
+        is_again = False  # whether it has been read before
 
         def lift(param: Param) -> Message:
-            nonlocal name, unsure
+            nonlocal name, is_again
             mine = param.__dict__  # most have a name and an initial value, and looks at what they have not take time
             name, its = mine["name"], prior
             if named:
                 read[name] = None
                 if (its := prior.get(name)) is None:
                     return param
-            if name in sites:  # read again, which is no site of its own
-                unsure = param
+            if name in sites:  # which is no site of its own
                 check_support(param, its)
                 check_lifted(param, sites[name])
+                is_again = True
                 return Sealed(Deterministic(name, sites[name].value))
-            try:
-                if mine["init"].ndim if is_scalar else mine["init"].shape != (shape_of(its) if named else shape):
-                    unsure = param
-            except (AttributeError, KeyError):  # a callable, no tensor, or that of a class of its own
-                unsure = param
             if len(mine) > 2:
                 check_support(param, its)
                 return param.lifted(its)
             new = blank(Sample)  # as ``lifted`` makes it, whose call takes time
             fields = new.__dict__
-            fields["name"], fields["fn"], fields["_lifted"] = name, its, True
+            fields["name"], fields["fn"], fields[LIFTED] = name, its, param
             return new
 
         def remember(site: Message) -> Message:
-            nonlocal unsure
-            if unsure is not None:
-                param, unsure = unsure, None
-                if isinstance(site, Sealed):
-                    return sites[name]
-                check_lifted(param, site)
+            nonlocal is_again
+            if is_again:
+                is_again = False
+                return sites[name]
             sites[name] = site  # what is not lifted, too, for which nobody asks
             return site
 
@@ -90,7 +82,7 @@ class LiftPoutine(Poutine):
         sampled: set[str] = set()
 
         def note(site: Choice) -> Message:
-            if "_lifted" in site.__dict__:
+            if LIFTED in site.__dict__:
                 sampled.add(site.name)  # a lift further in was there before
             return site
 

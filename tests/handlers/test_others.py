@@ -35,6 +35,7 @@ from poutine import (
     Rule,
     Sample,
     ScalePoutine,
+    Trace,
     TracePoutine,
     UnusedNames,
     block,
@@ -58,6 +59,7 @@ from poutine import (
     uncondition,
     vectorized_plates,
 )
+from poutine.messages import LIFTED
 from tests.script import AS_IT_IS, perform
 
 D = Normal(0.0, 1.0)
@@ -390,6 +392,35 @@ def test_a_prior_that_a_callable_makes_or_that_tells_no_support_must_satisfy_the
     assert torch.equal(torch.vmap(lambda value: run(lift(scaled, prior=lambda: value)()))(many), many)
     traced = make_fx(lambda value: run(lift(scaled, prior=lambda: value)()) * 2.0)(torch.tensor(2.0))  # which cannot be asked
     assert traced(torch.tensor(3.0)) == 6.0
+
+
+def three():
+    return (yield Param("w", lambda: torch.ones(3)))
+
+
+@pytest.mark.parametrize("around", [
+    lambda p: p, lambda p: block(p), lambda p: uncondition(condition(p, data={"w": torch.zeros(3)})), lambda p: scope(p, prefix="a"),
+    lambda p: replay(p, guide_trace=Trace()),
+])  # fmt: skip
+def test_whoever_draws_what_was_a_param_checks_its_shape(around):
+    assert run(around(lift(three, prior=D.expand([3])))()).shape == (3,)
+    with pytest.raises(ParamError, match=r"its initial value has shape \(3,\), and its value under the prior .* has \(\)"):
+        run(around(lift(three, prior=D))())
+
+
+def test_a_value_that_is_given_for_what_was_a_param_is_the_givers():
+    given = torch.zeros(2, 3)
+    for give in (condition, substitute):
+        assert run(give(lift(three, prior=D), data={"w": given})()) is given
+
+
+def test_what_was_a_param_is_pickled_and_copied_without_its_initial_value():
+    """Which may be a function that cannot be pickled."""
+    site = trace(lift(three, prior=D.expand([3]))).get_trace()["w"]
+    assert same(pickle.loads(pickle.dumps(site)), site)
+    assert LIFTED in site.__dict__
+    assert LIFTED not in pickle.loads(pickle.dumps(site)).__dict__
+    assert same(copy.deepcopy(site), site)
 
 
 def test_the_shape_of_an_initial_value_is_asked_for_without_the_global_generator():

@@ -6,6 +6,7 @@ import gc
 import math
 import weakref
 from collections import Counter
+from functools import partial
 from itertools import product
 
 import pytest
@@ -35,6 +36,7 @@ from poutine import (
     DistributionError,
     Observe,
     Param,
+    ParamError,
     ParamStore,
     PlateError,
     Program,
@@ -753,3 +755,26 @@ def test_what_is_lifted_first_here_and_second_there_is_one_group():
 
     batch = together(lift(model, prior=Normal(0.0, 1.0)), 8, numbers=False, keep=True)
     assert [len(group.members) for group in batch.groups if group.name == "w"] == [8]
+
+
+@pytest.mark.parametrize("numbers", [True, False])
+def test_what_was_a_param_is_known_outside_too(numbers):
+    """Its shape is checked where it is drawn, and a lift around the batch that names it has been heard."""
+
+    def model(size):
+        return (yield Param("w", torch.zeros(size)))
+
+    for size, prior in ((3, Normal(torch.zeros(2), 1.0)), (3, lambda: Normal(torch.zeros(2), 1.0))):
+        with pytest.raises(ParamError, match=r"site 'w': its initial value has shape \(3,\), and its value under the prior .* has .*2,?\)"):
+            together(Program(lift(model, prior=prior), size), 4, numbers=numbers)
+    inner = Program(lift(model, prior={"w": Normal(torch.zeros(3), 1.0)}), 3)
+    assert len(run(lift(partial(lockstep, inner, 4, numbers=numbers), prior={"w": Normal(0.0, 1.0)})).values) == 4
+
+
+def test_params_of_different_shapes_are_asked_for_apart():
+    def model():
+        size = 1 + int((yield Sample("size", Categorical, torch.ones(2))))
+        return (yield Param("w", torch.zeros(size)))
+
+    with pytest.raises(ParamError, match=r"site 'w': its initial value has shape \(2,\)"):
+        together(lift(model, prior=Normal(torch.zeros(1), 1.0)), 8, numbers=True)
