@@ -165,10 +165,6 @@ class Message(_Defaults):
 
     __deepcopy__ = deep_copy
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the param that it was, whose initial value may be a function that cannot be pickled: only a run asks for it."""
-        return {field: value for field, value in self.__dict__.items() if field != LIFTED}
-
     def __getitem__(self, key: str) -> Any:
         if key not in self:
             raise KeyError(key)
@@ -229,6 +225,10 @@ class Choice(Site):
     args: tuple[Any, ...] = attrs.field(init=False)
     kwargs: Mapping[str, Any] = attrs.field(init=False)
     key: Key | None = attrs.field(init=False, eq=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the ``init`` of the param that it was: it may be a function that cannot be pickled, and only a run asks for it."""
+        return {field: value for field, value in self.__dict__.items() if field != "init" or field in self._fields}
 
     @property
     def is_deferred(self) -> bool:
@@ -427,19 +427,16 @@ class Param(Site):
         Whoever lifts it gives later reads the same value, in other branches of a loop and for other elements of a plate, too: its frames are
         those of no branch and of no subsample, and its prior counts once, and not once for each element that those of a subsample stand for.
         """
-        mine, new = self.__dict__, blank(Sample)
+        new = blank(Sample)
         fields = new.__dict__
-        if len(mine) == 2:  # its name and its initial value
-            fields["name"] = mine["name"]
-        else:
-            fields |= {field: value for field, value in mine.items() if field not in _A_PARAMS_OWN}
-            if "cond_indep_stack" in fields:
-                frames = fields["cond_indep_stack"]
-                fields["cond_indep_stack"] = tuple(map(_of_all, frames))
-                if "scale" in fields:
-                    fields["scale"] = fields["scale"] / prod(frame.weight for frame in frames)
-        fields["fn"] = prior
-        fields[LIFTED] = self
+        fields |= self.__dict__
+        fields["init"], fields["fn"] = self.init, prior
+        fields.pop("key", None)  # what its initial value draws by is not what a sample does
+        if "cond_indep_stack" in fields:
+            frames = fields["cond_indep_stack"]
+            fields["cond_indep_stack"] = tuple(map(_of_all, frames))
+            if "scale" in fields:
+                fields["scale"] = fields["scale"] / prod(frame.weight for frame in frames)
         return new
 
 
@@ -560,11 +557,9 @@ def _unseen(site: Choice) -> DistributionError:
     )
 
 
-LIFTED: Final = "_lifted"  # under this key a sample holds the param that it was: by it, a lift further out knows, and whoever draws checks
 _TO_OBSERVE: Final = "write Observe(name, distribution, value) to observe it"
 _TO_RUN: Final = "write `x = yield from submodel(...)` to run a submodel, whose sites have names of their own"
 _REAL: Final = constraints.real
-_A_PARAMS_OWN: Final = frozenset({"init", "constraint", "key"})  # what its initial value draws by is not what a sample does
 _NOT_BUILT: Final = (UNDECIDED, UNDECIDED, UNDECIDED, UNDECIDED, True)
 
 

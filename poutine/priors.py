@@ -39,6 +39,13 @@ def check_support(param: Param, prior: Any) -> None:
         )
 
 
+def param_of(site: Message) -> Param | None:
+    """What ``Param.lifted`` has made a sample of: that keeps its ``init`` and its ``constraint``. None if it was no param."""
+    if "init" not in site.__dict__ or "init" in site._fields:
+        return None
+    return Param(site.name, site.__dict__["init"], site.constraint)
+
+
 def check_lifted(param: Param, site: Message) -> None:
     """Raises ``ParamError`` if a drawn ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
     if param.constraint is not constraints.real:

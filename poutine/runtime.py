@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 from poutine.driver.engine import answer
 from poutine.errors import DistributionError, PoutineError, UnhandledMessage
 from poutine.messages import (
-    LIFTED,
     UNDECIDED,
     Deterministic,
     EnterMarkov,
@@ -28,7 +27,7 @@ from poutine.messages import (
 )
 from poutine.options import as_seed
 from poutine.params import ParamStore
-from poutine.priors import check_lifted
+from poutine.priors import check_lifted, param_of
 from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
 from poutine.whole_numbers import has_whole_parameters
@@ -102,8 +101,8 @@ class _Draws:
         if site.value is not UNDECIDED:
             return site if isinstance(site.fn, Distribution) else self._keyed(site)
         drawn = site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name])))
-        if LIFTED in drawn.__dict__:
-            check_lifted(drawn.__dict__[LIFTED], drawn)
+        if (param := param_of(drawn)) is not None:
+            check_lifted(param, drawn)
         return drawn
 
     def observe(self, site: Observe) -> Message:

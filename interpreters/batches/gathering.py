@@ -12,7 +12,7 @@ from interpreters.batches.plain import Columns, closed, plain
 from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
-from poutine.messages import LIFTED
+from poutine.priors import param_of
 
 _LARGEST: Final = 2**63  # whole numbers from there on are too large for torch
 
@@ -140,14 +140,8 @@ def _circumstances(site: Any) -> tuple[Hashable, ...]:
         _kind(site.mask, by_value=True),
         around,
         infer,
-        _lifted_from(site),
+        None if (param := param_of(site)) is None else _kind(param.init),
     )
-
-
-def _lifted_from(site: Any) -> Hashable:
-    """The shape of the initial value that the param had which is a sample now."""
-    param = site.__dict__.get(LIFTED)
-    return None if param is None else getattr(param.init, "shape", None)
 
 
 def _argument_kind(x: Any, event_dim: int | None) -> Hashable:

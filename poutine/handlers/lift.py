@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from poutine.messages import LIFTED, Choice, Deterministic, Message, Param, Sample, Sealed, blank
+from poutine.messages import Choice, Deterministic, Message, Param, Sample, Sealed, blank
 from poutine.named import check_used
 from poutine.poutine import Poutine
-from poutine.priors import as_prior, check_lifted, check_support
+from poutine.priors import as_prior, check_lifted, check_support, param_of
 from poutine.program import Coroutine, Handling, Program, Rule
 
 
@@ -18,7 +18,7 @@ from poutine.program import Coroutine, Handling, Program, Rule
 class LiftPoutine(Poutine):
     """Turns each ``Param`` into a ``Sample`` from ``prior``: a distribution, a callable, or a mapping of names to either.
 
-    A mapping lifts only the names in it. The sample keeps the scale, mask and frames of the param; a second read of the
+    A mapping lifts only the names in it. The sample keeps what the param has, its ``init`` and ``constraint`` too; a second read of the
     same param gets the same value, in another branch of a loop, too. Around a vectorised plate, what is read inside is one sample that the
     elements share, as they share the param (its prior counts once, whatever elements of a subsample stand for); inside of one, it is one for each.
 
@@ -60,12 +60,12 @@ class LiftPoutine(Poutine):
                 check_lifted(param, sites[name])
                 is_again = True
                 return Sealed(Deterministic(name, sites[name].value))
-            if len(mine) > 2:
+            if len(mine) > 2 or type(param) is not Param:
                 check_support(param, its)
                 return param.lifted(its)
             new = blank(Sample)  # as ``lifted`` makes it, whose call takes time
             fields = new.__dict__
-            fields["name"], fields["fn"], fields[LIFTED] = name, its, param
+            fields["name"], fields["init"], fields["fn"] = name, mine["init"], its
             return new
 
         def remember(site: Message) -> Message:
@@ -82,7 +82,7 @@ class LiftPoutine(Poutine):
         sampled: set[str] = set()
 
         def note(site: Choice) -> Message:
-            if LIFTED in site.__dict__:
+            if param_of(site) is not None:
                 sampled.add(site.name)  # a lift further in was there before
             return site
 
