@@ -1,0 +1,34 @@
+"""CondIndepStackFrame: what a site knows of a plate around it."""
+
+from __future__ import annotations
+
+import attrs
+import torch
+
+
+@attrs.frozen
+class CondIndepStackFrame:
+    """One plate around a site.
+
+    ``counter`` numbers the entries of the plate within one run of the enclosing program, from 1. ``dim`` (negative,
+    counted from the right) and ``size`` are those of the batch dimension of a vectorised plate, where it has one.
+    ``loop`` is the same object in all entries that are branches of one loop over a sequential plate: only these are independent.
+    ``index`` tells which elements a vectorised plate that is a subsample has; without it, it has all. ``weight`` is how many elements of
+    the plate each of those that take part stands for: N / n in a subsample of n out of N. The scale of a site inside has this factor.
+    """
+
+    name: str
+    counter: int
+    vectorized: bool
+    dim: int | None = None
+    size: int | None = None
+    loop: object = attrs.field(default=None, eq=False, repr=False)
+    index: torch.Tensor | None = attrs.field(default=None, eq=False, repr=False)
+    weight: float = attrs.field(default=1.0, repr=False)
+
+
+def of_all(frame: CondIndepStackFrame) -> CondIndepStackFrame:
+    """The frame around what all elements share."""
+    if frame.index is None and frame.weight == 1.0 and (frame.vectorized or frame.loop is None):
+        return frame
+    return attrs.evolve(frame, loop=frame.loop if frame.vectorized else None, index=None, weight=1.0)

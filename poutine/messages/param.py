@@ -1,0 +1,67 @@
+"""Param: a site that is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Any, ClassVar, Final
+
+import attrs
+import torch
+from torch.distributions import constraints
+
+from poutine.messages.frames import of_all
+from poutine.messages.message import blank, checked_name
+from poutine.messages.sample_observe import Sample
+from poutine.messages.site import Site
+from poutine.randomness import Key
+
+
+@attrs.frozen(slots=False, eq=False, repr=False, init=False)
+class Param(Site):
+    """``w = yield Param("w", torch.zeros(3), constraint=constraints.real)``: a learnable, constrained value.
+
+    ``init`` is the constrained value that it starts from, or a callable that returns it; None if it must exist already.
+    ``key`` is that of a choice: what a callable draws by.
+    """
+
+    type: ClassVar[str] = "param"
+    init: Any = attrs.field(init=False)
+    constraint: constraints.Constraint = attrs.field(init=False)
+    key: Key | None = attrs.field(init=False, eq=False)
+
+    def __init__(
+        self,
+        name: str,
+        init: torch.Tensor | float | Callable[[], torch.Tensor] | None = None,
+        constraint: constraints.Constraint = constraints.real,
+        infer: Mapping[str, Any] | None = None,
+    ) -> None:
+        fields = self.__dict__
+        fields["name"] = name if type(name) is str else checked_name(self, name)
+        fields["init"] = init
+        if constraint is not _REAL:
+            fields["constraint"] = constraint
+        if infer:
+            fields["infer"] = infer
+
+    def lifted(self, prior: Any) -> Sample:
+        """This site as a ``Sample`` from ``prior``, which keeps its ``init`` and ``constraint``: whoever draws it, checks by these.
+
+        Whoever lifts it gives later reads the same value, in other branches of a loop and for other elements of a plate, too: its frames are
+        those of no branch and of no subsample, and its prior counts once, and not once for each element that those of a subsample stand for.
+        """
+        new = blank(Sample)
+        fields = new.__dict__
+        fields |= self.__dict__
+        fields["init"], fields["fn"] = self.init, prior
+        fields.pop("key", None)  # what its initial value draws by is not what a sample does
+        if "cond_indep_stack" in fields:
+            frames = fields["cond_indep_stack"]
+            fields["cond_indep_stack"] = tuple(map(of_all, frames))
+            if "scale" in fields:
+                fields["scale"] = fields["scale"] / prod(frame.weight for frame in frames)
+        return new
+
+
+_REAL: Final = constraints.real
