@@ -27,7 +27,11 @@ import torch
 from interpreters.derivatives import each, hessian_vector_product, value_and_grad, with_or_without_writing
 from interpreters.elimination import Elimination
 from interpreters.errors import StructureChanged
-from interpreters.evaluation import WAY_OUT, Constrained, Coordinates, Discovery, Evaluation, Unconstrained, require_order, require_same
+from interpreters.evaluations.constrained import Constrained
+from interpreters.evaluations.coordinates import WAY_OUT, Coordinates, require_order, require_same
+from interpreters.evaluations.discovery import Discovery
+from interpreters.evaluations.evaluation import Evaluation
+from interpreters.evaluations.unconstrained import Unconstrained
 from interpreters.factor_graph.checking import WAYS, check
 from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUnlike, collected
 from interpreters.factor_graph.eliminating import log_evidence
