@@ -202,12 +202,13 @@ class _Asking:
         asked = unsealed(message)
         if isinstance(asked, Choice):
             self._visits[asked.name] += 1
+        is_again = asked.name in self._reached and isinstance(asked, Deterministic)  # what was a param, which is no site any more
         if self._answers and not isinstance(asked, EnterPlate | EnterMarkov):
             self._reached[asked.name] = None
         fn = self._wanted(asked)
         if fn is not None and asked.value is UNDECIDED:
             message = valued(message, await _value(self._keyed(asked), fn))
-        elif self._strict and asked.name in self._answers and not isinstance(asked, EnterPlate | EnterMarkov):
+        elif self._strict and asked.name in self._answers and not (is_again or isinstance(asked, EnterPlate | EnterMarkov)):
             raise AlreadyObserved(
                 asked.name,
                 f"its answer is not asked for: the program, or a handler around it, has decided that the value is {asked.value!r}; leave it out "

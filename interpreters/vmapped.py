@@ -37,6 +37,7 @@ from poutine import (
     Message,
     NoDensity,
     Param,
+    ParamError,
     PoutineError,
     Program,
     Rule,
@@ -44,6 +45,7 @@ from poutine import (
     Sample,
     Sealed,
 )
+from poutine.priors import checked
 from poutine.tensors import tensors_in
 
 T = TypeVar("T")
@@ -123,6 +125,10 @@ class _Runs(Generic[T]):
         waiting: Any = self._running.message
         if row is not None:
             site = _finished(unsealed(waiting), unsealed(out), unsealed(site), row.clone())  # which a run may change in place
+            try:
+                checked(site)
+            except ParamError as error:
+                return self.fail(error, None)
             site = Sealed(site) if isinstance(waiting, Sealed) else site
         self._running.reply(site)
         return self._next()

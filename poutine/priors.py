@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch.distributions import Distribution, constraints
@@ -12,8 +12,10 @@ from poutine.bounds import check_constraint, surely_leaves
 from poutine.errors import ParamError
 from poutine.frozen import Frozen
 from poutine.initial import initial_value
-from poutine.messages import Choice, Message, Param, is_distribution
+from poutine.messages import Choice, Message, Param, is_distribution, param_of
 from poutine.supports import support_of
+
+S = TypeVar("S", bound=Message)
 
 
 def as_prior(prior: Any) -> Any:
@@ -39,18 +41,23 @@ def check_support(param: Param, prior: Any) -> None:
         )
 
 
-def param_of(site: Message) -> Param | None:
-    """What ``Param.lifted`` has made a sample of: that keeps its ``init`` and its ``constraint``. None if it was no param."""
-    if "init" not in site.__dict__ or "init" in site._fields:
-        return None
-    return Param(site.name, site.__dict__["init"], site.constraint)
+def checked(site: S, shape: torch.Size | None = None) -> S:
+    """A finished ``site``; whoever gives a sample its value looks so whether it was a param that this does not fit.
+
+    shape:  of one draw, where the value has many.
+
+    Raises ``ParamError`` if it does not.
+    """
+    if (param := param_of(site)) is not None:
+        check_lifted(param, site, shape)
+    return site
 
 
-def check_lifted(param: Param, site: Message) -> None:
-    """Raises ``ParamError`` if a drawn ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
+def check_lifted(param: Param, site: Message, shape: torch.Size | None = None) -> None:
+    """Raises ``ParamError`` if a finished ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
     if param.constraint is not constraints.real:
         _check_made(param, site)
-    _check_shape(param, site)
+    _check_shape(param, site, getattr(site.value, "shape", ()) if shape is None else shape)
 
 
 def _check_made(param: Param, site: Message) -> None:
@@ -79,16 +86,17 @@ def _may_be(constraint: Any, value: Any) -> bool:
         return False
 
 
-def _check_shape(param: Param, site: Message) -> None:
-    """Raises ``ParamError`` if the value of ``site``, which ``param`` has become, has not the shape of its initial value.
+def _check_shape(param: Param, site: Message, shape: Sequence[int]) -> None:
+    """Raises ``ParamError`` if ``shape``, that of the value of ``site``, which ``param`` has become, is not that of its initial value.
 
     There may be more to the left: plates that draw it for each element, and values of a runtime that takes many at once.
     """
-    expected = None if param.init is None else initial_value(param).shape
-    given = tuple(getattr(site.value, "shape", ()))
-    if expected is not None and given[max(0, len(given) - len(expected)) :] != tuple(expected):
+    if param.init is None:
+        return
+    expected, given = tuple(initial_value(param).shape), tuple(shape)
+    if given[max(0, len(given) - len(expected)) :] != expected:
         raise ParamError(
             param.name,
-            f"its initial value has shape {tuple(expected)}, and its value under the prior {site['fn']!r} has {given}; expand the prior, "
+            f"its initial value has shape {expected}, and its value under the prior {site['fn']!r} has {given}; expand the prior, "
             "and wrap it in Independent if the parameter is one draw",
         )

@@ -27,7 +27,7 @@ from poutine.messages import (
 )
 from poutine.options import as_seed
 from poutine.params import ParamStore
-from poutine.priors import check_lifted, param_of
+from poutine.priors import checked
 from poutine.program import Program, as_program
 from poutine.randomness import Key, draw, draw_unbuilt, draws_nothing
 from poutine.whole_numbers import has_whole_parameters
@@ -100,10 +100,7 @@ class _Draws:
         self.visits[name] += 1
         if site.value is not UNDECIDED:
             return site if isinstance(site.fn, Distribution) else self._keyed(site)
-        drawn = site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name])))
-        if (param := param_of(drawn)) is not None:
-            check_lifted(param, drawn)
-        return drawn
+        return checked(site.replaced("value", draw_site(site, site.key or (self.seed, name, self.visits[name]))))
 
     def observe(self, site: Observe) -> Message:
         # Counted like a draw, so that observing one visit to a name moves no other draw.

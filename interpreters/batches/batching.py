@@ -33,6 +33,8 @@ from poutine import (
     batch_log_density,
 )
 from poutine.driver.arrivals import Alike, Apart
+from poutine.messages import param_of
+from poutine.priors import checked
 
 Score = Callable[[Choice, Choice], torch.Tensor | None]
 
@@ -142,6 +144,9 @@ class Batching:
                 yield Sealed(whole.message) if asked.sealed else whole.message
                 site = self._answered(whole.message, asked.sealed)
             rows = whole.rows(site, self.numbers)
+            if not asked.is_closed and param_of(asked.requests[0]) is not None:
+                for request, row in zip(asked.requests, rows, strict=True):
+                    checked(request.replaced("value", row))
             self._finish(Group(name, asked.members, site, rows, whole.message, whole), asked.sealed)
         except Exception as error:
             self._fail(asked, error)

@@ -12,7 +12,7 @@ from interpreters.batches.plain import Columns, closed, plain
 from interpreters.batches.recipes import Recipe, recipe_of
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
-from poutine.priors import param_of
+from poutine.messages import param_of
 
 _LARGEST: Final = 2**63  # whole numbers from there on are too large for torch
 
@@ -140,7 +140,7 @@ def _circumstances(site: Any) -> tuple[Hashable, ...]:
         _kind(site.mask, by_value=True),
         around,
         infer,
-        None if (param := param_of(site)) is None else _kind(param.init),
+        None if (param := param_of(site)) is None else getattr(param.init, "shape", ()),
     )
 
 

@@ -14,7 +14,7 @@ from interpreters.batches.recipes import aligned, stack, tensor
 from interpreters.errors import BatchError
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample
 from poutine.driver.arrivals import Alike
-from poutine.priors import param_of
+from poutine.messages import param_of
 
 
 @attrs.frozen(eq=False)
@@ -118,7 +118,7 @@ def stacked(asked: Gathered, name: str, numbers: bool) -> Stacked:
     made = Sample(name, dist) if isinstance(first, Sample) else Observe(name, dist, value)
     rank = len(dist.batch_shape) - 1
     made = made.evolve(value=value, **_around(asked, first, rank), infer=infer)
-    return Stacked(asked, made if (param := param_of(first)) is None else made.replaced("init", param.init))
+    return Stacked(asked, made if (param := param_of(first)) is None else made.replaced("_init", param.init))
 
 
 def refuse_plates(message: Message, site: Message) -> None:

@@ -15,6 +15,7 @@ from interpreters.factor_graph.supports import some_value
 from interpreters.factor_graph.watching import Watch
 from interpreters.ranges import bounds, is_bounded
 from poutine import Choice, EnterMarkov, Message, Observe, ParamStore, Runtime, Sample
+from poutine.priors import checked
 
 
 class Discovery(Evaluation):
@@ -50,7 +51,7 @@ class Discovery(Evaluation):
 
     def _watched(self, act: Callable[[Any], Message]) -> Callable[[Any], Message]:
         def watched(site: Any) -> Message:
-            found: Any = act(site)
+            found: Any = checked(act(site))
             self.watch.sent(found, not site.is_decided)
             return found  # type: ignore[no-any-return]  # a Choice
 

@@ -34,6 +34,7 @@ from poutine import (
     answer,
     batch_log_density,
 )
+from poutine.priors import checked
 from poutine.trace_graph import is_subsample
 
 
@@ -157,7 +158,8 @@ class Collector:
         if not self.looks and variable.size > 1:
             mark(value)
         self._loops.note(variable)
-        site = site.evolve(value=value)
+        dist: Any = site.dist
+        site = checked(site.evolve(value=value), dist.batch_shape + dist.event_shape)
         self._collect(site, enumerated_density(site))
         return site
 

@@ -11,6 +11,7 @@ from interpreters.paths.choosing import alone, log_prob_of, number_of_values, va
 from interpreters.paths.frontier import Frontier
 from interpreters.paths.path import Path
 from poutine import Message, ParamStore, PoutineError, Runtime, Sample
+from poutine.priors import checked
 
 
 class Elsewhere(PoutineError):
@@ -60,7 +61,7 @@ class Walk:
             self._compare(site, self._steps[at])
         value = self._steps[at].value
         self.chosen.append((site.name, value))
-        return site.replaced("value", value.clone())
+        return checked(site.replaced("value", value.clone()))
 
     def _compare(self, site: Sample, before: Path) -> None:
         """Raises ``StructureChanged`` where the site is another one than it was, or its distribution, but for rounding."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from poutine.messages import Choice, Deterministic, Message, Param, Sample, Sealed, blank
+from poutine.messages import Choice, Deterministic, Message, Param, Sample, Sealed, blank, param_of
 from poutine.named import check_used
 from poutine.poutine import Poutine
-from poutine.priors import as_prior, check_lifted, check_support, param_of
+from poutine.priors import as_prior, check_lifted, check_support
 from poutine.program import Coroutine, Handling, Program, Rule
 
 
@@ -18,7 +18,7 @@ from poutine.program import Coroutine, Handling, Program, Rule
 class LiftPoutine(Poutine):
     """Turns each ``Param`` into a ``Sample`` from ``prior``: a distribution, a callable, or a mapping of names to either.
 
-    A mapping lifts only the names in it. The sample keeps what the param has, its ``init`` and ``constraint`` too; a second read of the
+    A mapping lifts only the names in it. The sample keeps the scale, mask and frames of the param; a second read of the
     same param gets the same value, in another branch of a loop, too. Around a vectorised plate, what is read inside is one sample that the
     elements share, as they share the param (its prior counts once, whatever elements of a subsample stand for); inside of one, it is one for each.
 
@@ -65,7 +65,7 @@ class LiftPoutine(Poutine):
                 return param.lifted(its)
             new = blank(Sample)  # as ``lifted`` makes it, whose call takes time
             fields = new.__dict__
-            fields["name"], fields["init"], fields["fn"] = name, mine["init"], its
+            fields["name"], fields["fn"], fields["_init"] = name, its, mine["init"]
             return new
 
         def remember(site: Message) -> Message:

@@ -31,8 +31,8 @@ class Choice(Site):
     key: Key | None = attrs.field(init=False, eq=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the ``init`` of the param that it was: it may be a function that cannot be pickled, and only a run asks for it."""
-        return {field: value for field, value in self.__dict__.items() if field != "init" or field in self._fields}
+        """Without what it has of a param that it was: the initial value may be a function that cannot be pickled, and only a run asks for it."""
+        return {field: value for field, value in self.__dict__.items() if field not in ("_init", "_constraint")}
 
     @property
     def is_deferred(self) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch.distributions import constraints
 
 from poutine.messages.frames import of_all
-from poutine.messages.message import blank, checked_name
+from poutine.messages.message import Message, blank, checked_name
 from poutine.messages.sample_observe import Sample
 from poutine.messages.site import Site
 from poutine.randomness import Key
@@ -46,16 +46,15 @@ class Param(Site):
             fields["infer"] = infer
 
     def lifted(self, prior: Any) -> Sample:
-        """This site as a ``Sample`` from ``prior``, which keeps its ``init`` and ``constraint``: whoever draws it, checks by these.
+        """This site as a ``Sample`` from ``prior``, of which ``param_of`` tells what it was.
 
         Whoever lifts it gives later reads the same value, in other branches of a loop and for other elements of a plate, too: its frames are
         those of no branch and of no subsample, and its prior counts once, and not once for each element that those of a subsample stand for.
         """
         new = blank(Sample)
         fields = new.__dict__
-        fields |= self.__dict__
-        fields["init"], fields["fn"] = self.init, prior
-        fields.pop("key", None)  # what its initial value draws by is not what a sample does
+        fields |= {field: value for field, value in self.__dict__.items() if field in _A_SITES}  # nothing that is a param's own
+        fields["fn"], fields["_init"], fields["_constraint"] = prior, self.init, self.constraint
         if "cond_indep_stack" in fields:
             frames = fields["cond_indep_stack"]
             fields["cond_indep_stack"] = tuple(map(of_all, frames))
@@ -64,4 +63,11 @@ class Param(Site):
         return new
 
 
+def param_of(site: Message) -> Param | None:
+    """What a sample was before ``lifted``: of the same name, with its initial value and constraint. None of what was no param."""
+    its = site.__dict__
+    return Param(site.name, its["_init"], its.get("_constraint", _REAL)) if "_init" in its else None
+
+
+_A_SITES: Final = frozenset(field.name for field in attrs.fields(Site))
 _REAL: Final = constraints.real

@@ -59,6 +59,7 @@ from poutine import (
     uncondition,
     vectorized_plates,
 )
+from poutine.messages import param_of
 from tests.script import AS_IT_IS, perform
 
 D = Normal(0.0, 1.0)
@@ -413,12 +414,41 @@ def test_a_value_that_is_given_for_what_was_a_param_is_the_givers():
         assert run(give(lift(three, prior=D), data={"w": given})()) is given
 
 
+def test_no_field_of_a_class_of_ones_own_is_taken_for_that_of_a_lifted_param():
+    @attrs.frozen(slots=False, eq=False, repr=False, init=False)
+    class Start(Sample):
+        init: torch.Tensor = attrs.field(init=False)
+
+        def __init__(self, name, fn, init):
+            super().__init__(name, fn)
+            self.__dict__["init"] = init
+
+    @attrs.frozen(slots=False, eq=False, repr=False, init=False)
+    class Layer(Param):
+        args: tuple = attrs.field(init=False)
+
+        def __init__(self, name, init, *args):
+            super().__init__(name, init)
+            self.__dict__["args"] = args
+
+    def two():
+        x = yield Start("x", D, torch.zeros(7))
+        return x, (yield Layer("w", ONE, "dense", 3))
+
+    sampled = trace(uncondition(condition(two, data={"x": ONE}))).get_trace()["x"]
+    assert sampled.value.shape == ()
+    assert sampled.init.shape == pickle.loads(pickle.dumps(sampled)).init.shape == (7,)
+    assert trace(lift(two, prior=lambda: D)).get_trace()["w"].args == ()
+    with pytest.raises(UnusedNames):
+        run(lift(two, prior={"x": D})())
+
+
 def test_what_was_a_param_is_pickled_and_copied_without_its_initial_value():
     """Which may be a function that cannot be pickled."""
     site = trace(lift(three, prior=D.expand([3]))).get_trace()["w"]
     assert same(pickle.loads(pickle.dumps(site)), site)
-    assert "init" in site
-    assert "init" not in pickle.loads(pickle.dumps(site))
+    assert param_of(site).init().shape == (3,)
+    assert param_of(pickle.loads(pickle.dumps(site))) is None
     assert same(copy.deepcopy(site), site)
 
 
@@ -833,7 +863,7 @@ def test_a_param_of_a_class_of_ones_own_may_keep_its_initial_value_elsewhere():
         return (yield One("w"))
 
     assert trace(lift(one, prior=D)).get_trace()["w"].fn is D
-    assert trace(lift(lift(one, prior={"w": D}), prior={"w": PRIOR})).get_trace()["w"].init is ONE
+    assert trace(lift(lift(one, prior={"w": D}), prior={"w": PRIOR})).get_trace()["w"].fn is D
 
 
 def test_what_is_not_lifted_is_taken_for_nothing_else():

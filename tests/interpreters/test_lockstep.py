@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 import weakref
@@ -780,3 +781,21 @@ def test_params_of_different_shapes_are_asked_for_apart():
 
     with pytest.raises(ParamError, match=r"site 'w.*': its initial value has shape \(2,\)"):
         together(lift(model, prior=Normal(torch.zeros(1), 1.0)), 8, numbers=True)
+
+
+@pytest.mark.parametrize("many", [3, 4])
+def test_as_many_instances_as_a_param_has_elements_are_no_shape_of_its(many):
+    def model():
+        return (yield Param("w", torch.zeros(4)))
+
+    with pytest.raises(ParamError, match=r"its initial value has shape \(4,\), and its value under the prior .* has \((3,)?\)"):
+        together(lift(model, prior=Normal(0.0, 1.0)), many, numbers=False)
+
+
+@pytest.mark.parametrize("init", [lambda: torch.zeros(3), [0.0, 0.0, 0.0]])
+def test_initial_values_that_are_no_tensors_part_no_group(init):
+    def model():
+        return (yield Param("w", copy.copy(init) if isinstance(init, list) else partial(init)))
+
+    batch = together(lift(model, prior=Normal(torch.zeros(3), 1.0)), 5, numbers=False, keep=True)
+    assert [len(group.members) for group in batch.groups] == [5]
