@@ -18,6 +18,7 @@ _BOUNDED: Final = (
     constraints.interval,
     constraints.half_open_interval,
 )
+_LOOSE: Final = frozenset((type(constraints.square), constraints.cat, constraints.stack))  # of several dimensions, each by itself
 
 
 def check_constraint(site: Param) -> None:
@@ -45,8 +46,16 @@ def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:
     if outer is None:
         return False
     if inner is None:
-        return constraint.event_dim > 0  # numbers that know nothing of one another make no simplex and no triangle
+        return _ties(constraint)  # numbers that know nothing of one another make no simplex and no triangle
     return outer[0] < inner[0] or outer[1] > inner[1]
+
+
+def _ties(constraint: Any) -> bool:
+    """Whether each number that it allows depends on the others. Of what others have defined, nobody can tell."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    ours = type(constraint).__module__.startswith(("torch.", "poutine."))
+    return ours and type(constraint) not in _LOOSE and bool(constraint.event_dim)
 
 
 def _bounds(constraint: Any) -> tuple[float, float] | None:

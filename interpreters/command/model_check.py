@@ -58,6 +58,8 @@ def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
     try:
         trace = run(TracePoutine(SettlePoutine(program.fn)).traced(*program.args, **program.kwargs), seed)
     except UnusedNames as error:
+        if not data.keys() >= {*error.unused}:  # a handler of the model's own names them
+            raise
         unused = ", ".join(error.unused)
         raise InputError(f"the data has {unused}: no argument of {called(fn)}, and none of its sites {', '.join(error.seen)}") from error
     except AlreadyObserved as error:

@@ -47,6 +47,7 @@ from poutine import (
     lift,
     markov,
     mask,
+    ordered,
     plate,
     replay,
     run,
@@ -341,10 +342,23 @@ def test_substitute_decides_what_lift_makes_of_it():
     assert (t["w"].type, t["w"].value) == ("sample", 3.0)
 
 
+class Whole(constraints.Constraint):
+    """One of a user's own."""
+
+    event_dim = 1
+
+    def check(self, value):
+        return (value == value).all(-1)
+
+
 @pytest.mark.parametrize(("param", "prior", "problem"), [
     (Param("w", torch.ones(3), constraint=constraints.positive), D, r"site 'w'.*Normal.*support Real\(\).*constraint GreaterThan"),
     (Param("w", torch.tensor(0.5), constraint=constraints.unit_interval), HalfNormal(1.0), "which does not satisfy its constraint Interval"),
     (Param("w", torch.ones(2) / 2, constraint=constraints.simplex), PRIOR, "which does not satisfy its constraint Simplex"),
+    (Param("w", torch.zeros(2), constraint=ordered), PRIOR, "which does not satisfy its constraint Ordered"),
+    (Param("w", torch.ones(2), constraint=constraints.stack([constraints.real, constraints.positive])), PRIOR.base_dist.expand([2]), None),
+    (Param("w", torch.ones(2, 2), constraint=constraints.square), Normal(torch.zeros(2, 2), 1.0), None),
+    (Param("w", torch.ones(2), constraint=Whole()), PRIOR, None),
     (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
     (Param("w", lambda: torch.randn(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
     (Param("w", lambda: torch.randn(3)), D.expand([3]), None),

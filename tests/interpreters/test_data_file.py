@@ -13,7 +13,7 @@ from interpreters.command.data_file import bind, conditioned, load_data
 from interpreters.command.double import DoublePoutine
 from interpreters.command.model_check import checked
 from interpreters.errors import InputError
-from poutine import Coroutine, Observe, PlateError, Program, Sample, plate, run, same, scale, trace
+from poutine import Coroutine, Observe, PlateError, Program, Sample, UnusedNames, lift, plate, run, same, scale, trace
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -166,6 +166,11 @@ def test_data_with_a_dimension_that_no_plate_declares():
 def test_what_does_not_fit_the_model(fn: Any, data: Any, complaint: str):
     with pytest.raises(InputError, match=complaint):
         checked(fn, data)
+
+
+def test_names_of_the_models_own_handlers_are_not_the_datas():
+    with pytest.raises(UnusedNames, match="LiftPoutine names what the program never reached as a param: typo"):
+        checked(lift(model, prior={"typo": Normal(0.0, 1.0)}), {"x": X})
 
 
 @pytest.mark.parametrize("x", [torch.zeros(2)])
