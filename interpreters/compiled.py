@@ -30,6 +30,7 @@ import torch
 
 from interpreters.density import Density
 from interpreters.derivatives import functional, is_overwritten, value_and_grad
+from interpreters.errors import StructureChanged
 from interpreters.kernels.cpp import build
 from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
@@ -104,6 +105,8 @@ def compile_density(density: Density, *, tier: str | None = None, cache_dir: str
             break
         reasons.append(f"not {attempt}: disagrees with autograd")
         warnings.warn(f"the {attempt} kernel of {name} disagrees with autograd and is not used", RuntimeWarning, stacklevel=2)
+    if kernel.tier == "eager":
+        compiler.check_repeatable()
     _log.info("%s: tier %s%s", name, kernel.tier, "".join(f"; {reason}" for reason in reasons))
     return kernel
 
@@ -137,6 +140,16 @@ class _Compiler:
         """Each point twice, in turn: code that keeps something from one call to the next is wrong at the second."""
         exact = [*self._where_finite(self.enough), *self._others]
         return all(_close(kernel.value_and_grad(at.point), at) for _ in range(2) for at in exact)
+
+    def check_repeatable(self) -> None:
+        """Raises ``StructureChanged`` if the density, computed twice at one point, differs: no sampler comes to an end with it."""
+        for exact in self._where_finite(1):
+            again, _ = _eager(self.density)(exact.point)
+            if abs(float(again - exact.value)) > _tolerance(exact.value):
+                raise StructureChanged(
+                    f"the log density of {name_of(self.density.program.fn)} is {exact.value.item():.6g} and then {again.item():.6g} at one and the same "
+                    "values of its sites; what it draws must be sites (yield Sample in place of torch.randn), and it must not keep anything from run to run"
+                )
 
     @property
     def example(self) -> torch.Tensor:

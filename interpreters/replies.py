@@ -23,6 +23,7 @@ from poutine import (
     batch_log_density,
 )
 from poutine.plates import Subsample
+from poutine.priors import checked
 from poutine.runtime import draw_site
 
 S = TypeVar("S", bound=Message)
@@ -146,11 +147,14 @@ def _check_index(name: str, value: Any, plate: Subsample) -> None:
 
 
 def check_value(site: Message) -> None:
-    """Raises ``WrongAnswer`` if the value of ``site`` is outside of the support or the constraint, or cannot be scored at all."""
+    """Raises ``WrongAnswer`` if the value of ``site`` is outside of the support or the constraint, or cannot be scored at all; ``ParamError`` if
+    it does not fit a param that has become a sample.
+    """
     if isinstance(site, Sample) and isinstance(site.fn, Subsample):
         _check_index(site.name, site.value, site.fn)
     if isinstance(site, Param) and not bool(site.constraint.check(site.value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise WrongAnswer(site.name, f"{site.value!r} does not satisfy {site.constraint!r}")
+    checked(site)
     try:
         scored = batch_log_density(site) if isinstance(site, Choice) else None
     except NoDensity:

@@ -12,7 +12,7 @@ from poutine.decorators import Decorator, check_name
 from poutine.errors import PlateError
 from poutine.handlers.indep import IndepPoutine
 from poutine.messages import Choice, Deterministic, EnterMarkov, MarkovEntry, Message
-from poutine.options import check_number, of_type
+from poutine.options import check_number, of_type, whole
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
 
@@ -62,7 +62,7 @@ class MarkovPoutine(Poutine):
     """What ``markov`` makes: calls ``fn(t, state, *args, **kwargs)`` for each step."""
 
     name: str = attrs.field(validator=of_type(str))
-    size: int
+    size: int = attrs.field(converter=whole)
     vectorized: bool = attrs.field(default=False, validator=of_type(bool))
 
     def __attrs_post_init__(self) -> None:

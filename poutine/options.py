@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from poutine.errors import PlateError
 
 Validator = Callable[[Any, Any, Any], None]
@@ -32,12 +34,12 @@ def one_of(*choices: Any) -> Validator:
 
 
 def check_number(plate: str, what: str, number: Any, sign: int = 1) -> None:
-    """Raises ``PlateError`` unless ``what`` of a plate is a whole number of this sign, or None."""
+    """Raises ``PlateError`` unless ``what`` of a plate, as ``whole`` has it, is a whole number of this sign, or None."""
     if number is None:
         return
-    if not isinstance(number, Integral) or isinstance(number, bool):
+    if not isinstance(number, int) or isinstance(number, bool):
         raise PlateError(plate, f"expected a whole number as {what}, got {number!r}")
-    if int(number) * sign < 1:
+    if number * sign < 1:
         raise PlateError(
             plate, f"expected a {f'positive {what}' if sign > 0 else f'negative {what}, counted from the right'}, got {number}"
         )
@@ -56,8 +58,12 @@ def as_names(kind: str, names: Iterable[str] | None) -> frozenset[str] | None:
 
 
 def whole(value: Any) -> Any:
-    """A whole number of any kind (numpy's, too) as an ``int``; what is none as it is, to be refused."""
-    return int(value) if isinstance(value, Integral) else value
+    """A whole number of any kind (numpy's, and a tensor of one, as data has it) as an ``int``; what is none as it is, to be refused."""
+    if isinstance(value, torch.Tensor):
+        is_one = value.dim() == 0 and not (value.is_floating_point() or value.is_complex() or value.dtype is torch.bool)
+    else:
+        is_one = isinstance(value, Integral) and not isinstance(value, bool)
+    return int(value) if is_one else value
 
 
 def as_seed(seed: Any) -> int:

@@ -132,6 +132,10 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
     if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
     unconstrained: torch.Tensor = transform.inv(value).clone()
+    if not bool(unconstrained.isfinite().all()):
+        raise ParamError(
+            site.name, f"the initial value {value!r} is at a bound of {site.constraint!r}, from which no gradient leads; start inside of it"
+        )
     return unconstrained
 
 

@@ -13,7 +13,7 @@ from poutine.handlers.broadcast import BroadcastPoutine
 from poutine.handlers.indep import IndepPoutine
 from poutine.handlers.scale import ScalePoutine
 from poutine.messages import Sample
-from poutine.options import check_number, of_type
+from poutine.options import check_number, of_type, whole
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program
 
@@ -72,10 +72,10 @@ class PlatePoutine(Poutine):
     """What ``plate`` makes: calls ``fn(index, *args, **kwargs)`` under indep and scale (and broadcast)."""
 
     name: str = attrs.field(validator=of_type(str))
-    size: int | None = None
-    subsample_size: int | None = None
+    size: int | None = attrs.field(default=None, converter=whole)
+    subsample_size: int | None = attrs.field(default=None, converter=whole)
     subsample: torch.Tensor | None = attrs.field(default=None, converter=attrs.converters.optional(torch.as_tensor))
-    dim: int | None = None
+    dim: int | None = attrs.field(default=None, converter=whole)
     vectorized: bool = attrs.field(default=True, validator=of_type(bool))
 
     def __attrs_post_init__(self) -> None:

@@ -65,7 +65,7 @@ def _check_made(param: Param, site: Message) -> None:
 
     What tells no support (a bare callable, a distribution of the user's own) is judged by its value.
     """
-    if not isinstance(site, Choice) or isinstance(site.fn, Distribution):
+    if not isinstance(site, Choice):
         return
     if isinstance(site.built, Distribution):
         check_support(param, site.built)

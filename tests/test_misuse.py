@@ -247,7 +247,7 @@ def test_markov_is_a_decorator():
         markov("t")(one)
 
 
-@pytest.mark.parametrize("size", [3.0, True, torch.tensor(3), "a"], ids=repr)
+@pytest.mark.parametrize("size", [3.0, True, torch.tensor(3.0), torch.tensor([3]), torch.tensor(True), "a"], ids=repr)
 def test_the_steps_of_a_markov_are_a_whole_number(size):
     for make in (lambda: markov("t", size)(one), lambda: MarkovPoutine(one, "t", size)):
         with pytest.raises(PlateError, match=f"site 't': expected a whole number as size, got {re.escape(repr(size))}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from functools import partial
@@ -347,3 +348,17 @@ def test_an_error_of_ours_in_an_initial_value_comes_as_it_is():
 
     with pytest.raises(ParamError, match=r"^site 'v': there is none"):
         run(one)
+
+
+@pytest.mark.parametrize(("init", "constraint"), [
+    (0.0, constraints.nonnegative), (1.0, constraints.greater_than_eq(1.0)), (torch.tensor([0.0, 1.0]), constraints.simplex),
+    (math.inf, constraints.real),
+])  # fmt: skip
+def test_a_parameter_that_no_gradient_could_move_is_refused(init, constraint):
+    def stuck():
+        return (yield Param("w", init, constraint=constraint))
+
+    store = ParamStore()
+    with pytest.raises(ParamError, match=r"site 'w': the initial value .* is at a bound of .*; start inside of it"):
+        run(stuck, params=store)
+    assert not len(store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from functools import partial
 
+import numpy
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MultivariateNormal, Normal
@@ -25,6 +26,7 @@ from poutine import (
     condition,
     do,
     indep,
+    markov,
     mask,
     plate,
     replay,
@@ -775,3 +777,12 @@ def test_a_sequential_plate_gives_values_as_they_are():
     t = trace(each).get_trace()
     for program, expected in ((do(each, data={"x0": torch.tensor(5.0)}), torch.tensor(5.0)), (replay(each, t), t["x0"].value)):
         assert same(run(program(), seed=4)[0], expected)
+
+
+@pytest.mark.parametrize("three", [torch.tensor(3), torch.tensor(3, dtype=torch.int32), numpy.int64(3)])
+def test_a_size_may_be_a_number_of_the_data(three):
+    """As it comes out of a file, ``{"J": 3}``."""
+    for sized in (plate("p", three), plate("p", 9, subsample_size=three), lambda fn: indep(lambda: fn(0), "p", True, dim=-1, size=three)):
+        (frame,) = trace(sized(lambda i: one("x", D.expand([3])))).get_trace()["x"].cond_indep_stack
+        assert (type(frame.size), frame.size) == (int, 3)
+    assert trace(markov("t", three)(lambda t, state: one("x", D))).get_trace().stochastic_nodes == ["x_0", "x_1", "x_2"]

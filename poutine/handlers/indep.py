@@ -10,7 +10,7 @@ import torch
 
 from poutine.errors import PlateError
 from poutine.messages import CondIndepStackFrame, EnterMarkov, EnterPlate, Message, PlateEntry, Site
-from poutine.options import check_number, of_type
+from poutine.options import check_number, of_type, whole
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Handling, Program, Rule
 
@@ -43,8 +43,8 @@ class IndepPoutine(Poutine):
 
     name: str = attrs.field(validator=of_type(str))
     vectorized: bool = attrs.field(validator=of_type(bool))
-    dim: int | None = None
-    size: int | None = None
+    dim: int | None = attrs.field(default=None, converter=whole)
+    size: int | None = attrs.field(default=None, converter=whole)
     loop: object = attrs.field(default=None, eq=False, repr=False)
     index: torch.Tensor | None = attrs.field(default=None, repr=False)
     weight: float = attrs.field(default=1.0, repr=False)

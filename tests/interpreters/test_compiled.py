@@ -21,6 +21,7 @@ from torch.distributions import constraints
 
 from interpreters.compiled import compile_density
 from interpreters.density import density
+from interpreters.errors import StructureChanged
 from interpreters.kernels.cpp import build
 from interpreters.kernels.decompositions import decompositions
 from interpreters.kernels.gradients import grad_and_value
@@ -238,6 +239,7 @@ LOGGED = """
 import logging, sys, torch, torch.distributions as td
 from interpreters.compiled import compile_density
 from interpreters.density import density
+from interpreters.errors import StructureChanged
 from poutine import Sample
 logging.basicConfig(level=logging.INFO)
 print(compile_density(density(lambda: (yield Sample("x", td.Normal(0.0, 1.0)))), cache_dir=sys.argv[1]).tier)
@@ -437,13 +439,24 @@ def test_what_cannot_be_traced_is_eager_and_the_log_says_why(model, reason, tmp_
 
 @pytest.mark.slow
 def test_a_kernel_that_disagrees_is_not_used(tmp_path: Path):
-    """A program that is not the same twice, as a broken kernel would be to it."""
-    runs: list[int] = []
+    """A function whose gradient, as it says, is not its derivative, as a broken kernel's would not be."""
+
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(x):
+            return 2.0 * x
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return 3.0 * gradient
 
     def model():
-        runs.append(1)
         x = yield Sample("x", td.Normal(number(0.0), 1.0))
-        yield factor("f", x * float(len(runs)))
+        yield factor("f", Doubled.apply(x))
 
     with pytest.warns(RuntimeWarning, match="disagrees with autograd and is not used"):
         kernel = compile_density(density(model), tier="callable", cache_dir=tmp_path)
@@ -516,3 +529,16 @@ def test_the_digest_is_of_the_graph_and_not_of_the_data():
 def test_random_numbers_are_refused():
     with pytest.raises(NotStraight, match="rand"):
         lower(record(lambda u: u * torch.rand(3), normals(3)), normals(3), {})
+
+
+def test_a_density_that_is_another_one_each_time_is_refused():
+    """And is not sampled for hours."""
+
+    def slip():
+        x = yield Sample("x", td.Normal(number(0.0), 1.0))
+        yield Observe("y", td.Normal(x + torch.randn(()), 1.0), number(1.0))
+
+    with pytest.raises(
+        StructureChanged, match=r"the log density of .*slip is \S+ and then \S+ at one and the same values.* in place of torch.randn"
+    ):
+        compile_density(density(slip))

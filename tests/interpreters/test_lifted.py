@@ -14,6 +14,7 @@ from interpreters.density import density
 from interpreters.elimination import eliminate
 from interpreters.enumeration import exact
 from interpreters.lockstep import lockstep
+from interpreters.stepping import begin
 from interpreters.vmapped import vmapped
 from poutine import Param, ParamError, Program, block, lift, run
 
@@ -50,7 +51,7 @@ def test_one_draw_is_no_vector(runtime):
         (FINITE | SMOOTH)[runtime](Program(lift(reading, prior=prior)))
 
 
-@pytest.mark.parametrize("runtime", [name for name in SMOOTH if name not in ("density", "nuts")])
+@pytest.mark.parametrize("runtime", [*SMOOTH])
 def test_a_distribution_that_a_callable_makes_satisfies_the_constraint(runtime):
     with pytest.raises(ParamError, match="site '.*w.*': its prior .* has support .*, which does not satisfy its constraint GreaterThan"):
         SMOOTH[runtime](Program(lift(reading, prior=lambda: Normal(torch.zeros(2), 1.0)), constraints.positive))
@@ -60,6 +61,16 @@ def test_a_distribution_that_a_callable_makes_satisfies_the_constraint(runtime):
 def test_what_fits_is_taken(runtime):
     prior = Bernoulli(torch.full((2,), 0.5)) if runtime in FINITE else Normal(torch.zeros(2), 1.0)
     (FINITE | SMOOTH)[runtime](Program(lift(reading, prior=prior)))
+
+
+def test_an_answer_by_hand_fits_too():
+    async def one(site):
+        return 1.0
+
+    lifted = lift(reading, prior=Normal(0.0, 1.0))
+    for answered in (lambda: asyncio.run(run_async(lifted(), answers={"w": one})), lambda: begin(lifted).reply(1.0)):
+        with pytest.raises(ParamError, match=r"its initial value has shape \(2,\), and its value .* has \(\)"):
+            answered()
 
 
 def test_what_is_awaited_is_awaited_once():
