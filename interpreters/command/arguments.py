@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from importlib.metadata import version
 from typing import Any, Final, NoReturn
 
-from interpreters.command.numbers import depth, positive, share
+from interpreters.command.values import depth, path, positive, share
 
 METHODS: Final = ("importance", "nuts")
 NUM_SAMPLES: Final = 10_000
@@ -35,9 +35,18 @@ class _Parser(argparse.ArgumentParser):
         raise Misused(f"{message}; see {self.prog} --help")
 
 
+class _Version(argparse.Action):
+    """Looked up only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        print(f"{parser.prog} {version('poutine')}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Of all commands: the option ``command`` is the one that was given. What is wrong raises ``Misused``."""
     parser = _Parser("poutine", description="Probabilistic programs as Python generators.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_infer(commands)
     _add_step(commands)
@@ -61,7 +70,7 @@ def _add_infer(commands: Any) -> None:
     )
     add = command.add_argument
     add("model", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
-    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
+    add("--data", type=path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
     add(
         "--method",
         choices=METHODS,
@@ -95,15 +104,15 @@ def _add_infer(commands: Any) -> None:
         choices=METRICS,
         help=f"nuts: the shape of the metric that is learned in warmup (default: {METRIC}, dense where there are few dimensions)",
     )
-    add("--checkpoint", type=Path, metavar="FOLDER", help="nuts: keep the chains there while they run, and go on from there")
+    add("--checkpoint", type=path, metavar="FOLDER", help="nuts: keep the chains there while they run, and go on from there")
     add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")
     add(
         "--out",
-        type=Path,
+        type=path,
         metavar="RESULT.nc",
         help="write the draws as NetCDF, for arviz.from_netcdf, or as zarr, as it ends in .nc or .zarr",
     )
-    add("--plot", type=Path, metavar="PICTURE.png", help="write a picture of the marginals")
+    add("--plot", type=path, metavar="PICTURE.png", help="write a picture of the marginals")
     add("--strict", action="store_true", help="exit with 3 if the result comes with a warning")
 
 
@@ -116,6 +125,6 @@ def _add_step(commands: Any) -> None:
     )
     add = command.add_argument
     add("model", nargs="?", metavar="MODEL.py[:NAME]", help="a file with a generator function; NAME is `model`, or else the only one in it")
-    add("--data", type=Path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
+    add("--data", type=path, metavar="DATA.json", help="an object: the model's arguments, and values of its sites to condition on")
     add("--seed", type=int, metavar="S", help="names all of the randomness (default: 0); a run that is resumed keeps its own")
-    add("--resume", type=Path, metavar="FILE", help="go on with a run that was saved there, with its own model and data or those given")
+    add("--resume", type=path, metavar="FILE", help="go on with a run that was saved there, with its own model and data or those given")

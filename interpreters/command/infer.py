@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import MappingProxyType
 from typing import Final
 
@@ -42,7 +43,7 @@ def _infer(options: argparse.Namespace, interruption: Interruption) -> int:
     path, name = split(options.model)
     file = ModelFile.load(path)
     model, data = file.model(name), load_data(options.data) if options.data else {}
-    guide = in_double(bind(file.model(options.guide), data)[0]) if options.guide else None
+    guide = in_double(bind(file.model(options.guide, "--guide NAME"), data)[0]) if options.guide else None
     with blaming(path), complaining():
         program = checked(model, data, options.seed)
         method, reason = entry(_CHOOSE)(program, options)
@@ -86,6 +87,11 @@ def _check_output(path: Path, is_folder: bool) -> None:
         raise InputError(f"cannot write {path}: it is {'a directory' if path.is_dir() else 'no directory'}")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise InputError(f"cannot write {path}: permission denied")
+    if not path.exists():
+        try:
+            TemporaryFile(dir=folder).close()
+        except OSError as error:  # such a folder as /proc
+            raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _write(outcome: Outcome, options: argparse.Namespace) -> None:

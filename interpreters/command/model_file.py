@@ -44,7 +44,7 @@ class ModelFile:
             spec.loader.exec_module(module)
         return cls(path, module)
 
-    def model(self, name: str | None = None) -> Callable[..., Any]:
+    def model(self, name: str | None = None, given_as: str = "MODEL.py:NAME") -> Callable[..., Any]:
         """The model ``name``; without it ``model``, or else the only generator function of the file. Raises ``InputError``."""
         defined = [each for each, thing in vars(self.module).items() if self._is_model(thing)]
         if name is None:
@@ -59,7 +59,7 @@ class ModelFile:
             known = (
                 f"its generator functions are {', '.join(defined)}" if defined else "it has no generator function: a model yields messages"
             )
-            raise InputError(f"{self.path} has no model {name!r}; {known}" + ("; name one as MODEL.py:NAME" if defined else ""))
+            raise InputError(f"{self.path} has no model {name!r}; {known}" + (f"; name one as {given_as}" if defined else ""))
         return found  # type: ignore[no-any-return]  # whatever the file defined
 
     def _is_model(self, thing: Any) -> bool:

@@ -175,8 +175,8 @@ def _note_swallow(error: BaseException, frame: Frame) -> None:
     """Notes on an error from outside that a program has caught it: or else nobody sees why the run fails all the same."""
     name = getattr(frame.generator, "__qualname__", repr(frame.generator))
     note = (
-        f"{name} caught this at its yield and went on; an error from outside ends the run all the same: catch it where it comes from, "
-        "in the awaitable, say, and return another value"
+        f"{name} caught this at its yield and went on; an error from outside ends the run all the same: who raises it must do "
+        "otherwise (an awaitable, say, catch it and return another value)"
     )
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)

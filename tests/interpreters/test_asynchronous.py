@@ -376,7 +376,7 @@ def test_a_program_that_catches_an_error_of_an_awaitable_is_told_where_to_catch_
     with pytest.raises(TimeoutError, match="late") as caught:
         asyncio.run(run_async(catching))
     (note,) = caught.value.__notes__
-    assert re.match(".*catching.* caught this at its yield and went on; .* in the awaitable, say, and return another value$", note)
+    assert re.match(".*catching.* caught this at its yield and went on; .*an awaitable, say, catch it and return another value.$", note)
 
 
 @pytest.mark.parametrize("swallows", [False, True])

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -292,6 +293,10 @@ def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, tex
         (["m.py"], "the data is empty, but model(x, y) also needs x, y"),
         (["nowhere.py", "--out", "nowhere/r.nc"], "cannot write nowhere/r.nc: there is no directory "),
         (["nowhere.py", "--out", "."], "cannot write .: it is a directory"),
+        (["nowhere.py", "--out", "/proc/r.nc"], "cannot write /proc/r.nc: No such file or directory"),
+        (["nowhere.py", "--out", ""], "argument --out: expected a path, got nothing; see poutine infer --help"),
+        (["nowhere.py", "--checkpoint", ""], "argument --checkpoint: expected a path, got nothing; see poutine infer --help"),
+        (["m.py", "--guide", "nope"], "m.py has no model 'nope'; its generator functions are model, guide, "),
         (["nowhere.py", "--plot", "nowhere/p.png"], "cannot write nowhere/p.png: there is no directory "),
         (["nowhere.py", "--out", "r.csv"], "cannot write r.csv: expected a name that ends in one of .nc, "),
         (["nowhere.py", "--plot", "p.jpx"], "cannot draw p.jpx: expected a name that ends in one of ."),
@@ -314,6 +319,12 @@ def test_bad_arguments(capsys: pytest.CaptureFixture[str], args: list[str], text
     Path("nul.py").write_bytes(b"x = 1\0\n")
     Path("latin.py").write_bytes(b"x = '\xe9'\n")
     assert complaint(capsys, *args).startswith(text)
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert (done.value.code, capsys.readouterr().out) == (0, f"poutine {version('poutine')}\n")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,19 @@
-"""Numbers as options of the command line."""
+"""What the options of the command line may be."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Final
 
 DEEPEST: Final = 20  # tree: a trajectory of a million steps
 _MOST: Final = 10**9  # of anything: more fits in no memory
+
+
+def path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got nothing")
+    return Path(text)
 
 
 def positive(text: str) -> int:
