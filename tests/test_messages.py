@@ -53,6 +53,13 @@ def test_messages_are_frozen_values(message: Message):
         hash(message)
 
 
+def test_a_frame_shows_what_two_frames_differ_in():
+    assert repr(FRAME) == "CondIndepStackFrame('plate', 1, vectorized=True, dim=-1, size=3)"
+    few = attrs.evolve(FRAME, size=2, index=torch.tensor([0, 2]), weight=1.5)
+    assert repr(few) == "CondIndepStackFrame('plate', 1, vectorized=True, dim=-1, size=2, index=tensor([0, 2]), weight=1.5)"
+    assert repr(CondIndepStackFrame("loop", 2, False, loop=object())) == "CondIndepStackFrame('loop', 2, vectorized=False)"
+
+
 def test_evolving_what_is_no_field_is_an_error():
     with pytest.raises(TypeError, match=r"Sample has no field 'sacle'; it has name, .*scale"):
         Sample("x", D).evolve(sacle=3.0)

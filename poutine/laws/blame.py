@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import attrs
 
-from poutine.errors import DuplicateSite, NonlocalExit, SiteError, UnusedNames
+from poutine.errors import DuplicateSite, NonlocalExit, ParamError, SiteError, UnusedNames
 from poutine.laws.ask import Ask
 from poutine.laws.law import Case
 from poutine.laws.links import written
 from poutine.laws.outcome import Outcome, outcome
 from poutine.laws.probes import NotingPoutine
-from poutine.messages import EnterMarkov, EnterPlate, Message, Sealed, Site
+from poutine.messages import EnterMarkov, EnterPlate, Message, Sealed, Site, param_of
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
 
@@ -80,13 +80,15 @@ class Blame:
 
     def around(self, handler: Callable[..., Any], program: Callable[..., Any]) -> Callable[..., Any]:
         """``program`` under ``handler``, watched."""
-        return _BlamingPoutine(handler(_BlamingPoutine(program, self._inside, self._ask, self._come)), self._outside, self._leave)
+        inside = _BlamingPoutine(program, self._inside.left, self._ask, self._inside.throw, self._come)
+        return _BlamingPoutine(handler(inside), self._outside.left, self._leave, self._throw)
 
     def fault(self) -> BaseException | None:
         """The error that ended the run, if the handler is to blame for it.
 
         It is not where it refuses the program (a site, a name, or leaves it), nor for an error of the program's own. What it asks for
-        to answer a message of a user's own may be one site twice: the program may send the message twice.
+        to answer a message of a user's own may be one site twice: the program may send the message twice. A prior for a param it may leave
+        to be refused by whoever draws it.
         """
         if not self._outside.left:
             return None
@@ -102,6 +104,11 @@ class Blame:
     def _come(self, message: Message) -> None:
         self._waiting.pop()
 
+    def _throw(self, message: Message, error: BaseException) -> None:
+        lifts = param_of(message) is not None and not (self._waiting and param_of(self._waiting[-1]) is not None)
+        if not (lifts and isinstance(error, ParamError)):
+            self._outside.throw(message, error)
+
     def _leave(self, message: Message) -> None:
         for_own = bool(self._waiting) and is_own(self._waiting[-1])
         (self._for_own if for_own else self._for_sites).add(message.name)
@@ -114,18 +121,22 @@ class _Errors:
     thrown: list[BaseException] = attrs.field(factory=list)
     left: list[BaseException] = attrs.field(factory=list)
 
+    def throw(self, message: Message, error: BaseException) -> None:
+        self.thrown.append(error)
+
 
 @attrs.frozen(slots=False, eq=False, repr=False)
 class _BlamingPoutine(Poutine):
-    noted: _Errors
+    left: list[BaseException]
     ask: Callable[[Message], None]
+    throw: Callable[[Message, BaseException], None]
     come: Callable[[Message], None] | None = None
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
         try:
             return (yield from super().coroutine(program))
         except BaseException as error:
-            self.noted.left.append(error)
+            self.left.append(error)
             raise
 
     def rules(self) -> Rules:
@@ -134,7 +145,7 @@ class _BlamingPoutine(Poutine):
             try:
                 return (yield message)
             except BaseException as error:
-                self.noted.thrown.append(error)
+                self.throw(message, error)
                 raise
             finally:
                 if self.come is not None:

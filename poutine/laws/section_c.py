@@ -77,7 +77,9 @@ def lifted_names(case: Case) -> None:
     program = case.program()
     lift = case.handler(program) if case.subject.kind == "lift" else case.other(program, "lift")
     lifted = trace_of(lift(program))
-    names = [name for name, site in trace_of(program).nodes.items() if site.type == "param" and lifted[name].type == "sample"]
+    # Of those that are read there, too: it may have been refused before, and other values may lead elsewhere.
+    params = [name for name, site in trace_of(program).nodes.items() if site.type == "param"]
+    names = [name for name in params if name in lifted.nodes and lifted[name].type == "sample"]
     condition = case.link("condition", data={name: lifted[name].value for name in names}, strict=False)
     found = trace_of(side(program, lift, condition).fn)
     missed = [name for name in names if not isinstance(found[name], Observe)]

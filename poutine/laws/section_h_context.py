@@ -16,6 +16,7 @@ from poutine.laws.blame import look
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import Wrap, written
 from poutine.messages import Choice, CondIndepStackFrame, Message, Observe, Param, Sample, Site
+from poutine.messages.frames import of_all
 
 
 @law(
@@ -23,7 +24,7 @@ from poutine.messages import Choice, CondIndepStackFrame, Message, Observe, Para
     "what h asks for in place of a site is in the site's plates, has its notes, its scale times h's, its mask and h's and, under its name, its key; "
     "no two draws have one",
     ANY,
-    "scale and mask: of a choice or a param",
+    "scale and mask: of a choice or a param; a choice in place of a param may be one for all elements of a subsample",
 )
 def context_is_kept(case: Case) -> None:
     program, seed = case.program(), case.seed()
@@ -34,7 +35,8 @@ def context_is_kept(case: Case) -> None:
     for site, message in left:
         frames, infer = _context(site)
         found, notes = _context(message)
-        kept = len(found) >= len(frames) and all(map(_is_plate, found[len(found) - len(frames) :], frames))
+        same_plate = _is_shared_plate if isinstance(site, Param) and isinstance(message, Choice) else _is_plate
+        kept = len(found) >= len(frames) and all(map(same_plate, found[len(found) - len(frames) :], frames))
         case.expect(kept, f"site {site.name!r}: it was in the plates {frames}, and is in {found}", source)
         case.expect(infer.keys() <= notes.keys(), f"site {site.name!r}: its infer was {infer}, and is {notes}", source)
         if isinstance(site, Choice) and isinstance(message, Choice) and site.name == message.name:
@@ -245,6 +247,11 @@ def _shown(weight: Any) -> Any:
 def _is_plate(found: CondIndepStackFrame, frame: CondIndepStackFrame) -> bool:
     """Whether it is the same plate, which may have got a prefix to its name."""
     return found.name.endswith(frame.name) and attrs.evolve(found, name=frame.name) == frame
+
+
+def _is_shared_plate(found: CondIndepStackFrame, frame: CondIndepStackFrame) -> bool:
+    """The same of what all of its elements may share, as they share a param: those that a subsample has not, too."""
+    return _is_plate(found, frame) or _is_plate(found, of_all(frame))
 
 
 def _context(message: Message) -> tuple[tuple[CondIndepStackFrame, ...], dict[str, Any]]:

@@ -77,19 +77,34 @@ class Watched:
 
     def _caught(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
         try:
-            return (yield from self.fn(*args, **kwargs))
+            return (yield from self._noted(iter(self.fn(*args, **kwargs))))
         except BaseException as boom:
-            self._note(boom)
             if boom is not self.swallow:
                 raise
         try:
             yield Deterministic("after", 0.0)
+        except GeneratorExit:
+            raise
         except BaseException as boom:
-            self._note(boom)
+            self.thrown.append(boom)
             raise
         self.unnoticed = True  # pragma: no cover  # the driver raises it again; a law says so if it does not
         return None  # pragma: no cover
 
-    def _note(self, error: BaseException) -> None:
-        if not isinstance(error, GeneratorExit):
-            self.thrown.append(error)
+    def _noted(self, steps: Generator[Any, Any, Any]) -> Coroutine[Any]:
+        """``yield from steps``, at each yield of which is noted what is thrown there: it may yield on its way out, and end by another."""
+        go: Callable[[Any], Any] = steps.send
+        what: Any = None
+        while True:
+            try:
+                message = go(what)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                go, what = steps.send, (yield message)
+            except GeneratorExit:
+                steps.close()
+                raise
+            except BaseException as boom:  # noqa: B036  # it goes on, to where it was thrown
+                self.thrown.append(boom)
+                go, what = steps.throw, boom

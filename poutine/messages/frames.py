@@ -22,9 +22,15 @@ class CondIndepStackFrame:
     vectorized: bool
     dim: int | None = None
     size: int | None = None
-    loop: object = attrs.field(default=None, eq=False, repr=False)
-    index: torch.Tensor | None = attrs.field(default=None, eq=False, repr=False)
-    weight: float = attrs.field(default=1.0, repr=False)
+    loop: object = attrs.field(default=None, eq=False)
+    index: torch.Tensor | None = attrs.field(default=None, eq=False)
+    weight: float = 1.0
+
+    def __repr__(self) -> str:
+        """With all that it has, but for ``loop``, which has no name but its address."""
+        has = {"dim": self.dim, "size": self.size, "index": self.index, "weight": None if self.weight == 1.0 else self.weight}
+        more = "".join(f", {field}={value!r}" for field, value in has.items() if value is not None)
+        return f"CondIndepStackFrame({self.name!r}, {self.counter}, vectorized={self.vectorized}{more})"
 
 
 def of_all(frame: CondIndepStackFrame) -> CondIndepStackFrame:
