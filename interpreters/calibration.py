@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from interpreters.density import density
+from interpreters.factor_graph.hiding import visible
 from interpreters.hamiltonian.chains import Chains
 from interpreters.hamiltonian.targets import Target
 from interpreters.hamiltonian.worth import compiled
@@ -55,8 +56,8 @@ def ranks(
         size = (1, num_warmup, thinning * (num_ranks - 1))
         chains: Chains = run(Program(nuts, compiled(each, Target.of(each)), *size), seed + i)
         draws = [each.constrain(position) for position in chains.positions[0, thinning - 1 :: thinning]]
-        found.append({name: torch.stack([draw[name] < simulated[name][i] for draw in draws]).sum(dim=0) for name in target.sites})
-    return {name: torch.stack([one[name] for one in found]) for name in target.sites}
+        found.append({name: torch.stack([draw[name] < simulated[name][i] for draw in draws]).sum(dim=0) for name in visible(target.sites)})
+    return {name: torch.stack([one[name] for one in found]) for name in visible(target.sites)}
 
 
 def uniformity(ranks: torch.Tensor, num_ranks: int, bins: int = 8) -> float:

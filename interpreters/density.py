@@ -14,6 +14,9 @@
 7. Latent values are in double precision. So the arguments of the program, its parameters, observations and distributions are
    converted to it, and arguments that are arrays of numpy to tensors; of other tensors, such as those in a closure, torch may complain.
    Where it rounds without a word, there is a warning (``rounding``).
+8. What ``block`` hides is in no result. Hidden samples are latent all the same, and have coordinates: they count with the probability
+   that they are drawn with, whatever their scale or mask (in a subsample, as often as its plate's elements do). What is hidden and
+   decided, or observed, does not count, as in any trace. So it is in importance sampling, elimination and enumeration.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from interpreters.evaluations.unconstrained import Unconstrained
 from interpreters.factor_graph.checking import WAYS, check
 from interpreters.factor_graph.collecting import Collector, FactorGraph, StepsUnlike, collected
 from interpreters.factor_graph.eliminating import log_evidence
+from interpreters.factor_graph.hiding import visible
 from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.precision import with_doubles
 from interpreters.rounding import RoundingNotice
@@ -46,8 +50,8 @@ from poutine import ParamStore, Program, answer, as_program
 class Density:
     """The log density of ``program``, in nats. Make it with ``density(program)``.
 
-    sites:   the continuous ones, which it is a function of.
-    summed:  the names of the discrete ones, in a plain run. ``rank`` is the number of batch dimensions that the program has.
+    sites:   the continuous ones, which it is a function of. Those that ``block`` hides are here by a label of their own, "b (hidden)".
+    summed:  the names of the discrete ones, in a plain run, or such labels. ``rank`` is the number of batch dimensions that the program has.
     bounded: the names of sites whose values may be outside of the range of their distributions, which depends on the latent ones.
     in_turn: the names of vectorised markov loops whose steps are not alike, so that they are taken in turn.
     """
@@ -79,6 +83,7 @@ class Density:
         """The log density at constrained values by name, without Jacobian: -inf for what cannot be drawn, whatever would be computed from it.
 
         **Law**: at the values of a trace, its ``log_pdf``.
+        Raises ``KeyError`` for names that are not those of the latent sites, and if ``block`` hides continuous ones, whose values nobody has.
         """
         evaluation = self._constrained(values)
         try:
@@ -89,7 +94,7 @@ class Density:
             return torch.full((), -torch.inf, dtype=torch.float64)
         unknown = values.keys() - self.sites.keys() - evaluation.named.keys()
         if unknown:
-            raise KeyError(f"the program has no {', '.join(sorted(unknown))}; the latent sites are {', '.join(self.sites)}")
+            raise KeyError(f"the program has no {', '.join(sorted(unknown))}; the latent sites are {', '.join(visible(self.sites))}")
         return evaluation.log_density
 
     def value_and_grad(self, position: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -104,24 +109,24 @@ class Density:
 
     def constrain(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The values of the samples and Deterministic sites at an unconstrained position, but of those that depend on what is summed out."""
-        return self.constrain_and_score(position)[0]
+        return visible(self.run_at(position)[0])
 
     def log_likelihood(self, position: torch.Tensor) -> dict[str, torch.Tensor]:
         """The log densities of the observations at an unconstrained position, by name, each of its site's batch shape.
 
         Those that depend on what is summed out have none of their own.
         """
-        return self.constrain_and_score(position)[1]
+        return self.run_at(position)[1]
 
-    def constrain_and_score(self, position: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """``constrain`` and ``log_likelihood``, in one run."""
+    def run_at(self, position: torch.Tensor) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """``constrain``, with the samples that ``block`` hides by their labels, and ``log_likelihood``, in one run."""
         evaluation = self._unconstrained(position.clone())  # of which a real site's value is a part
         self._run(evaluation)
         return evaluation.named, evaluation.likelihoods
 
     def unconstrain(self, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The position of constrained values. Raises ``ValueError`` for what cannot be drawn. **Law**: ``unconstrain(constrain(u)) = u``,
-        but for the distances of ``circles``.
+        but for the distances of ``circles``, and where ``block`` hides continuous sites: that raises ``KeyError``.
         """
         evaluation = self._constrained(values, refuses=True)
         self._run(evaluation)

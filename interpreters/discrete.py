@@ -21,6 +21,7 @@ from interpreters.density import Density, density
 from interpreters.elimination import Elimination
 from interpreters.factor_graph.collecting import FactorGraph
 from interpreters.factor_graph.eliminating import log_evidence
+from interpreters.factor_graph.hiding import Label, is_label, visible
 from interpreters.factor_graph.lifting import lifted
 from interpreters.factor_graph.pointwise import Pointwise, pointwise
 from interpreters.precision import in_double
@@ -43,7 +44,8 @@ def with_discrete(
     """``posterior`` with a draw of each discrete site of ``program`` for each of its draws, named and shaped as in a plain run.
 
     It gets the log likelihood of observations that depend on discrete sites of their own, too.
-    Raises ``ValueError`` if the program has no discrete sites, and what ``density`` raises.
+    Raises ``ValueError`` if the program has no discrete sites, or ``block`` hides continuous ones of which there are no draws (as in a file),
+    and what ``density`` raises.
     """
     target = density(program, params)
     if not target.summed:
@@ -73,7 +75,7 @@ class Completion:
     @classmethod
     def of(cls, target: Density, posterior: SampledPosterior, seed: int = 0) -> Completion:
         """For ``posterior``, of ``target``, or for one with more draws of as many chains."""
-        first = {name: posterior.draws[name][:1, :1].flatten(0, 1) for name in target.sites}
+        first = {name: values[:1, :1].flatten(0, 1) for name, values in _continuous(target, posterior).items()}
         trace = trace_at(target, {name: values[0] for name, values in first.items()})
         return cls(target, trace, max(1, _batch_size(target, first) // posterior.num_draws[0]), seed)
 
@@ -81,11 +83,12 @@ class Completion:
         """``posterior``, whose draws are from ``start`` on, with all sites. ``start`` is a multiple of ``size``."""
         chains, draws = posterior.num_draws
         # By draw, then by chain: so it does not matter how many draws there are.
-        known = {name: posterior.draws[name].transpose(0, 1).flatten(0, 1) for name in self.target.sites}
+        known = {name: values.transpose(0, 1).flatten(0, 1) for name, values in _continuous(self.target, posterior).items()}
         drawing: Program[Completed] = Program(discrete_draws, self.target, known, self.trace, self.size * chains, start // self.size)
         found = run(drawing, self.seed)
         drawn = found.draws
-        drawn |= _computed(self.target, {**known, **drawn}, [name for name in self._computed if name not in posterior.draws])
+        computed = _computed(self.target, {**known, **drawn}, [name for name in self._computed if name not in posterior.draws])
+        drawn = visible(drawn) | computed
 
         def by_chain(values: torch.Tensor) -> torch.Tensor:
             return values.reshape(draws, chains, *values.shape[1:]).transpose(0, 1).contiguous()
@@ -98,6 +101,7 @@ class Completion:
             dims={**posterior.dims, **plate_dims(self.trace, shapes)},
             likelihood={**posterior.likelihood, **likelihood},
             unscored=_sentences({name: why for name, why in found.unscored.items() if name in posterior.observed}),
+            hidden={},
         )
 
     @property
@@ -105,9 +109,20 @@ class Completion:
         return [site.name for site in self.trace.nodes.values() if site.type == "deterministic" and isinstance(site.value, torch.Tensor)]
 
 
+def _continuous(target: Density, posterior: SampledPosterior) -> dict[str, torch.Tensor]:
+    """The draws of the continuous sites, and of those that are hidden by label, each [chains, draws, *shape]."""
+    missing = [name.hides for name in target.sites if isinstance(name, Label) and name not in posterior.hidden]
+    if missing:
+        raise ValueError(
+            f"block hides {', '.join(missing)}, so that the posterior has no draws of it, given which discrete sites could be drawn; "
+            "nuts.infer draws them itself, before it forgets what is hidden"
+        )
+    return {name: (posterior.hidden if is_label(name) else posterior.draws)[name] for name in target.sites}
+
+
 @attrs.frozen(eq=False)
 class Completed:
-    """draws:     of the discrete sites by name, each [n, *shape].
+    """draws:     of the discrete sites by name, each [n, *shape]; of those that ``block`` hides by label, each [n, size].
 
     likelihood:  of the observations that depend on discrete sites of their own, each [n, *batch_shape], in nats.
     unscored:    why others have none, by name.
@@ -127,10 +142,12 @@ def discrete_draws(target: Density, known: Values, trace: Trace, size: int | Non
     number = len(next(iter(known.values())))
     size, parts = size or _batch_size(target, known), []
     for b, start in enumerate(range(0, number, size), first):
-        graph = _graphs(target, {name: values[start : start + size] for name, values in known.items()})
+        part = range(start, min(start + size, number))
+        graph = _graphs(target, {name: values[part.start : part.stop] for name, values in known.items()})
         exact = Elimination(graph, log_evidence(graph))
-        found: dict[str, torch.Tensor] = yield from NumberedPoutine(exact.sample, f"batch_{b}")()
-        draws = {name: in_double(found[name]).reshape(-1, *trace[name].value.shape) for name in target.summed}
+        found: dict[str, torch.Tensor] = yield from NumberedPoutine(exact.sample_all, f"batch_{b}")()
+        draws = {name: in_double(found[name]).reshape(len(part), -1) for name in target.summed}
+        draws |= {name: values.reshape(-1, *trace[name].value.shape) for name, values in visible(draws).items()}
         parts.append(Completed(draws, *_scored(pointwise(graph, lambda name: isinstance(trace.nodes.get(name), Observe)), trace)))
     return Completed(_joined([part.draws for part in parts]), _joined([part.likelihood for part in parts]), parts[0].unscored)
 

@@ -29,7 +29,7 @@ from interpreters.factor_graph.contraction import log_sum, maximum
 from interpreters.factor_graph.decoding import best, decoded, drawn
 from interpreters.factor_graph.eliminating import SUMS, Algebra, eliminated, log_evidence
 from interpreters.factor_graph.factors import Factor, Indices, Plate, Variable, by_step, ordered, value_of, weight
-from interpreters.factor_graph.hiding import is_label
+from interpreters.factor_graph.hiding import is_label, visible
 from interpreters.factor_graph.layout import TooFewDimensions
 from interpreters.factor_graph.naming import Together, places, together
 from interpreters.factor_graph.plain import Plain
@@ -95,10 +95,14 @@ class Elimination:
         self._check_possible()
         _, steps = eliminated(self.graph.factors, self.graph.chains, _MAXIMA)
         indices: Indices = run(Program(decoded, steps, best, maximum))
-        return {name: values[0] for name, values in self._named(indices).items()}
+        return {name: values[0] for name, values in visible(self._named(indices)).items()}
 
     def sample(self, num_draws: int = 1) -> Coroutine[dict[str, torch.Tensor]]:
         """Draws from the posterior, by name of site, each [num_draws, *shape]: a program, ``run(Program(posterior.sample, 100))``."""
+        return visible((yield from self.sample_all(num_draws)))
+
+    def sample_all(self, num_draws: int = 1) -> Coroutine[dict[str, torch.Tensor]]:
+        """``sample``, with what ``block`` hides by its labels: for whoever draws on, given these."""
         self._check_possible()
         _, steps = eliminated(self.graph.factors, self.graph.chains, SUMS)
         indices = yield from decoded(steps, drawn, log_sum, num_draws)
@@ -127,7 +131,7 @@ class Elimination:
 
     def _named(self, indices: Indices) -> dict[str, torch.Tensor]:
         named: dict[str, torch.Tensor] = {}
-        for variable in self._visible:
+        for variable in self.graph.variables:
             sizes = [plate.size for plate in ordered(variable.plates)]
             draws = max((len(index) for index in indices.values()), default=1)
             index = indices.get(variable, torch.zeros(draws, *sizes, dtype=torch.int64))  # a single value is in no factor

@@ -17,7 +17,6 @@ import attrs
 import torch
 
 from interpreters.errors import NotVectorizable
-from interpreters.opening import opened
 from interpreters.posterior import Posterior
 from interpreters.precision import with_double_parameters, with_doubles
 from interpreters.replies import as_index
@@ -38,10 +37,12 @@ from poutine import (
     Program,
     Rule,
     Rules,
+    Runtime,
     Sample,
     SubstitutePoutine,
     Trace,
     TracePoutine,
+    answer,
     as_program,
     run,
 )
@@ -72,8 +73,8 @@ def predict(program: Program[Any] | Callable[..., Any], posterior: P, *, seed: i
 
         predicted = predict(program, posterior, seed=1).predictive["y"]     # of importance [num_resampled, *shape], of chains [chains, draws, *shape]
 
-    An observation that only some draws have is nan in the others. Raises ``ValueError`` if a weighted posterior has no draws of a sample
-    that ``block`` hides, ``UnusedNames`` if the program has not the sites of the posterior.
+    An observation that only some draws have is nan in the others. Raises ``ValueError`` if ``block`` hides samples of the program, so that
+    the posterior has no draws of them, ``UnusedNames`` if the program has not the sites of the posterior.
     """
     return attrs.evolve(posterior, predictive=run(Program(predictions, program, posterior, params), seed, params))
 
@@ -103,9 +104,8 @@ def predictions(
         known, shape = posterior.resampled(), torch.Size((len(posterior.ancestors),))
         first: Row = _present(_at(known, 0))
         varies = any(bool(_is_missing(values).any()) for values in known.values())
-        _check_nothing_hidden(program, first, params)
     else:
-        program = opened(with_doubles(program))  # as the density that its draws are from
+        program = with_doubles(program)  # as the density that its draws are from
         known, shape = {name: values.flatten(0, 1) for name, values in posterior.draws.items()}, torch.Size(posterior.num_draws)
         first = _at(known, 0)
     trace = _trace(program, first, params)
@@ -125,10 +125,28 @@ def _with_indices(program: Program[Any]) -> Coroutine[Any]:
 
 
 def _trace(program: Program[Any], given: Row, params: ParamStore | None) -> Trace:
-    """A run at the values ``given``, of which it has copies: it may change them in place."""
+    """A run at the values ``given``, of which it has copies: it may change them in place.
+
+    Raises ``ValueError`` if ``block`` hides samples: a posterior has no draws of them.
+    """
     own = {name: value.clone() for name, value in given.items()}
     first: Program[Any] = Program(_with_indices, SubstitutePoutine(program.fn, own, strict=False)(*program.args, **program.kwargs))
-    return run(TracePoutine(first.fn).traced(*first.args, **first.kwargs), 0, params)
+    answers, hidden = Runtime(params=params), list[str]()
+    draw = answers[Sample]
+
+    def noted(site: Sample) -> Message:
+        if not site.is_decided:
+            hidden.append(site.name)
+        return draw(site)
+
+    answers.hidden = {Sample: noted}
+    trace = answer(TracePoutine(first.fn).traced(*first.args, **first.kwargs), answers)
+    if hidden:
+        raise ValueError(
+            f"the posterior has no draws of {', '.join(dict.fromkeys(hidden))}, which block hides, so nothing can be predicted from them; fit "
+            "and predict the program without the block"
+        )
+    return trace
 
 
 def _is_missing(values: torch.Tensor) -> torch.Tensor:
@@ -138,17 +156,6 @@ def _is_missing(values: torch.Tensor) -> torch.Tensor:
 
 def _present(row: Row) -> Row:
     return {name: value for name, value in row.items() if not bool(_is_missing(value.unsqueeze(0)))}
-
-
-def _check_nothing_hidden(program: Program[Any], given: Row, params: ParamStore | None) -> None:
-    """Raises ``ValueError`` if there are samples of which importance sampling, which sees what the runtime sees, has no draws."""
-    seen, whole = (_trace(each, given, params) for each in (program, opened(program)))
-    hidden = [name for name in whole if isinstance(whole[name], Sample) and name not in seen]
-    if hidden:
-        raise ValueError(
-            f"the posterior has no draws of {', '.join(hidden)}, which block hides, so nothing can be predicted from them; block outside of "
-            "importance sampling, or not at all"
-        )
 
 
 def prior_predictions(program: Program[Any], num_draws: int, seed: int = 0, params: ParamStore | None = None) -> Coroutine[Row]:

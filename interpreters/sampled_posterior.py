@@ -15,8 +15,9 @@ from interpreters.batches.in_turn import at_once
 from interpreters.circles import is_angle
 from interpreters.counts import so_many
 from interpreters.density import Density
+from interpreters.evaluations.coordinates import shape_of
+from interpreters.factor_graph.hiding import Labels, is_label, visible
 from interpreters.kernels.recording import record
-from interpreters.opening import opened
 from interpreters.results.chain_rows import chain_rows, columns
 from interpreters.results.inference_data import Coords, inference_data
 from interpreters.results.news import News, silent
@@ -25,7 +26,7 @@ from interpreters.results.picture import draw_panels, trace_figure
 from interpreters.results.problems import bfmi, problems
 from interpreters.results.stored import Contents, require_ending, write
 from interpreters.results.summary import Summary
-from poutine import SubstitutePoutine, Trace, TracePoutine, run
+from poutine import Message, Runtime, Sample, SubstitutePoutine, Trace, TracePoutine, answer
 
 Values = Mapping[str, torch.Tensor]
 # In ArviZ, of statistics of the sampler, which are in one table of floats.
@@ -62,6 +63,8 @@ class SampledPosterior:
     angles:      the names of the samples that are angles: in ``summary``, their means and standard deviations are those of a circle.
     predictive, prior, prior_predictive:  like ``draws``, of the observations given each draw; of the samples before the data were
                  seen; and of observations given those. Empty unless they were asked for: see ``predictive``.
+    hidden:      like ``draws``, of the continuous samples that ``block`` hides, as long as discrete sites are yet to be drawn given them (see
+                 ``discrete``). They are in no result.
     """
 
     draws: Values
@@ -76,6 +79,7 @@ class SampledPosterior:
     prior_predictive: Values = attrs.field(factory=dict)
     unscored: tuple[str, ...] = ()
     angles: frozenset[str] = frozenset()
+    hidden: Values = attrs.field(factory=dict)
 
     @classmethod
     def of(cls, density: Density, chains: Positions, coords: Coords | None = None) -> SampledPosterior:
@@ -86,8 +90,9 @@ class SampledPosterior:
         positions = chains.positions
         if not positions.shape[1]:
             raise ValueError("there are no draws yet: the chains were stopped in warmup; resume them")
-        draws, likelihoods = _at_each(density.constrain_and_score, positions)
-        first = density.constrain(positions[0, 0])
+        found, likelihoods = _at_each(density.run_at, positions)
+        draws, hidden = visible(found), {name: values for name, values in found.items() if density.summed and is_label(name)}
+        first, _ = density.run_at(positions[0, 0])
         trace = trace_at(density, {name: first[name] for name in density.sites})
         observed = observed_values(trace)
         shapes = {name: values.shape[2:] for name, values in draws.items()} | {name: value.shape for name, value in observed.items()}
@@ -95,7 +100,7 @@ class SampledPosterior:
         constant = constant_values(density.program, shapes)
         angles = frozenset(name for name in density.sites if name in trace.nodes and is_angle(trace.nodes[name].dist))
         dims = plate_dims(trace, shapes)
-        return cls(draws, chains.statistics, observed, likelihood, dims, coords or {}, constant, angles=angles)
+        return cls(draws, chains.statistics, observed, likelihood, dims, coords or {}, constant, angles=angles, hidden=hidden)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> SampledPosterior:
@@ -233,7 +238,14 @@ def _stacked(each: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def trace_at(density: Density, values: Values) -> Trace:
-    """A plain run of the program of ``density``, at values by name of site; nothing is hidden."""
-    program = opened(density.program)
-    given = SubstitutePoutine(program.fn, values, strict=False)
-    return run(TracePoutine(given).traced(*program.args, **program.kwargs), params=density.params)
+    """A plain run of the program of ``density``, at values by name of site, and those of what ``block`` hides by label: it is in no trace."""
+    program, answers, labels = density.program, Runtime(params=density.params), Labels()
+    draw = answers[Sample]
+
+    def hidden(site: Sample) -> Message:
+        value = None if site.is_decided else values.get(labels.of(site).name)
+        return draw(site) if value is None else site.evolve(value=value.reshape(shape_of(site)))
+
+    answers.hidden = {Sample: hidden}
+    given = SubstitutePoutine(program.fn, visible(values), strict=False)
+    return answer(TracePoutine(given).traced(*program.args, **program.kwargs), answers)

@@ -10,6 +10,7 @@ from torch.distributions.transforms import Transform
 from interpreters.evaluations.coordinates import Coordinates
 from interpreters.evaluations.evaluation import Evaluation
 from interpreters.factor_graph.collecting import Collector
+from interpreters.factor_graph.hiding import Label, visible
 from interpreters.precision import in_double
 from interpreters.ranges import is_bounded
 from poutine import Choice, Sample
@@ -33,9 +34,14 @@ class Constrained(Evaluation):
     ) -> None:
         super().__init__(collector, bounded)
         self.refuses = refuses
-        missing = sites.keys() - given.keys()
+        missing = [name for name in sites if name not in given]
+        if hidden := [name.hides for name in missing if isinstance(name, Label)]:
+            raise KeyError(
+                f"block hides {', '.join(hidden)}, so that its values are in no result, and without them there is no density at values by name; "
+                "make it of the program without the block"
+            )
         if missing:
-            raise KeyError(f"no value for {', '.join(sorted(missing))}; the latent sites are {', '.join(sites)}")
+            raise KeyError(f"no value for {', '.join(sorted(missing))}; the latent sites are {', '.join(visible(sites))}")
         self.sites, self.given = sites, given
         self.positions: dict[str, torch.Tensor] = {}
         self.impossible = torch.tensor(False)

@@ -46,13 +46,14 @@ class Discovery(Evaluation):
         answers = super().answers(params)
         for kind in (Sample, Observe):
             answers[kind] = self._watched(answers[kind])
+            answers.hidden[kind] = self._watched(answers.hidden[kind], is_hidden=True)
         answers[EnterMarkov] = self.watch.enter
         return answers
 
-    def _watched(self, act: Callable[[Any], Message]) -> Callable[[Any], Message]:
+    def _watched(self, act: Callable[[Any], Message], is_hidden: bool = False) -> Callable[[Any], Message]:
         def watched(site: Any) -> Message:
             found: Any = checked(act(site))
-            self.watch.sent(found, not site.is_decided)
+            self.watch.sent(found, not site.is_decided, is_hidden)
             return found  # type: ignore[no-any-return]  # a Choice
 
         return watched

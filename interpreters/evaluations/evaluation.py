@@ -11,10 +11,11 @@ from interpreters.errors import StructureChanged
 from interpreters.evaluations.coordinates import WAY_OUT, Coordinates, bijection_of, kind_of, require_order, require_same, shape_of
 from interpreters.factor_graph.collecting import Collector
 from interpreters.factor_graph.eliminating import log_evidence
+from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.supports import is_finite
 from interpreters.precision import doubled, with_double_parameters
 from interpreters.ranges import bounded_log_density, bounds
-from poutine import Choice, Deterministic, EnterMarkov, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
+from poutine import Choice, Deterministic, EnterMarkov, EnterPlate, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
 
 
 class Evaluation:
@@ -22,13 +23,15 @@ class Evaluation:
 
     collector:  for a program with discrete sites, which it sums out; None without.
     bounded:    the names of sites whose values may be outside of the range of their distributions.
-    named:      the values of continuous samples and of Deterministic sites; not those that depend on what is summed out.
+    named:      the values of continuous samples and of Deterministic sites; not those that depend on what is summed out. Samples that
+                ``block`` hides are here by their labels (``hiding``); of what else it hides, nothing is here, and nothing counts.
     """
 
     def __init__(self, collector: Collector | None = None, bounded: Collection[str] = ()) -> None:
         self.collector, self.bounded = collector, bounded
         self.named: dict[str, torch.Tensor] = {}
         self.likelihoods: dict[str, torch.Tensor] = {}
+        self._labels = Labels()
         self._expected: Iterator[str] | None = None
         self._sum = torch.zeros(())
 
@@ -46,6 +49,8 @@ class Evaluation:
         answers[Param] = lambda site: doubled(answer_param(site))
         if self.collector is not None:
             answers[EnterMarkov] = self.collector.enter
+            answers[EnterPlate] = self.collector.roomy(answers[EnterPlate])
+        answers.hidden = {Sample: self._hidden_sample, Observe: doubled, Deterministic: _as_it_is}
         return answers
 
     def locate(self, site: Sample, bijection: Transform) -> torch.Tensor:
@@ -71,6 +76,14 @@ class Evaluation:
         site = site.evolve(value=self.locate(site, bijection_of(site)))
         self.named[site.name] = site.value.clone()  # as drawn, whatever the program then changes in place
         return self._score(site)
+
+    def _hidden_sample(self, site: Sample) -> Message:
+        """What is hidden counts if it is drawn, and then with its probability alone."""
+        if site.is_decided:
+            return doubled(site)
+        if self.collector is not None:
+            self.collector.require_one_step(site)
+        return site.evolve(value=self._latent(self._labels.of(site)).value)
 
     def _score(self, site: Choice) -> Message:
         self._add(site)
@@ -114,3 +127,7 @@ class Evaluation:
 
     def _depends(self, value: torch.Tensor) -> bool:
         return self.collector is not None and self.collector.depends(value)
+
+
+def _as_it_is(site: Message) -> Message:
+    return site

@@ -122,7 +122,7 @@ class Collector:
         answers[Observe] = self._observe
         answers[Deterministic] = _as_it_is
         answers[EnterMarkov] = self.enter
-        answers[EnterPlate] = self._roomy(answers[EnterPlate])
+        answers[EnterPlate] = self.roomy(answers[EnterPlate])
         answers.hidden = {Sample: self._hidden_sample, Observe: _as_it_is}
         return answers
 
@@ -199,7 +199,7 @@ class Collector:
         """The next steps of a markov loop."""
         return entry.evolve(value=self._loops.enter(entry))
 
-    def _roomy(self, enter: Callable[[Any], Message]) -> Callable[[Any], Message]:
+    def roomy(self, enter: Callable[[Any], Message]) -> Callable[[Any], Message]:
         """Answers plates like ``enter``, if there is a dimension for each: what is broadcast inside would collide with a variable."""
 
         def entered(entry: EnterPlate) -> Message:

@@ -1,15 +1,29 @@
-"""What elimination calls the choices that ``block`` hides: their names may be those of other sites."""
+"""What elimination and densities call the choices that ``block`` hides: their names may be those of other sites, and are in no result."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 from interpreters.factor_graph.factors import weight
 from interpreters.factor_graph.layout import plates_of
 from poutine import Sample
 
+T = TypeVar("T")
+
 _MARK: Final = " (hidden)"
+
+
+class Label(str):
+    """The name of a hidden choice: of a type of its own, since a site that is not hidden may be called anything."""
+
+    __slots__ = ()
+
+    @property
+    def hides(self) -> str:
+        """The name that the program gave it."""
+        return self.partition(_MARK)[0]
 
 
 class Labels:
@@ -25,10 +39,14 @@ class Labels:
         """
         self._visits[site.name] += 1
         visit = self._visits[site.name]
-        return site.evolve(
-            name=f"{site.name}{_MARK}" + (f" {visit}" if visit > 1 else ""), scale=weight(plates_of(site.cond_indep_stack)), mask=True
-        )
+        label = Label(f"{site.name}{_MARK}" + (f" {visit}" if visit > 1 else ""))
+        return site.evolve(name=label, scale=weight(plates_of(site.cond_indep_stack)), mask=True)
 
 
 def is_label(name: str) -> bool:
-    return _MARK in name
+    return isinstance(name, Label)
+
+
+def visible(by_name: Mapping[str, T]) -> dict[str, T]:
+    """What is not hidden of ``by_name``."""
+    return {name: value for name, value in by_name.items() if not is_label(name)}
