@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import torch
 
-from poutine.messages import Choice, CondIndepStackFrame, Site
+from poutine.messages import Choice, CondIndepStackFrame, Site, param_of
 from poutine.trace_graph import Trace, has_distribution, is_subsample
 
 
@@ -60,7 +60,7 @@ def vectorized_plates(trace: Trace) -> dict[str, PlateUse]:
     for site in trace.nodes.values():
         if isinstance(site, Choice) and not is_subsample(site):
             for frame in site.cond_indep_stack:
-                if frame.vectorized:
+                if frame.vectorized and not (frame.dim is None and param_of(site)):  # a lifted param is one for all elements
                     inside.setdefault(frame.name, []).append((frame, site))
     densities = trace.compute_batch_log_pdf(lambda _, site: has_distribution(site))
     shapes = {name: density.shape for name, density in densities.items()}

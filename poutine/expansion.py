@@ -107,12 +107,12 @@ def check_value(site: Choice, dist: Any, frames: Frames, entered: Entered) -> No
     )
 
 
-def shared(site: Message) -> Message:
-    """``site``, which has gone up as a param: if it was lifted further out, its one value is that of all elements of the plates.
+def shared(site: Message, plates: Frames) -> Message:
+    """``site``, which has gone up as a param in ``plates``: if it was lifted further out, its one value is that of all elements of the plates.
 
     Raises ``PlateError`` if it has more elements in their dimensions than its distribution: each would count.
     """
-    dist, plates = site.get("fn"), sized(site.get("cond_indep_stack", ()))
+    dist = site.get("fn")
     if not plates or not isinstance(dist, Distribution):
         return site
     given = tuple(getattr(site.value, "shape", ()))

@@ -31,7 +31,7 @@ def check_plates(site: Sample, guide: Choice) -> None:
     """Raises ``PlateError`` if a plate around ``site`` has another number of draws than the same one has around ``guide``.
 
     Without one of the same name there, its number is that in this dimension of the value. A value of size 1 would fit into any: its one
-    element would be scored as often as there are elements here. And a site that all elements share (a param that was lifted) would be
+    element would be scored as often as there are elements here. And a site that all elements share (of an indep that nothing broadcasts) would be
     scored once for each element of a value that has several.
     """
     dist, theirs = _dist_of(site), getattr(_dist_of(guide), "batch_shape", None)

@@ -64,7 +64,17 @@ class BroadcastPoutine(Poutine):
                     check_value(site, dist, frames, entered)
             return site
 
-        return {Choice: Rule(up=expand, down=fit), Param: Rule(down=shared), EnterPlate: Rule(down=enter)}
+        asked: Frames = ()  # the plates of the param that is on its way; what it comes back as may be in them, but not in their dimensions
+
+        def ask(param: Param) -> Message:
+            nonlocal asked
+            asked = sized(param.cond_indep_stack)
+            return param.shared() if asked else param
+
+        def share(site: Message) -> Message:
+            return shared(site, asked)
+
+        return {Choice: Rule(up=expand, down=fit), Param: Rule(up=ask, down=share), EnterPlate: Rule(down=enter)}
 
 
 def _broadcast(site: Choice, dist: Any, frames: Frames, entered: Entered) -> Any:

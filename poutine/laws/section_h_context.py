@@ -16,7 +16,7 @@ from poutine.laws.blame import look
 from poutine.laws.law import ANY, Case, Law, law
 from poutine.laws.links import Wrap, written
 from poutine.messages import Choice, CondIndepStackFrame, Message, Observe, Param, Sample, Site
-from poutine.messages.frames import of_all
+from poutine.messages.frames import of_all, without_dim
 
 
 @law(
@@ -251,7 +251,7 @@ def _is_plate(found: CondIndepStackFrame, frame: CondIndepStackFrame) -> bool:
 
 def _is_shared_plate(found: CondIndepStackFrame, frame: CondIndepStackFrame) -> bool:
     """The same of what all of its elements may share, as they share a param: those that a subsample has not, too."""
-    return _is_plate(found, frame) or _is_plate(found, of_all(frame))
+    return any(_is_plate(found, each) for each in (frame, of_all(frame), without_dim(frame)))
 
 
 def _context(message: Message) -> tuple[tuple[CondIndepStackFrame, ...], dict[str, Any]]:

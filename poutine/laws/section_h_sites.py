@@ -99,7 +99,9 @@ def names_come_back(case: Case) -> None:
         case.expect(mine.name == yours.name, f"site {mine.name!r}: it comes back as {yours.name!r}", written(handler, "model"))
         if isinstance(mine, Site) and isinstance(yours, Site):
             # What lift has drawn once comes back from the plates, and the entries of these, in which it was read first.
-            frames, found = ([(frame.name, frame.dim) for frame in each.cond_indep_stack] for each in (mine, yours))
+            # It has no dimension in those whose elements share it.
+            is_lifted = isinstance(mine, Param) and isinstance(yours, Choice)
+            frames, found = ([(frame.name, None if is_lifted else frame.dim) for frame in each.cond_indep_stack] for each in (mine, yours))
             places = reads.setdefault(mine.name, []) if isinstance(mine, Param) else []
             places.append(frames)
             whole = any(found[max(len(found) - len(place), 0) :] == place for place in places)

@@ -9,25 +9,24 @@ from typing import Any, Final
 import torch
 from torch.distributions import Normal
 
+from poutine.handlers.indep import IndepPoutine
 from poutine.laws.handlers import AtSite, link
 from poutine.laws.links import Link
 from poutine.messages import Observe, Param, Sample
-from poutine.plates import plate
 from poutine.program import Coroutine
 from poutine.trace_graph import Trace
 
 
 def model() -> Coroutine[Any]:
-    """A sample ``z``, a param ``w``, an observation ``y`` of both; and a param ``v`` in a plate."""
+    """A sample ``z``, a param ``w``, an observation ``y`` of both; and a param ``v`` in a plate that nothing broadcasts yet."""
     z = yield Sample("z", Normal(0.0, 1.0))
     w = yield Param("w", torch.tensor(0.5))
     yield Observe("y", Normal(z + w, 1.0), torch.tensor(1.0))
 
-    @plate("p", 2)
-    def rows(j: torch.Tensor) -> Coroutine[Any]:
+    def rows() -> Coroutine[Any]:
         return (yield Param("v", torch.tensor(0.0)))
 
-    v = yield from rows()
+    v = yield from IndepPoutine(rows, "p", True, -1, 2)()
     return z, w, v
 
 
@@ -90,6 +89,7 @@ DO_NOT_COMMUTE: Final[Mapping[tuple[str, str], tuple[Link, Link]]] = MappingProx
             (_REPLAY, _LIFT_W),
             (_LIFT_W, link("seed", seed=1)),
             (_LIFT_W, link("escape", escape_fn=AtSite("w"))),
+            # What passes it as a param is one value for all elements.
             (link("lift", prior={"v": Normal(0.0, 1.0)}), link("broadcast")),
             # Frames are listed outermost first.
             (link("indep", name="m", vectorized=True), link("indep", name="n", vectorized=True)),

@@ -34,7 +34,12 @@ class CondIndepStackFrame:
 
 
 def of_all(frame: CondIndepStackFrame) -> CondIndepStackFrame:
-    """The frame around what all elements share."""
+    """The frame around what is of no branch and of no subsample."""
     if frame.index is None and frame.weight == 1.0 and (frame.vectorized or frame.loop is None):
         return frame
     return attrs.evolve(frame, loop=frame.loop if frame.vectorized else None, index=None, weight=1.0)
+
+
+def without_dim(frame: CondIndepStackFrame) -> CondIndepStackFrame:
+    """The frame around what all elements share: it does not lie in the dimension in which they lie side by side."""
+    return CondIndepStackFrame(frame.name, frame.counter, frame.vectorized)

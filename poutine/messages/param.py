@@ -10,7 +10,7 @@ import attrs
 import torch
 from torch.distributions import constraints
 
-from poutine.messages.frames import of_all
+from poutine.messages.frames import of_all, without_dim
 from poutine.messages.message import Message, blank, checked_name
 from poutine.messages.sample_observe import Sample
 from poutine.messages.site import Site
@@ -45,11 +45,16 @@ class Param(Site):
         if infer:
             fields["infer"] = infer
 
+    def shared(self) -> Param:
+        """This site, whose value is one for all elements of the vectorised plates around it so far, whatever it becomes further out."""
+        return self.replaced("_shared", len(self.cond_indep_stack))
+
     def lifted(self, prior: Any) -> Sample:
         """This site as a ``Sample`` from ``prior``, of which ``param_of`` tells what it was.
 
         Whoever lifts it gives later reads the same value, in other branches of a loop and for other elements of a plate, too: its frames are
         those of no branch and of no subsample, and its prior counts once, and not once for each element that those of a subsample stand for.
+        In the dimension of a plate it lies only where it was lifted inside.
         """
         new = blank(Sample)
         fields = new.__dict__
@@ -57,7 +62,8 @@ class Param(Site):
         fields["fn"], fields["_init"], fields["_constraint"] = prior, self.init, self.constraint
         if "cond_indep_stack" in fields:
             frames = fields["cond_indep_stack"]
-            fields["cond_indep_stack"] = tuple(map(of_all, frames))
+            alone = len(frames) - self.__dict__.get("_shared", 0)
+            fields["cond_indep_stack"] = (*map(of_all, frames[:alone]), *map(without_dim, frames[alone:]))
             if "scale" in fields:
                 fields["scale"] = fields["scale"] / prod(frame.weight for frame in frames)
         return new

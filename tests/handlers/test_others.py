@@ -297,20 +297,42 @@ def test_a_prior_counts_once_for_each_element_that_has_one_of_its_own():
         run(replay(plate("a", 6, 2)(body), t, sites=["w"])(), seed=2)
 
 
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_a_param_that_was_lifted_in_one_plate_and_around_another_is_one_for_each_element_of_the_first_alone(vectorized: bool):
+    def lifted(i):
+        prefix = "" if vectorized else f"{i}"
+        return scope(lift(lambda: plate("inner", 3)(lambda j: (yield Param("w", torch.zeros(()))))(), prior=D), prefix=prefix)()
+
+    t = run(trace(plate("outer", 2, vectorized=vectorized)(lifted)).traced(), seed=1)
+    draws = torch.cat([site.value.reshape(-1) for site in t.nodes.values() if isinstance(site, Sample)])
+    assert draws.shape == (2,) and torch.isclose(t.log_pdf(), D.log_prob(draws).sum())
+
+
+def test_a_plate_with_a_param_that_its_elements_share_may_be_exploited_as_without():
+    def element(i):
+        w = yield Param("w", torch.zeros(()))
+        yield Sample("x", Normal(w, 1.0))
+
+    t = run(trace(lift(plate("a", 2)(element), prior=D)).traced(), seed=1)
+    assert vectorized_plates(t)["a"].exploitable and vectorized_plates(t)["a"].sites == ("x",)
+
+
 def of_guide(dist):
     return (yield Sample("w", dist))
 
 
 def test_a_value_for_each_element_is_none_of_what_they_share():
     program, two = lift(in_plate, prior={"w": D}), {"w": torch.ones(2)}
-    for handler in (condition, substitute):
+    guides = [trace(guide).get_trace() for guide in (lambda: of_guide(D.expand([2])), lambda: plate("a", 2)(lambda i: of_guide(D))())]
+    given = [condition(program, data=two), substitute(program, data=two), *(replay(program, guide) for guide in guides)]
+    for handled in given:
         with pytest.raises(PlateError, match=r"'w': the elements of plate 'a' share its value: expected shape \(\), got \(2,\)"):
-            run(handler(program, data=two)())
-    for guide in (lambda: of_guide(D.expand([2])), lambda: plate("a", 2)(lambda i: of_guide(D))()):
+            run(handled())
+    for guide in guides:
         with pytest.raises(
             PlateError, match="'w': its distribution, which the elements of plate 'a' share, has size 1 here, .* size 2 there"
         ):
-            run(replay(program, trace(guide).get_trace())())
+            run(replay(indep(lambda: of_guide(D), name="a", vectorized=True, dim=-1, size=2), guide)())
     each = plate("a", 2)(lift(lambda i: (yield Param("w", torch.zeros(()))), prior={"w": D}))
     assert run(condition(each, data=two)()).tolist() == [1.0, 1.0] == run(condition(each, data={"w": ONE})()).tolist()
     many = torch.zeros(5, 1)  # to the left of the plate, as a runtime of many values has them

@@ -35,6 +35,7 @@ from poutine import (
     block,
     condition,
     factor,
+    lift,
     markov,
     mask,
     plate,
@@ -320,6 +321,17 @@ def test_draws_have_the_posterior_distribution(model):
         mean, square = mean_of(posterior, name), mean_of(posterior, name, 2)
         error = (square - mean**2).clamp(min=0).sqrt() / 4000**0.5
         assert ((draws[name].to(F64).mean(0) - mean).abs() <= 4.5 * error + 1e-9).all(), name
+
+
+def test_a_lifted_param_that_the_elements_of_a_plate_share_is_one_choice():
+    def element(j):
+        w = yield Param("w", torch.tensor(0.0))
+        yield Observe("y", td.Normal(w, 1.0), torch.tensor([0.0, 1.0, 2.0])[j])
+
+    lifted = lift(plate("p", 3)(element), prior=td.Bernoulli(0.5))
+    theirs = exact(lifted()).log_evidence.item()
+    for nesting in (None, 1):
+        assert eliminate(lifted(), max_plate_nesting=nesting).log_evidence.item() == pytest.approx(theirs, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mixture", "one_hot", "from_outside, vectorized", "from_outside, step by step"])

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, constraints
 
-from poutine import Param, Poutine, Rule, Sample, block, condition, indep, lift, plate, replay, scale
+from poutine import Param, Poutine, Rule, Sample, block, broadcast, condition, indep, lift, plate, replay, scale
 from poutine.laws import LAWS, Case, LawBroken, Subject, sampled
+from poutine.laws.law import Side, side
 from poutine.laws.links import Wrap
 from poutine.messages.frames import of_all
 
@@ -28,6 +29,9 @@ class OneCase(Case):
 
     def handler(self, program: Callable[..., Any]) -> Wrap:
         return self.wrap
+
+    def chain(self, program: Callable[..., Any], *kinds: str) -> Side:
+        return side(program)
 
     def seed(self) -> int:
         return 0
@@ -51,6 +55,14 @@ def test_h20_what_a_param_of_a_subsample_becomes_is_that_of_all_elements():
 
     for wrap in LIFTS:
         check("H20", wrap, model)
+
+
+def test_d_draws_what_is_lifted_around_a_plate_is_not_broadcast_to_it():
+    def model():
+        return (yield from plate("p", 3)(lambda j: read())())
+
+    for wrap in LIFTS:
+        check("D.draws", broadcast, wrap(model))
 
 
 class ForgetsTheSubsample(Poutine):
