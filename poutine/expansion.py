@@ -11,7 +11,7 @@ import torch
 from torch.distributions import Distribution
 
 from poutine.errors import PlateError, PoutineError
-from poutine.messages import Choice, CondIndepStackFrame, Message, PlateEntry
+from poutine.messages import Choice, CondIndepStackFrame, PlateEntry
 from poutine.tensors import tensors_in
 
 C = TypeVar("C", bound=Choice)
@@ -91,7 +91,7 @@ def check_value(site: Choice, dist: Any, frames: Frames, entered: Entered) -> No
         shape[frame.dim] = frame.size if shape[frame.dim] == 1 else shape[frame.dim]
         lowest = min(lowest, frame.dim)
     expected = (*shape, *event_shape)
-    wrong = _misfits(given, expected, len(event_shape) - lowest if entered.wide else len(given))
+    wrong = misfits(given, expected, len(event_shape) - lowest if entered.wide else len(given))
     if not wrong:
         return
     way_out = "index the data with the plate's index"
@@ -105,24 +105,6 @@ def check_value(site: Choice, dist: Any, frames: Frames, entered: Entered) -> No
         site.name,
         f"expected a value that broadcasts to batch shape {tuple(shape)} and event shape {event_shape}, got shape {given}; {way_out}.{table}",
     )
-
-
-def shared(site: Message, plates: Frames) -> Message:
-    """``site``, which has gone up as a param in ``plates``: if it was lifted further out, its one value is that of all elements of the plates.
-
-    Raises ``PlateError`` if it has more elements in their dimensions than its distribution: each would count.
-    """
-    dist = site.get("fn")
-    if not plates or not isinstance(dist, Distribution):
-        return site
-    given = tuple(getattr(site.value, "shape", ()))
-    if _misfits(given, (*dist.batch_shape, *dist.event_shape), len(dist.event_shape) - min(frame.dim or 0 for frame in plates)):
-        raise PlateError(
-            site.name,
-            f"the elements of plate {plates[0].name!r} share its value: expected shape {tuple(dist.batch_shape + dist.event_shape)}, got {given}; "
-            "lift it inside of the plate to have one for each",
-        )
-    return site
 
 
 def gaps(frames: Frames, around: Frames) -> dict[int, CondIndepStackFrame]:
@@ -169,7 +151,7 @@ def spread(site: C) -> C:
     batch = value.shape[: value.dim() - len(event_shape)]
     if value.shape == batch_shape + event_shape or batch + event_shape != value.shape or len(batch) > len(batch_shape):
         return site
-    if _misfits(batch, batch_shape, len(batch)):
+    if misfits(batch, batch_shape, len(batch)):
         return site
     return site.replaced("value", value.expand(batch_shape + event_shape))
 
@@ -190,7 +172,7 @@ def expanded(site: Choice, dist: Any, shape: Shape) -> Any:
         ) from error
 
 
-def _misfits(given: Shape, expected: Shape, inside: int) -> list[int]:
+def misfits(given: Shape, expected: Shape, inside: int) -> list[int]:
     """The dimensions (negative) in which ``given`` does not broadcast to ``expected``; to the left of the last ``inside``, it may be larger."""
     expected = (1,) * (len(given) - len(expected)) + expected
     return [dim for dim in range(-len(given), 0) if given[dim] not in (1, expected[dim]) and not (dim < -inside and expected[dim] == 1)]

@@ -7,10 +7,11 @@ from typing import Any
 import attrs
 
 from poutine.elementwise import Elementwise, check_bare
-from poutine.expansion import Entered, Frames, check_value, expanded, expanded_shape, gaps, plate_shape, shared, sized, spread
+from poutine.expansion import Entered, Frames, check_value, expanded, expanded_shape, gaps, plate_shape, sized, spread
 from poutine.messages import Choice, EnterPlate, Message, Param, Sample, is_distribution
 from poutine.poutine import Poutine
 from poutine.program import Rule, Rules
+from poutine.sharing import sharing
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -64,17 +65,7 @@ class BroadcastPoutine(Poutine):
                     check_value(site, dist, frames, entered)
             return site
 
-        asked: Frames = ()  # the plates of the param that is on its way; what it comes back as may be in them, but not in their dimensions
-
-        def ask(param: Param) -> Message:
-            nonlocal asked
-            asked = sized(param.cond_indep_stack)
-            return param.shared() if asked else param
-
-        def share(site: Message) -> Message:
-            return shared(site, asked)
-
-        return {Choice: Rule(up=expand, down=fit), Param: Rule(up=ask, down=share), EnterPlate: Rule(down=enter)}
+        return {Choice: Rule(up=expand, down=fit), Param: sharing(), EnterPlate: Rule(down=enter)}
 
 
 def _broadcast(site: Choice, dist: Any, frames: Frames, entered: Entered) -> Any:

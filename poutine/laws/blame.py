@@ -80,7 +80,7 @@ class Blame:
 
     def around(self, handler: Callable[..., Any], program: Callable[..., Any]) -> Callable[..., Any]:
         """``program`` under ``handler``, watched."""
-        inside = _BlamingPoutine(program, self._inside.left, self._ask, self._inside.throw, self._come)
+        inside = _BlamingPoutine(program, self._inside.left, self._ask, self._inside.note, self._come)
         return _BlamingPoutine(handler(inside), self._outside.left, self._leave, self._throw)
 
     def fault(self) -> BaseException | None:
@@ -107,7 +107,7 @@ class Blame:
     def _throw(self, message: Message, error: BaseException) -> None:
         lifts = param_of(message) is not None and not (self._waiting and param_of(self._waiting[-1]) is not None)
         if not (lifts and isinstance(error, ParamError)):
-            self._outside.throw(message, error)
+            self._outside.note(message, error)
 
     def _leave(self, message: Message) -> None:
         for_own = bool(self._waiting) and is_own(self._waiting[-1])
@@ -121,7 +121,7 @@ class _Errors:
     thrown: list[BaseException] = attrs.field(factory=list)
     left: list[BaseException] = attrs.field(factory=list)
 
-    def throw(self, message: Message, error: BaseException) -> None:
+    def note(self, message: Message, error: BaseException) -> None:
         self.thrown.append(error)
 
 
@@ -129,7 +129,7 @@ class _Errors:
 class _BlamingPoutine(Poutine):
     left: list[BaseException]
     ask: Callable[[Message], None]
-    throw: Callable[[Message, BaseException], None]
+    thrown: Callable[[Message, BaseException], None]
     come: Callable[[Message], None] | None = None
 
     def coroutine(self, program: Program[Any]) -> Coroutine[Any]:
@@ -145,7 +145,7 @@ class _BlamingPoutine(Poutine):
             try:
                 return (yield message)
             except BaseException as error:
-                self.throw(message, error)
+                self.thrown(message, error)
                 raise
             finally:
                 if self.come is not None:

@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any
 
+import attrs
 import torch
 
 from poutine.errors import NonlocalExit
-from poutine.messages import Deterministic
-from poutine.program import Coroutine
+from poutine.messages import Deterministic, Message
+from poutine.poutine import Poutine
+from poutine.program import Coroutine, Rule, Rules
 
 
 class Boom(Exception):
@@ -77,7 +79,7 @@ class Watched:
 
     def _caught(self, *args: Any, **kwargs: Any) -> Coroutine[Any]:
         try:
-            return (yield from self._noted(iter(self.fn(*args, **kwargs))))
+            return (yield from _Noting(self.fn, self.thrown)(*args, **kwargs))
         except BaseException as boom:
             if boom is not self.swallow:
                 raise
@@ -91,20 +93,21 @@ class Watched:
         self.unnoticed = True  # pragma: no cover  # the driver raises it again; a law says so if it does not
         return None  # pragma: no cover
 
-    def _noted(self, steps: Generator[Any, Any, Any]) -> Coroutine[Any]:
-        """``yield from steps``, at each yield of which is noted what is thrown there: it may yield on its way out, and end by another."""
-        go: Callable[[Any], Any] = steps.send
-        what: Any = None
-        while True:
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class _Noting(Poutine):
+    """Notes what is thrown into its program at its yields: on its way out, it may yield again, and be closed there."""
+
+    thrown: list[BaseException]
+
+    def rules(self) -> Rules:
+        def around(message: Message) -> Coroutine[Any]:
             try:
-                message = go(what)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                go, what = steps.send, (yield message)
+                return (yield message)
             except GeneratorExit:
-                steps.close()
                 raise
-            except BaseException as boom:  # noqa: B036  # it goes on, to where it was thrown
+            except BaseException as boom:
                 self.thrown.append(boom)
-                go, what = steps.throw, boom
+                raise
+
+        return {Message: Rule(around=around)}
