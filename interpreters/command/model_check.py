@@ -7,16 +7,17 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import torch
-from torch.distributions import Distribution, constraints
 
 from interpreters.command.data_file import Data, called, conditioned
+from interpreters.command.dependence import depends_on_draws
 from interpreters.command.double import in_double
 from interpreters.errors import InputError
 from interpreters.ranges import value_in_range
-from interpreters.weighted.scores import score
+from interpreters.weighted.scores import is_outside
 from poutine import (
     AlreadyObserved,
     Choice,
+    DistributionError,
     ImproperUniform,
     Message,
     Observe,
@@ -56,7 +57,8 @@ def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
     """``conditioned(fn, data)`` in double precision, which has run once. Raises ``InputError``, and what the model raises."""
     program = in_double(conditioned(fn, data))
     try:
-        trace = run(TracePoutine(SettlePoutine(program.fn)).traced(*program.args, **program.kwargs), seed)
+        settled: Program[Any] = SettlePoutine(program.fn)(*program.args, **program.kwargs)
+        trace = run(TracePoutine(settled.fn).traced(*settled.args, **settled.kwargs), seed)
     except UnusedNames as error:
         if not data.keys() >= {*error.unused}:  # a handler of the model's own names them
             raise
@@ -79,7 +81,7 @@ def checked(fn: Callable[..., Any], data: Data, seed: int = 0) -> Program[Any]:
             "and run plates and submodels with `yield from`"
         )
     _check_shapes(trace)
-    _check_values(trace)
+    _check_values(trace, settled, seed)
     if trace.param_nodes:
         _log.warning(
             "%s: no Sample but a Param, kept at its initial value; wrap the model in lift to infer it", ", ".join(trace.param_nodes)
@@ -92,18 +94,19 @@ def _says_something(site: Any) -> bool:
     return isinstance(site, Observe) and (isinstance(site.fn, Unit) or torch.as_tensor(site.value).numel() > 0)
 
 
-def _check_values(trace: Trace) -> None:
+def _check_values(trace: Trace, program: Program[Any], seed: int) -> None:
     """Raises ``DistributionError`` if an observation has no density.
 
     Outside of a support that depends on the draws it has none here, but where else they fall it may: this is one draw.
     """
     for site in trace.nodes.values():
-        if isinstance(site, Observe):
-            (score if _is_dependent(site.dist) else batch_log_density)(site)
-
-
-def _is_dependent(dist: Any) -> bool:
-    return isinstance(dist, Distribution) and constraints.is_dependent(type(dist).support)  # type: ignore[no-untyped-call]  # torch's own
+        if not isinstance(site, Observe):
+            continue
+        try:
+            batch_log_density(site)
+        except DistributionError:
+            if not (is_outside(site) and depends_on_draws(program, site.name, seed)):
+                raise
 
 
 def _check_shapes(trace: Trace) -> None:

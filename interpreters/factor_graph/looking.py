@@ -19,6 +19,9 @@ _LOOKS: Final = frozenset({
     torch.allclose, torch.Tensor.allclose, torch.nonzero, torch.Tensor.nonzero, torch.argwhere, torch.Tensor.argwhere, torch.unique,
     torch.Tensor.unique, torch.unique_consecutive, torch.Tensor.unique_consecutive, torch.masked_select, torch.Tensor.masked_select,
 })  # fmt: skip
+_LIKE: Final = frozenset(
+    {torch.Tensor.type_as, torch.Tensor.expand_as, torch.Tensor.view_as, torch.Tensor.reshape_as}
+)  # the first argument
 _BETWEEN: Final = frozenset({"torch.overrides", "torch._tensor", "torch.functional", "torch._jit_internal", __name__})
 _MARK: Final = "_depends_on_what_is_enumerated"
 
@@ -27,6 +30,7 @@ class NoLooks(TorchFunctionMode):
     """While entered, in this thread, raises ``NotVectorizable`` where a program looks at what is computed from a marked tensor.
 
     What is computed from it is marked, too, however few dimensions are left: ``bool((z == 3).all())`` is one number, of all values of z.
+    What only takes the shape or the type of one is not.
     A write through a view, and a function with a derivative of its own, are not followed.
     """
 
@@ -49,6 +53,11 @@ class NoLooks(TorchFunctionMode):
                 "index into a tensor, or use interpreters.enumeration.exact, which runs it once for each value"
             )
         result = func(*args, **(kwargs or {}))
+        if func is torch.broadcast_tensors or func in _LIKE:  # as distributions do with their parameters
+            for each, of in zip(result if isinstance(result, (tuple, list)) else [result], args, strict=False):
+                if is_marked(of):
+                    mark(each)
+            return result
         for each in result if isinstance(result, (tuple, list)) else (args[:1] if result is None else (result,)):
             mark(each)
         return result
@@ -59,10 +68,14 @@ def mark(value: Any) -> None:
         setattr(value, _MARK, True)
 
 
+def is_marked(value: torch.Tensor) -> bool:
+    return hasattr(value, _MARK)
+
+
 def _is_any_marked(values: Any) -> bool:
     for value in values:
         if isinstance(value, torch.Tensor):
-            if hasattr(value, _MARK):
+            if is_marked(value):
                 return True
         elif isinstance(value, (tuple, list)) and _is_any_marked(value):
             return True

@@ -23,7 +23,7 @@ def score(site: Choice) -> torch.Tensor:
     try:
         return batch_log_density(site)
     except DistributionError:
-        if not _is_outside(site):
+        if not is_outside(site):
             raise
     return bounded_log_density(site)
 
@@ -38,7 +38,7 @@ def check_not_subsampled(site: Sample) -> None:
         )
 
 
-def _is_outside(site: Choice) -> bool:
+def is_outside(site: Choice) -> bool:
     """Whether an observation is outside of the range of its distribution, or of what torch takes for it, and this is what is wrong.
 
     Of a mixture, torch's is what all components have in common.

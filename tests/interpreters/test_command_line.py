@@ -22,7 +22,7 @@ EXAMPLE = ROOT / "interpreters" / "examples" / "eight_schools.py"
 
 MODELS = """
 import torch
-from torch.distributions import Bernoulli, HalfNormal, Independent, Normal, Uniform
+from torch.distributions import Bernoulli, Categorical, Dirichlet, HalfNormal, Independent, Normal, Uniform
 from poutine import Deterministic, Observe, Param, Sample, plate
 
 def model(x, y):
@@ -129,6 +129,10 @@ def strange(y):
     def each(index):
         yield Observe("y", Normal, y, z, 1.0)
     yield from each()
+
+def of_categories(y):
+    p = yield Sample("p", Dirichlet(torch.ones(3)))
+    yield Observe("y", Categorical(p), y)
 """
 DATA = '{"_source": "invented", "x": [1.0, 2.0, 3.0], "y": [1.1, 1.9, 3.2]}'
 
@@ -282,6 +286,14 @@ def test_bad_models(capsys: pytest.CaptureFixture[str], name: str, text: str):
 def test_bad_data(capsys: pytest.CaptureFixture[str], model: str, data: str, text: str):
     Path("d.json").write_text(data)
     assert complaint(capsys, f"m.py:{model}", "--data", "d.json").startswith(text)
+
+
+@pytest.mark.parametrize("options", [(), ("--chains", "2"), ("--num-samples", "100"), ("--method", "nuts")])
+def test_data_that_no_draw_makes_possible_are_told_of_whatever_the_method(capsys: pytest.CaptureFixture[str], options: tuple[str, ...]):
+    Path("d.json").write_text('{"y": 5}')
+    said = complaint(capsys, "m.py:of_categories", "--data", "d.json", *options)
+    assert said.startswith("m.py: site 'y': cannot score a value of shape () under Categorical(probs: torch.Size([3]))")
+    assert "invalid values: 5" in said
 
 
 @pytest.mark.parametrize(
