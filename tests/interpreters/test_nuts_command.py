@@ -20,7 +20,7 @@ import pytest
 
 from interpreters.__main__ import main
 from interpreters.adaptation import WARMUP
-from interpreters.command import arguments, methods, numbers
+from interpreters.command import arguments, methods, values
 from interpreters.command.interruption import interruptible
 from interpreters.hamiltonian.machine import DEEPEST, METRICS, Options
 from interpreters.hamiltonian.notices import Progress
@@ -502,4 +502,4 @@ def test_the_help_tells_the_defaults_of_nuts(capsys: pytest.CaptureFixture[str])
         assert words in told
     ours = {"target_accept": arguments.TARGET_ACCEPT, "max_depth": arguments.MAX_DEPTH, "metric": arguments.METRIC}
     assert Options(**ours) == Options()
-    assert (arguments.METRICS, numbers.DEEPEST) == (METRICS, DEEPEST)
+    assert (arguments.METRICS, values.DEEPEST) == (METRICS, DEEPEST)
