@@ -11,7 +11,7 @@ import torch
 from poutine.decorators import Decorator, check_name
 from poutine.errors import PlateError
 from poutine.handlers.indep import IndepPoutine
-from poutine.messages import Choice, Deterministic, EnterMarkov, MarkovEntry, Message
+from poutine.messages import Choice, Deterministic, EnterMarkov, MarkovEntry, Message, Param
 from poutine.options import check_number, of_type, whole
 from poutine.poutine import Poutine
 from poutine.program import Coroutine, Program, Rule, Rules
@@ -108,7 +108,7 @@ class _NumberedPoutine(Poutine):
             return site.replaced("name", site.name.removesuffix(suffix))
 
         rule = Rule(up=enter, undo=leave) if watch is None else Rule(up=enter, down=_watched(watch, leave))
-        return {Choice: rule, Deterministic: rule}
+        return {Choice: rule, Deterministic: rule, Param: Rule(up=Param.of_all_steps)}
 
 
 def _watched(watch: Callable[[Message], None], leave: Callable[[Message], Message]) -> Callable[[Message], Message]:

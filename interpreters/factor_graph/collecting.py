@@ -34,6 +34,7 @@ from poutine import (
     answer,
     batch_log_density,
 )
+from poutine.messages import is_of_all_steps
 from poutine.priors import checked
 from poutine.trace_graph import is_subsample
 
@@ -157,7 +158,8 @@ class Collector:
         value = self._layout.place(variable, event_dim, site.cond_indep_stack)
         if not self.looks and variable.size > 1:
             mark(value)
-        self._loops.note(variable)
+        if not is_of_all_steps(site):
+            self._loops.note(variable)
         dist: Any = site.dist
         site = checked(site.evolve(value=value), dist.batch_shape + dist.event_shape)
         self._collect(site, enumerated_density(site))

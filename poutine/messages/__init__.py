@@ -19,7 +19,7 @@ from poutine.messages.distribution_like import DistributionLike, is_distribution
 from poutine.messages.entries import EnterMarkov, EnterPlate, MarkovEntry, PlateEntry
 from poutine.messages.frames import CondIndepStackFrame
 from poutine.messages.message import UNDECIDED, Message, Sealed, Undecided, blank
-from poutine.messages.param import Param, param_of
+from poutine.messages.param import Param, is_of_all_steps, param_of
 from poutine.messages.sample_observe import Observe, Sample
 from poutine.messages.site import Deterministic, Site
 
@@ -42,5 +42,6 @@ __all__ = [
     "Undecided",
     "blank",
     "is_distribution",
+    "is_of_all_steps",
     "param_of",
 ]

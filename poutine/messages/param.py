@@ -49,6 +49,10 @@ class Param(Site):
         """This site, whose value is one for all elements of the vectorised plates around it so far, whatever it becomes further out."""
         return self.replaced("_shared", len(self.cond_indep_stack))
 
+    def of_all_steps(self) -> Param:
+        """This site, whose value is one for all steps of the markov loop around it, whatever it becomes further out."""
+        return self.replaced("_of_all_steps", True)
+
     def lifted(self, prior: Any) -> Sample:
         """This site as a ``Sample`` from ``prior``, of which ``param_of`` tells what it was.
 
@@ -60,6 +64,8 @@ class Param(Site):
         fields = new.__dict__
         fields |= {field: value for field, value in self.__dict__.items() if field in _A_SITES}  # nothing that is a param's own
         fields["fn"], fields["_init"], fields["_constraint"] = prior, self.init, self.constraint
+        if "_of_all_steps" in self.__dict__:
+            fields["_of_all_steps"] = True
         if "cond_indep_stack" in fields:
             frames = fields["cond_indep_stack"]
             alone = len(frames) - self.__dict__.get("_shared", 0)
@@ -73,6 +79,11 @@ def param_of(site: Message) -> Param | None:
     """What a sample was before ``lifted``: of the same name, with its initial value and constraint. None of what was no param."""
     its = site.__dict__
     return Param(site.name, its["_init"], its.get("_constraint", _REAL)) if "_init" in its else None
+
+
+def is_of_all_steps(site: Message) -> bool:
+    """Whether a sample was a param where a markov loop was around it, and so is no site of one of the steps."""
+    return "_of_all_steps" in site.__dict__
 
 
 _A_SITES: Final = frozenset(field.name for field in attrs.fields(Site))

@@ -334,6 +334,24 @@ def test_a_lifted_param_that_the_elements_of_a_plate_share_is_one_choice():
         assert eliminate(lifted(), max_plate_nesting=nesting).log_evidence.item() == pytest.approx(theirs, rel=1e-6)
 
 
+@pytest.mark.parametrize("vectorized", [True, False])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_lifted_param_that_the_steps_of_a_loop_share_is_one_choice(vectorized: bool, inside: bool):
+    def reading():
+        return (yield Param("w", torch.tensor(0.0)))
+
+    def step(t, x):
+        w = yield from (lift(reading, prior=td.Bernoulli(0.3))() if inside else reading())
+        x = yield Sample("x", td.Bernoulli(0.5 if x is None else 0.2 + 0.6 * x))
+        yield Observe("y", td.Normal(x + w, 1.0), torch.tensor([0.0, 1.0, 2.0, 0.5])[t])
+        return x
+
+    lifted = lift(markov("t", 4, vectorized=vectorized)(step), prior=td.Bernoulli(0.3))
+    theirs = exact(lifted()).log_evidence.item()
+    for nesting in (None, 0):
+        assert eliminate(lifted(), max_plate_nesting=nesting).log_evidence.item() == pytest.approx(theirs, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", ["mixture", "one_hot", "from_outside, vectorized", "from_outside, step by step"])
 def test_the_sampler_enumerated_draws_from_the_posterior_exactly(name):
     """An algorithm is a program: over all of its draws its output has the posterior's probabilities, with no statistical tolerance."""
