@@ -274,3 +274,16 @@ def test_nothing_is_predicted_from_what_there_are_no_draws_of():
             predict(hidden, posterior)
     computed = block(conjugate, hide=["double"])(Y)
     assert list(predict(computed, fitted(computed, 1, 10)).predictive) == ["y"]
+
+
+def test_in_a_subsample_what_is_hidden_counts_as_often_as_its_plate_does():
+    def model():
+        @plate("rows", 6, subsample=torch.tensor([0, 3]))
+        def rows(i):
+            b = yield Sample("b", normal(torch.zeros(2, dtype=F64), 1.0))
+            yield Observe("y", normal(b, 0.5), Y)
+
+        yield from rows()
+
+    u = torch.tensor([0.3, 0.7], dtype=F64)
+    torch.testing.assert_close(density(block(model, hide=["b"])())(u), density(model)(u), rtol=1e-12, atol=0.0)
