@@ -9,7 +9,7 @@ STYLE := --config 'line-length = 140' --config 'target-version = "py311"' --conf
 .PHONY: demo test quick lint format bench deep clean
 
 demo: $(VENV)/installed ## Runs the main job, NUTS, on the eight schools data.
-	$(BIN)/poutine infer interpreters/examples/eight_schools.py --data interpreters/examples/eight_schools.json
+	$(BIN)/poutine infer interpreters/examples/eight_schools.py --data interpreters/examples/eight_schools.json --target-accept 0.95
 
 test: lint ## Passes all of the tests, the slow ones too.
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=poutine --cov=interpreters --cov-branch --cov-report=term-missing:skip-covered
