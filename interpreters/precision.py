@@ -49,7 +49,7 @@ def with_double_parameters(site: AnyChoice) -> AnyChoice:
     """
     dist: Any = site.dist
     converted = _converted(dist, {})
-    return site if converted is dist else site.evolve(fn=converted, args=(), kwargs={})
+    return site if converted is dist else site.recast(fn=converted, args=(), kwargs={})
 
 
 def _converted(thing: Any, done: dict[int, Any]) -> Any:

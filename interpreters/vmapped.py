@@ -173,7 +173,7 @@ class _Runs(Generic[T]):
         if isinstance(request, Sample):
             dist = self._widened(request)
             around = {key: self._around(request, key, len(dist.batch_shape) - 1) for key in ("scale", "mask") if key in request.__dict__}
-            return request.evolve(fn=dist, args=(), kwargs={}, **around)
+            return request.recast(fn=dist, args=(), kwargs={}, **around)
         if isinstance(request, (EnterPlate, EnterMarkov)):
             return request
         if isinstance(request, Param) and not any(differs for _, differs in self._inside.whole(*tensors_in(request.__dict__))):

@@ -41,7 +41,7 @@ def check_support(param: Param, prior: Any) -> None:
         )
 
 
-def checked(site: S, shape: torch.Size | None = None) -> S:
+def checked(site: S, shape: Sequence[int] | None = None) -> S:
     """A finished ``site``; whoever gives a sample its value looks so whether it was a param that this does not fit.
 
     shape:  of one draw, where the value has many.
@@ -53,7 +53,7 @@ def checked(site: S, shape: torch.Size | None = None) -> S:
     return site
 
 
-def check_lifted(param: Param, site: Message, shape: torch.Size | None = None) -> None:
+def check_lifted(param: Param, site: Message, shape: Sequence[int] | None = None) -> None:
     """Raises ``ParamError`` if a finished ``site``, which ``param`` has become, does not fit it: what could not be asked of the prior."""
     if param.constraint is not constraints.real:
         _check_made(param, site)

@@ -29,6 +29,7 @@ from poutine import (
     Trace,
     batch_log_density,
 )
+from poutine.priors import checked
 from poutine.supports import contains
 from poutine.trace_graph import is_subsample
 
@@ -147,10 +148,14 @@ def not_in_model(name: str, site: Message | None) -> GuideMismatch:
 
 
 def check_guided(ours: Sample, theirs: Choice) -> None:
-    """Raises ``GuideMismatch`` if a guide's draw has another shape, or is discrete where the model has a density: these two are no weight."""
+    """Raises ``GuideMismatch`` if a guide's draw has another shape, or is discrete where the model has a density: these two are no weight.
+
+    ``ParamError`` where the model's site was a param that does not fit.
+    """
     shape, expected = tuple(torch.as_tensor(theirs.value).shape), _shape(ours)
     if shape != expected:
         raise GuideMismatch(f"site {ours.name!r} has shape {expected} in the model, but the guide draws {shape}")
+    checked(ours, expected)
     discrete = _is_discrete(ours.dist), _is_discrete(theirs.dist)
     if None not in discrete and discrete[0] != discrete[1]:
         said = ["is discrete" if each else "has a density" for each in discrete]

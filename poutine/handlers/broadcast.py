@@ -45,10 +45,10 @@ class BroadcastPoutine(Poutine):
                 return site
             if site.is_deferred and not isinstance(site.fn, type):
                 inside = site.fn.site if isinstance(site.fn, _Broadcast) else site  # a plate further in has come first
-                return site.evolve(fn=_Broadcast(inside, frames, entered))
+                return site.recast(fn=_Broadcast(inside, frames, entered))
             dist: Any = site.dist
             new = _broadcast(site, dist, frames, entered)
-            made = site if new is dist else site.evolve(fn=new, args=(), kwargs={})
+            made = site if new is dist else site.recast(fn=new, args=(), kwargs={})
             return spread(made) if site.is_decided and (isinstance(site, Sample) or site.conditioned) else made
 
         def fit(site: Choice) -> Message:

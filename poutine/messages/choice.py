@@ -12,7 +12,7 @@ import torch
 from poutine.densities import batch_log_density
 from poutine.errors import DistributionError, NoDensity, PoutineError
 from poutine.messages.distribution_like import DistributionLike, is_distribution
-from poutine.messages.message import UNDECIDED, Message
+from poutine.messages.message import LIFTED, UNDECIDED, Message
 from poutine.messages.site import Site
 from poutine.randomness import Key, call_keyed
 
@@ -32,7 +32,7 @@ class Choice(Site):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what it has of a param that it was: the initial value may be a function that cannot be pickled, and only a run asks for it."""
-        return {field: value for field, value in self.__dict__.items() if field not in ("_init", "_constraint")}
+        return {field: value for field, value in self.__dict__.items() if field not in LIFTED}
 
     @property
     def is_deferred(self) -> bool:

@@ -92,6 +92,17 @@ class Message(_Defaults):
         fields |= changes
         if len(fields) > len(self.__dict__):
             self._check_known(changes)
+        if "fn" in changes:  # which is nothing that a param could have become
+            for key in LIFTED:
+                fields.pop(key, None)
+        return new
+
+    def recast(self: Self, **changes: Any) -> Self:
+        """``evolve`` to another form of the same distribution: what was a param, and is a sample, is known to have been one."""
+        new = self.evolve(**changes)
+        for key in LIFTED:
+            if key in self.__dict__:
+                new.__dict__[key] = self.__dict__[key]
         return new
 
     def _check_known(self, names: Iterable[str]) -> None:
@@ -142,6 +153,7 @@ class Message(_Defaults):
         return [f"{f.name}={getattr(self, f.name)!r}" for f in attrs.fields(type(self)) if f.name != "name" and f.name in self.__dict__]
 
 
+LIFTED: Final = ("_init", "_constraint")  # under these keys, a sample has those of the param that it was
 blank: Final = object.__new__  # a message of a class, without fields: its maker puts them into its dictionary, which is quickest
 
 

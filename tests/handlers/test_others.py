@@ -8,11 +8,13 @@ import pickle
 import pydoc
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 import torch
 from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, constraints
+from torch.distributions.transforms import StickBreakingTransform
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import poutine.handlers
@@ -448,6 +450,41 @@ def test_a_value_that_is_given_for_what_was_a_param_is_the_givers():
     given = torch.zeros(2, 3)
     for give in (condition, substitute):
         assert run(give(lift(three, prior=D), data={"w": given})()) is given
+
+
+@attrs.frozen(slots=False, eq=False, repr=False)
+class Reparameterised(Poutine):
+    """Draws ``w`` as a transform of something else."""
+
+    base: Any
+    transform: Any
+
+    def rules(self):
+        def around(site):
+            base = yield site.evolve(name="w_base", fn=self.base)
+            return site.evolve(value=self.transform(base.value))
+
+        return {Sample: Rule(around=around)}
+
+
+@pytest.mark.parametrize(("param", "prior", "base", "transform"), [
+    (Param("w", torch.ones(3) / 3, constraint=constraints.simplex), Dirichlet(torch.ones(3)), PRIOR, StickBreakingTransform()),
+    (Param("w", ONE, constraint=constraints.positive), LogNormal(0.0, 1.0), D, torch.exp),
+    (Param("w", torch.zeros(2)), PRIOR, D, lambda x: x.expand(2)),
+])  # fmt: skip
+def test_what_a_lifted_param_is_drawn_from_by_a_handler_is_that_handlers(param, prior, base, transform):
+    def one():
+        return (yield param)
+
+    value = run(Reparameterised(lift(one, prior=prior), base, transform)())
+    assert bool(param.constraint.check(value).all())
+    assert value.shape == param.init.shape
+
+
+def test_in_a_plate_the_shape_of_what_was_a_param_is_that_of_each_element():
+    inside = plate("p", 4)(lambda _: lift(three, prior=D)())
+    with pytest.raises(ParamError, match=r"its initial value has shape \(3,\)"):
+        run(inside())
 
 
 def test_no_field_of_a_class_of_ones_own_is_taken_for_that_of_a_lifted_param():

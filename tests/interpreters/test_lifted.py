@@ -16,7 +16,7 @@ from interpreters.enumeration import exact
 from interpreters.lockstep import lockstep
 from interpreters.stepping import begin
 from interpreters.vmapped import vmapped
-from poutine import Param, ParamError, Program, block, lift, run
+from poutine import Param, ParamError, Program, Sample, block, lift, run
 
 
 def reading(constraint=constraints.real):
@@ -33,6 +33,7 @@ SMOOTH = {
     "density": density,
     "nuts": lambda program: nuts.infer(program, 1, 20, 20),
     "importance": lambda program: importance.infer(program, 3),
+    "guided": lambda program: importance.infer(program, 3, lambda: (yield Sample("w", program.fn.prior))),
     "lockstep of two": lambda program: run(Program(lockstep, program, 2)),
     "lockstep of three": lambda program: run(Program(lockstep, program, 3)),
     "vmapped, two": lambda program: run(Program(vmapped, lambda _: program, 2)),
