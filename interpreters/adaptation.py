@@ -13,7 +13,7 @@ Metric: its inverse stands for the covariance of the posterior.
 - Dense: in coordinates scaled so, the matrix S that carries the gradients' covariance G into the draws' covariance C,
   S G S = C, which for a normal posterior is its covariance, exact from dim + 1 draws on. Only directions in which it differs from
   the identity by more than ``CUTOFF`` are kept, so that noise adds nothing, and without strong correlations it is the diagonal
-  metric again. It is renewed at the ends of windows, each half as long as all that came before. (The same source, the full and
+  metric again. So it is with "auto" where the posterior is far from normal: see ``is_even``. It is renewed at the ends of windows, each half as long as all that came before. (The same source, the full and
   the low-rank case; the solution S is the geometric mean of C and the inverse of G: Bhatia, "Positive Definite Matrices", ch. 4.)
 
 Positions are unconstrained; a gradient is that of the log density, in nats.
@@ -41,7 +41,8 @@ _FORGET: Final = 0.75  # kappa
 
 CUTOFF: Final = 2.0  # nuts-rs' as well
 RIDGE: Final = 1e-5  # added to both covariances, so that where fewer draws than dimensions say nothing, nothing is changed
-MOST_DENSE: Final = 32  # dimensions, up to which the metric "auto" is dense: beyond, its products cost more than many a density
+MOST_DENSE: Final = 32  # dimensions, up to which the metric "auto" may be dense: beyond, its products cost more than many a density
+MOST_UNEVEN: Final = 1.6  # see is_even; in windows of 150 draws, regressions have less than 1.5, hierarchical models of much data more
 
 LOWEST: Final = 1e-20
 HIGHEST: Final = 1e20
@@ -81,6 +82,17 @@ def is_scale(value: Any) -> Any:
 def is_kept(eigenvalue: Any) -> Any:
     """Whether a direction of the dense metric is kept; not of a nan."""
     return (eigenvalue > CUTOFF) | (eigenvalue < 1.0 / CUTOFF)
+
+
+@jitable
+def is_even(largest: Any, dim: Any, count: Any, most: Any) -> Any:
+    """Whether one matrix suits the whole posterior; ``largest`` is that eigenvalue of S G, where S is the matrix and G the gradients' covariance.
+
+    Of a normal posterior they all are 1, but for the noise of ``count`` draws, by which the largest is (1 + sqrt(dim / count))^2
+    (Marchenko and Pastur 1967). Where the curvature varies, gradients are larger than S has it, and with the long steps that S allows a
+    sampler diverges where the curvature is greatest; the diagonal metric's steps are as short as that needs.
+    """
+    return largest <= most * (1.0 + (dim / count) ** 0.5) ** 2
 
 
 @jitable

@@ -101,7 +101,8 @@ def nuts(
 
     target_accept:  closer to 1, steps are shorter and divergences fewer.
     max_depth:      a trajectory has less than 2 ** max_depth leapfrogs.
-    metric:         "diagonal" or "dense", both learned from draws and gradients; "auto" is dense up to 32 dimensions, then diagonal.
+    metric:         "diagonal" or "dense", both learned from draws and gradients; "auto" is dense in up to 32 dimensions, if one
+                    matrix suits the whole posterior (``adaptation.is_even``), and else diagonal.
     step_size:      where to start; by default it is tried out. Without warmup it stays.
     threads:        at most so many chains at once; by default as many as there are processors.
     chunk:          the draws of a chain that are handed over at a time; by default at most 1000, and 8 MiB.

@@ -102,7 +102,7 @@ def _add_infer(commands: Any) -> None:
     add(
         "--metric",
         choices=METRICS,
-        help=f"nuts: the shape of the metric that is learned in warmup (default: {METRIC}, dense where there are few dimensions)",
+        help=f"nuts: the shape of the metric that is learned in warmup (default: {METRIC}, dense where there are few dimensions, and one matrix suits all of the posterior)",
     )
     add("--checkpoint", type=path, metavar="FOLDER", help="nuts: keep the chains there while they run, and go on from there")
     add("--seed", type=int, default=0, metavar="S", help="names all of the randomness (default: %(default)s)")

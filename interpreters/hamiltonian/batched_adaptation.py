@@ -35,7 +35,7 @@ def adapt(
     adapt_step(machine.averaging, which, acceptance, settings.target)
     enough = torch.from_numpy(settings.schedule).to(draw.device)[draw]
     learning = (enough > 0) & good
-    adapt_metric(machine, which[learning], enough[learning])
+    adapt_metric(machine, which[learning], enough[learning], settings.most_uneven)
     last = which[draw == len(settings.schedule) - 1]
     machine.averaging[last, LOG_STEP] = machine.averaging[last, LOG_AVERAGE]
 
@@ -48,7 +48,7 @@ def adapt_step(averaging: torch.Tensor, which: torch.Tensor, acceptance: torch.T
         averaging[which, name] = value
 
 
-def adapt_metric(machine: Machine, which: torch.Tensor, enough: torch.Tensor) -> None:
+def adapt_metric(machine: Machine, which: torch.Tensor, enough: torch.Tensor, most_uneven: float) -> None:
     moments, counts = machine.moments[which], machine.counts[which]
     counts[:, ELDER : YOUNGER + 1] += 1
     seen = counts[:, ELDER : YOUNGER + 1, None]
@@ -60,7 +60,7 @@ def adapt_metric(machine: Machine, which: torch.Tensor, enough: torch.Tensor) ->
     machine.moments[which], machine.counts[which] = moments, counts
     full = which[counts[:, YOUNGER] >= enough]
     if machine.dense.shape[-1] and len(full):
-        renew(machine, full)
+        renew(machine, full, most_uneven)
     take_over(machine, full)
     adapt_scale(machine, which[(machine.counts[which, ELDER] >= 3) & (machine.counts[which, KEPT] == 0)])
 

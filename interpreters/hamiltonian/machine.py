@@ -5,6 +5,7 @@ The randomness needs no memory: see ``philox``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from interpreters.adaptation import MOST_DENSE, dense_schedule, diagonal_schedule
+from interpreters.adaptation import MOST_DENSE, MOST_UNEVEN, dense_schedule, diagonal_schedule
 from interpreters.hamiltonian.expected import between, one_of, whole
 
 Floats = npt.NDArray[np.float64]
@@ -101,6 +102,7 @@ class Settings(NamedTuple):
     length:      if positive, the trajectory's length, the number of leapfrogs being this over the step size.
     target:      the acceptance that the step size is adapted to.
     max_error:   an energy error above it, in nats, is a divergence.
+    most_uneven: what ``adaptation.is_even`` asks a dense metric for.
     schedule:    [num_warmup], see ``adaptation``.
     """
 
@@ -110,12 +112,13 @@ class Settings(NamedTuple):
     length: float
     target: float
     max_error: float
+    most_uneven: float
     schedule: Integers
 
 
 @attrs.frozen
 class Options:
-    """What a user may set. The defaults are Stan's. The metric "auto" must be ``resolved`` before it is used."""
+    """What a user may set. The metric must be ``resolved`` before it is used; all other defaults are Stan's."""
 
     target_accept: float = attrs.field(default=0.8, validator=between(0.0, 1.0))
     max_depth: int = attrs.field(default=10, validator=whole(1, DEEPEST))
@@ -126,16 +129,18 @@ class Options:
     max_energy_error: float = 1000.0
 
     def resolved(self, dim: int) -> Options:
-        """With a metric for ``dim`` dimensions in place of "auto"."""
-        return self if self.metric != "auto" else attrs.evolve(self, metric="dense" if 1 < dim <= MOST_DENSE else "diagonal")
+        """With a diagonal metric in place of "auto" where ``dim`` dimensions are too many or too few for another."""
+        return self if self.metric != "auto" or 1 < dim <= MOST_DENSE else attrs.evolve(self, metric="diagonal")
 
     @property
     def is_dense(self) -> bool:
-        return self.metric == "dense"
+        """Whether it may be."""
+        return self.metric != "diagonal"
 
     def settings(self, seed: int, num_warmup: int) -> Settings:
         schedule = dense_schedule(num_warmup) if self.is_dense else diagonal_schedule(num_warmup)
-        return Settings(seed, self.max_depth, self.num_steps, self.length, self.target_accept, self.max_energy_error, schedule)
+        most_uneven = MOST_UNEVEN if self.metric == "auto" else math.inf
+        return Settings(seed, self.max_depth, self.num_steps, self.length, self.target_accept, self.max_energy_error, most_uneven, schedule)
 
     def named(self, table: torch.Tensor) -> dict[str, torch.Tensor]:
         """A table [..., 8] of statistics by name, and of NUTS whether the tree was as deep as it may be."""

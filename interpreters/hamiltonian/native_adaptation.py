@@ -35,7 +35,7 @@ def adapt(chain: Any, room: Any, settings: Settings, acceptance: float, place: i
     adapt_step(chain.averaging, acceptance, settings.target)
     enough = settings.schedule[draw]
     if enough > 0 and is_good(place, diverging):
-        adapt_metric(chain, room, enough)
+        adapt_metric(chain, room, enough, settings.most_uneven)
     if draw == len(settings.schedule) - 1:
         chain.averaging[LOG_STEP] = chain.averaging[LOG_AVERAGE]
 
@@ -49,7 +49,7 @@ def adapt_step(averaging: Any, acceptance: float, target: float) -> None:
 
 
 @jitable
-def adapt_metric(chain: Any, room: Any, enough: int) -> None:
+def adapt_metric(chain: Any, room: Any, enough: int, most_uneven: float) -> None:
     for estimate in range(2):
         chain.counts[ELDER + estimate] += 1
         count, moments = chain.counts[ELDER + estimate], chain.moments[estimate]
@@ -59,7 +59,7 @@ def adapt_metric(chain: Any, room: Any, enough: int) -> None:
         learn(moments, count, chain.position, chain.gradient)
     if chain.counts[YOUNGER] >= enough:
         if len(chain.dense):
-            renew(chain, room)
+            renew(chain, room, most_uneven)
         take_over(chain)
     if chain.counts[ELDER] >= 3 and chain.counts[KEPT] == 0:
         for i in range(len(chain.scale)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from interpreters.adaptation import RIDGE, is_kept, is_scale, scale_of
+from interpreters.adaptation import RIDGE, is_even, is_kept, is_scale, scale_of
 from interpreters.hamiltonian.jit import jitable
 from interpreters.hamiltonian.machine import ELDER, KEPT
 from interpreters.hamiltonian.symmetric import cholesky, congruent, eigen, outer_square, solve_transposed
@@ -26,15 +26,16 @@ def learn_products(products: Any, mean: Any, count: int, value: Any) -> None:
 
 
 @jitable
-def renew(chain: Any, room: Any) -> None:
-    """The metric of the elder estimate; diagonal if nothing is kept, or the numbers allow no more. ``room``: [3, dim, dim]."""
+def renew(chain: Any, room: Any, most_uneven: float) -> None:
+    """The metric of the elder estimate; diagonal if nothing is kept, or numbers or posterior allow no more. ``room``: [3, dim, dim]."""
     for i in range(len(chain.scale)):
         scale = scale_of(chain.products[0, DRAWS, i, i], chain.products[0, GRADIENTS, i, i])
         if is_scale(scale):
             chain.scale[i] = scale
     whiten(chain, room)
     kept = 0
-    if geometric_mean(room):
+    largest = geometric_mean(room)
+    if largest > 0.0 and is_even(largest, len(chain.scale), chain.counts[ELDER], most_uneven):
         eigen(room[0], room[2])
         kept = compose(chain, room[0], room[2])
         if not (kept > 0 and cholesky(chain.dense, chain.factor)):
@@ -65,24 +66,26 @@ def whiten(chain: Any, room: Any) -> None:
 
 
 @jitable
-def geometric_mean(room: Any) -> bool:
-    """From C and G in ``room`` S with S G S = C, in the place of C; False if they are not positive definite.
+def geometric_mean(room: Any) -> float:
+    """From C and G in ``room`` S with S G S = C, in the place of C, and the largest eigenvalue of S G; 0 if they are not positive definite.
 
-    With G = L L', it is S = L'^-1 (L' C L)^(1/2) L^-1.
+    With G = L L', it is S = L'^-1 (L' C L)^(1/2) L^-1; and L' S L = (L' C L)^(1/2) has the eigenvalues of S G.
     """
     mean, lower, vectors = room[0], room[1], room[2]
     if not cholesky(lower, lower):
-        return False
+        return 0.0
     congruent(mean, lower)
     eigen(mean, vectors)
+    largest = 0.0
     for k in range(len(mean)):
         if not mean[k, k] > 0.0:
-            return False
+            return 0.0
+        largest = max(largest, math.sqrt(mean[k, k]))
         for i in range(len(mean)):
             vectors[i, k] *= mean[k, k] ** 0.25
     solve_transposed(lower, vectors)
     outer_square(vectors, mean)
-    return True
+    return largest
 
 
 @jitable

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch.distributions import HalfCauchy, Normal
 
-from interpreters.adaptation import MOST_DENSE
+from interpreters.adaptation import MOST_DENSE, MOST_UNEVEN
+from interpreters.compiled import compile_density
+from interpreters.density import density
 from interpreters.hamiltonian import batched_metric, native_metric
-from interpreters.hamiltonian.machine import KEPT, Options
+from interpreters.hamiltonian.machine import ELDER, KEPT, Machine, Options
+from interpreters.hamiltonian.native_metric import DRAWS, GRADIENTS
 from interpreters.hamiltonian.symmetric import cholesky, congruent, eigen, outer_square, solve_transposed
 from interpreters.nuts import nuts
-from poutine import Program, run
+from poutine import Observe, Program, Sample, run
 from tests.interpreters.gaussians import CORRELATED, F64, NORMAL
 
 
@@ -50,10 +56,11 @@ def test_what_is_not_positive_definite_has_no_factor():
 def test_the_mean_carries_the_one_covariance_into_the_other(dim: int):
     """Of a normal posterior the gradients have the inverse of its covariance, and the mean is the covariance."""
     draws, gradients = positive_definite(dim, 2), positive_definite(dim, 3)
-    (mean,), (sound,) = batched_metric.geometric_mean(draws[None], gradients[None])
+    (mean,), (largest,) = batched_metric.geometric_mean(draws[None], gradients[None])
     torch.testing.assert_close(mean @ gradients @ mean, draws)
     room = np.stack([draws.numpy(), gradients.numpy(), np.zeros((dim, dim))])
-    assert native_metric.geometric_mean(room) and sound
+    assert native_metric.geometric_mean(room) == pytest.approx(largest.item(), rel=1e-9)
+    assert torch.linalg.eigvals(mean @ gradients).real.max().item() == pytest.approx(largest.item(), rel=1e-9)
     np.testing.assert_allclose(room[0], mean)
     (covariance,), _ = batched_metric.geometric_mean(draws[None], draws.inverse()[None])
     torch.testing.assert_close(covariance, draws)
@@ -74,6 +81,42 @@ def test_a_correlation_is_found_and_makes_trajectories_short():
 
 
 def test_auto_is_dense_in_few_dimensions():
-    kinds = [Options(metric="auto").resolved(dim).metric for dim in (1, 2, MOST_DENSE, MOST_DENSE + 1)]
-    assert kinds == ["diagonal", "dense", "dense", "diagonal"]
-    assert Options(metric="diagonal").resolved(2).metric == "diagonal"
+    kinds = [Options(metric="auto").resolved(dim).is_dense for dim in (1, 2, MOST_DENSE, MOST_DENSE + 1)]
+    assert kinds == [False, True, True, False]
+    assert not Options(metric="diagonal").resolved(2).is_dense
+
+
+def groups(y: torch.Tensor, sizes: torch.Tensor):
+    """Non-centred, though the data says much of each group: ``tau`` times ``z`` is known, and neither of them."""
+    mu = yield Sample("mu", Normal, 0.0, 5.0)
+    tau = yield Sample("tau", HalfCauchy, 2.0)
+    z = yield Sample("z", Normal(torch.zeros(len(y), dtype=torch.float64), 1.0))
+    yield Observe("y", Normal(mu + tau * z, 1.0 / sizes.sqrt()), y)
+
+
+@pytest.mark.slow
+def test_where_the_curvature_varies_auto_is_diagonal():
+    """The dense metric's long steps diverge there, and what is behind is missed."""
+    y = torch.tensor([1.3, 0.2, 2.4, 1.1, 0.7, 1.9, 1.4], dtype=F64)
+    kernel = compile_density(density(Program(groups, y, torch.full((7,), 400.0, dtype=F64))))
+    found = {metric: run(Program(nuts, kernel, 4, 400, 500, metric=metric), seed=0) for metric in ("auto", "dense")}
+    assert (found["auto"].machine.counts[:, KEPT] == 0).all()
+    assert (found["dense"].machine.counts[:, KEPT] > 0).all()
+    diverged = {metric: int(each.statistics["diverging"].sum()) for metric, each in found.items()}
+    assert 4 * diverged["auto"] < diverged["dense"]
+
+
+@pytest.mark.parametrize(("stretch", "kept"), [(1.0, 2), (1.5, 2), (4.0, 0)])
+def test_a_metric_is_kept_if_gradients_are_not_much_larger_than_it_has_it(stretch: float, kept: int):
+    """Compiled and in torch; of a hundred draws of two correlated numbers, whose gradients are ``stretch`` times those of a normal posterior."""
+    covariance = torch.tensor([[1.0, 0.9], [0.9, 1.0]], dtype=F64)
+    machine = Machine.empty(1, 2, dense=True)
+    machine.counts[:, ELDER] = 100
+    machine.products[0, 0, DRAWS], machine.products[0, 0, GRADIENTS] = 99.0 * stretch * covariance, 99.0 * stretch * covariance.inverse()
+    batched = machine.tensors(torch.device("cpu"))
+    native_metric.renew(machine.of(0), np.zeros((3, 2, 2)), MOST_UNEVEN)
+    batched_metric.renew(batched, torch.tensor([0]), MOST_UNEVEN)
+    assert machine.counts[0, KEPT] == batched.counts[0, KEPT] == kept
+    np.testing.assert_allclose(machine.dense, batched.dense, rtol=1e-9)
+    native_metric.renew(machine.of(0), np.zeros((3, 2, 2)), math.inf)
+    assert machine.counts[0, KEPT] == 2
