@@ -35,7 +35,10 @@ from poutine import (
     UnhandledMessage,
     answer,
     drive,
+    mask,
     run,
+    scale,
+    seed,
     trace,
 )
 from poutine.driver.closing import close
@@ -782,3 +785,18 @@ def test_rules_are_found_for_subclasses_of_a_message_type():
     seen = run(trace(ScalePoutine(model, 2.0)).traced())
     assert seen["x"].scale == 2.0
     assert type(seen["x"]) is Special
+
+
+@scale(scale=2.0)
+def decorated():
+    return (yield Sample("x", D))
+
+
+def test_a_decorated_function_of_a_module_is_pickled_by_its_name():
+    """As any function is: it stands where the function says that it is."""
+    again = pickle.loads(pickle.dumps(decorated))
+    assert again is decorated
+    outer = mask(seed(decorated, seed=3), mask=True)
+    assert pickle.loads(pickle.dumps(outer)) == outer
+    assert pickle.loads(pickle.dumps(outer)).fn.fn is decorated
+    assert run(pickle.loads(pickle.dumps(outer()))) == run(outer())

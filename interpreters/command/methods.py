@@ -70,20 +70,29 @@ def nuts_method(program: Program[Any], guide: Program[Any] | None, options: argp
         chains, is_interrupted = _sampled(target, options, None, interruption)
         return Outcome(whole_posterior(target, chains, options.seed), is_interrupted)
     with Checkpoint.open(options.checkpoint, target, options) as checkpoint:
-        _, is_interrupted = _sampled(target, options, checkpoint, interruption)
+        try:
+            _, is_interrupted = _sampled(target, options, checkpoint, interruption)
+        except OSError as error:
+            raise InputError(f"cannot keep the draws in {checkpoint.log.folder}: {error.strerror or error}") from error
         on = f"all draws are in the checkpoint {options.checkpoint}, and the same command goes on from there"
         if options.out is None:
             with saying(on):
-                whole = whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed)
-            return Outcome(whole, is_interrupted, kept=on)
+                return Outcome(_in_memory(target, checkpoint, options), is_interrupted, kept=on)
         with (
             saying(on if options.checkpoint else f"before {options.out} was written, so nothing was kept"),
             bar_of(f"writing {options.out}", "draw") as news,
         ):
-            write_out(target, checkpoint.log, options.out, seed=options.seed, news=news)
+            try:
+                write_out(target, checkpoint.log, options.out, seed=options.seed, news=news)
+            except OSError:  # which the next try to write it will say, when the table has been printed
+                return Outcome(_in_memory(target, checkpoint, options), is_interrupted)
         kept = f"all draws are in {options.out}, for SampledPosterior.load and arviz.from_netcdf; only the summary is missing"
         with saying(kept):
             return Outcome(SampledPosterior.load(options.out), is_interrupted, {options.out}, kept)
+
+
+def _in_memory(target: Density, checkpoint: Checkpoint, options: argparse.Namespace) -> SampledPosterior:
+    return whole_posterior(target, checkpoint.log.block(0, min(checkpoint.log.lengths)), options.seed)
 
 
 def _check_gradient(target: Density) -> None:

@@ -13,6 +13,7 @@ from interpreters.factor_graph.collecting import Collector
 from interpreters.factor_graph.eliminating import log_evidence
 from interpreters.factor_graph.hiding import Labels
 from interpreters.factor_graph.supports import is_finite
+from interpreters.numeric import is_numeric
 from interpreters.precision import doubled, with_double_parameters
 from interpreters.ranges import bounded_log_density, bounds
 from poutine import Choice, Deterministic, EnterMarkov, EnterPlate, Message, Observe, Param, ParamStore, Runtime, Sample, batch_log_density
@@ -120,6 +121,8 @@ class Evaluation:
         return known
 
     def _note(self, site: Deterministic) -> Message:
+        if not is_numeric(site.value):
+            return site
         value = torch.as_tensor(site.value)
         if not self._depends(value):
             self.named[site.name] = value.clone()

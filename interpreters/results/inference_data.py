@@ -30,7 +30,7 @@ def inference_data(
     coords:      by name of plate the label of each of its members; numbers from zero, where there are none.
 
     A site or plate of no name becomes ``unnamed``; a site of the name of one of ArviZ's own dimensions, ``draw``, gets a ``_``. A ``/``
-    in a name becomes a ``.``, since NetCDF takes it for a group. A plate of the name of a site, or of ArviZ's own dimensions, becomes
+    in a name becomes a ``.``, since NetCDF takes it for a group, and a name that is a ``.`` becomes ``_``. A plate of the name of a site, or of ArviZ's own dimensions, becomes
     ``name_dim``; one that is entered with several sizes has a dimension for each. Where a name had to change, the variable's attribute
     ``site`` is the old one.
     """
@@ -93,7 +93,7 @@ def _unique(names: Iterable[str], taken: Collection[str]) -> dict[str, str]:
     new: dict[str, str] = {}
     gone = set(taken)
     for name in names:
-        candidates = ((name.replace("/", ".") or "unnamed") + "_" * i for i in count())
+        candidates = (_plain(name) + "_" * i for i in count())
         new[name] = next(candidate for candidate in candidates if candidate not in gone)
         gone.add(new[name])
     return new
@@ -110,8 +110,13 @@ def _axes(dims: Dims, shapes: Shapes, taken: set[str]) -> dict[tuple[str, str], 
     def axis(plate: str | None, size: int) -> str | None:
         if plate is None:
             return None
-        plain = plate.replace("/", ".") or "unnamed"
+        plain = _plain(plate)
         plain = f"{plain}_dim" if plain in taken else plain
         return plain if len(sizes[plate]) == 1 else f"{plain}_{size}"
 
     return {key: [(axis(plate, size), plate) for plate, size in zip(plates[key], shape, strict=True)] for key, shape in shapes.items()}
+
+
+def _plain(name: str) -> str:
+    """Without what NetCDF takes for a path: a ``/``, and nothing but a ``.``, which is the group itself."""
+    return "_" if name == "." else name.replace("/", ".") or "unnamed"

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interpreters.weighted.particles import is_numeric
+from interpreters.numeric import is_numeric
 from poutine import Choice, NoDensity, Observe, Poutine, Program, Site, Trace
 
 

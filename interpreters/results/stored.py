@@ -8,7 +8,9 @@ numbers as are read at once, and nothing is read twice.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil, prod
@@ -37,13 +39,27 @@ class Appended:
     total: int  # draws of a chain
 
     def add(self, data: Any, start: int) -> None:
-        """Draws ``start`` and on of all chains. The first block, at 0, replaces what is there, and makes the groups."""
+        """Draws ``start`` and on of all chains. The first block, at 0, replaces what is there, and makes the groups.
+
+        Raises ``OSError``, also if there is no room for all blocks: HDF 5 does not survive a full disk.
+        """
+        if start == 0:
+            self._check_room(data)
         if is_zarr(self.path):
             self._add_to_zarr(data, start)
         elif start == 0:
             netcdf.create(data, self.path, DRAW, self.total, lambda dataset: _chunks(dataset, self.total))
         else:
             netcdf.append(data, self.path, DRAW, start)
+
+    def _check_room(self, data: Any) -> None:
+        variables = [variable for name in data.groups() for variable in data[name].variables.values()]
+        needed = sum(
+            each.nbytes * (max(self.total, each.sizes[DRAW]) // each.sizes[DRAW] if each.sizes.get(DRAW) else 1) for each in variables
+        )
+        free = shutil.disk_usage(self.path.resolve().parent).free
+        if needed > free:
+            raise OSError(errno.ENOSPC, f"{needed / 2**20:.1f} MiB are needed, and {free / 2**20:.1f} are free")
 
     def _add_to_zarr(self, data: Any, start: int) -> None:
         if start == 0:

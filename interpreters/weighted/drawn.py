@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import torch
 
+from interpreters.numeric import is_numeric
 from interpreters.replies import with_own_value
-from interpreters.weighted.particles import is_numeric
 from poutine import BlockPoutine, Choice, Coroutine, Deterministic, Handling, Message, Observe, Program, Rule, Sample, Trace, TracePoutine
 from poutine.trace_graph import is_subsample
 

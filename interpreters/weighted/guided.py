@@ -17,8 +17,9 @@ from interpreters.batches.batch import Group, Scores
 from interpreters.batches.batching import Batching, Given
 from interpreters.batches.stacking import copies
 from interpreters.errors import GuideMismatch
+from interpreters.numeric import is_numeric
 from interpreters.replies import as_index
-from interpreters.weighted.particles import Particles, is_numeric
+from interpreters.weighted.particles import Particles
 from interpreters.weighted.proposed import counted, log_proposal
 from interpreters.weighted.scores import check_not_subsampled, score
 from interpreters.weighted.varying import Collected, of_rows, prior_weight, with_draws

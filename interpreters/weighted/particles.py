@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 import torch
@@ -57,8 +56,3 @@ def ragged(name: str, shapes: Iterable[torch.Size]) -> ValueError:
         f"site {name!r} has different shapes in different particles: {told}; give it another name for each shape, f'{name}_{{size}}', or block "
         "it, if its draws are not wanted"
     )
-
-
-def is_numeric(value: Any) -> bool:
-    """True for a tensor, an array, or a number."""
-    return isinstance(value, (torch.Tensor, bool, int, float, complex)) or hasattr(value, "__array__")

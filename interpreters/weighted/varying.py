@@ -8,8 +8,9 @@ import attrs
 import torch
 
 from interpreters.batches.batch import Group
+from interpreters.numeric import is_numeric
 from interpreters.weighted.drawn import as_draw
-from interpreters.weighted.particles import is_numeric, ragged
+from interpreters.weighted.particles import ragged
 from interpreters.weighted.scores import check_not_subsampled, score
 from poutine import Choice, Deterministic, Sample, Trace, batch_log_density
 from poutine.trace_graph import duplicate, is_subsample

@@ -16,10 +16,10 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from interpreters.errors import NotVectorizable
+from interpreters.numeric import is_numeric
 from interpreters.vmapped import vmapped
 from interpreters.weighted.generators import generators_of, states
 from interpreters.weighted.masked import masked_complaint
-from interpreters.weighted.particles import is_numeric
 from interpreters.weighted.weighing import Weighted, weighted
 from poutine import Choice, Coroutine, Deterministic, ParamStore, Program, Trace, run
 

@@ -277,3 +277,12 @@ def test_ten_thousand_numbers(tmp_path: Path):
     memory, worst = peak(tmp_path / "wide", 2, 10_000, 1000)
     assert worst < 1.05
     assert memory < 1500, memory
+
+
+@pytest.mark.parametrize("name", ["r.nc", "r.zarr"])
+def test_without_room_for_all_draws_nothing_is_begun(log: DrawLog, tmp_path: Path, name: str):
+    """HDF 5 takes the process with it when a disk is full."""
+    block = SampledPosterior.of(density(Program(model, Y + 1, Y)), log.block(0, 10)).to_arviz()
+    with pytest.raises(OSError, match=r"[\d.]+ MiB are needed, and [\d.]+ are free"):
+        stored.Appended(tmp_path / name, 10**13).add(block, 0)
+    assert not (tmp_path / name).exists()
