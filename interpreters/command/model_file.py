@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from interpreters.command.forgotten import forgotten
 from interpreters.errors import InputError
 from poutine import PoutineError, Program
 
@@ -42,6 +43,10 @@ class ModelFile:
         module = importlib.util.module_from_spec(spec)
         with blaming(path, always=True), _importable(path, module):
             spec.loader.exec_module(module)
+        for line, name in forgotten(spec.loader.get_data(spec.loader.path)):
+            raise InputError(
+                f"{path}, line {line}: `{name}()` alone runs nothing, and its sites would be missing; write `yield from {name}()`"
+            )
         return cls(path, module)
 
     def model(self, name: str | None = None, given_as: str = "MODEL.py:NAME") -> Callable[..., Any]:
