@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from math import ceil, prod
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +28,7 @@ from interpreters.results.layout import NOTHING, Group, Variable
 
 DRAW: Final = "draw"
 SLAB: Final = 1 << 21  # numbers that are read at once: 16 MiB
+_ORDER: Final = "order"  # under this name, a group of zarr, which sorts them by name, has its variables as they came
 _TOGETHER: Final = 1 << 17  # numbers that lie together on disk: 1 MiB
 ENDINGS: Final = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", ".zarr")
 
@@ -65,7 +67,7 @@ class Appended:
         if start == 0:
             extra("zarr").open_group(self.path, mode="w", zarr_format=2)
         for name in data.groups():
-            dataset = data[name]
+            dataset = data[name].assign_attrs({_ORDER: [*map(str, data[name].data_vars)]})
             if start == 0:
                 encoding = {variable: {"chunks": chunk} for variable, chunk in _chunks(dataset, self.total).items()}
                 dataset.to_zarr(self.path, group=name, zarr_format=2, mode="w", encoding=encoding)
@@ -220,10 +222,11 @@ def _zarr_groups(path: Path) -> dict[str, Group]:
 
 def _zarr_group(path: Path, group: str) -> Group:
     with extra("xarray").open_dataset(path, group=group, engine="zarr") as dataset:
+        order = dict(zip(dataset.attrs.pop(_ORDER, ()), count(), strict=False))
         variables = {
             str(each.attrs.get("site", name)): Variable(
                 str(name), each.shape, tuple(map(str, each.dims)), each.encoding.get("chunks") or ()
             )
-            for name, each in dataset.data_vars.items()
+            for name, each in sorted(dataset.data_vars.items(), key=lambda item: order.get(item[0], len(order)))
         }
         return Group(variables, {str(dim): dataset[dim].values.tolist() for dim in dataset.dims if dim in dataset.coords}, dataset.attrs)
