@@ -15,23 +15,39 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def forgotten(source: bytes) -> list[tuple[int, str]]:
     """The line of each statement that is nothing but the call of a generator function, which is defined around it, and that one's name."""
-    return sorted(_in(ast.parse(source), frozenset()))
+    tree = ast.parse(source)
+    anywhere = {name for each in ast.walk(tree) if isinstance(each, ast.Global | ast.Nonlocal) for name in each.names}
+    return sorted(found for found in _in(tree, frozenset()) if found[1] not in anywhere)
 
 
 def _in(scope: ast.AST, known: frozenset[str]) -> Iterator[tuple[int, str]]:
-    """``known``: the names of those around. A name that is defined anew, as something else, is not known any more."""
+    """``known``: the names of those around. A name that stands for something else here as well is not known any more."""
     inside = [*_inside(scope)]
-    functions = {each.name: _makes_programs(each) for each in inside if isinstance(each, _Function)}
-    bound = {each.id for each in inside if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
+    making = {each.name for each in inside if isinstance(each, ast.FunctionDef) and _makes_programs(each)}
+    others = {name for each in inside for name in _bound(each) if not (isinstance(each, ast.FunctionDef) and _makes_programs(each))}
     if isinstance(scope, _Function | ast.Lambda):
-        bound |= {each.arg for each in ast.walk(scope.args) if isinstance(each, ast.arg)}
-    known = known - bound - functions.keys() | {name for name, makes in functions.items() if makes and name not in bound}
+        others |= {each.arg for each in ast.walk(scope.args) if isinstance(each, ast.arg)}
+    known = (known | making) - others
     for each in inside:
         if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call) and isinstance(each.value.func, ast.Name):
             if each.value.func.id in known:
                 yield each.lineno, each.value.func.id
         elif isinstance(each, _Function | ast.Lambda):
             yield from _in(each, known)
+
+
+def _bound(node: ast.AST) -> Iterator[str]:
+    """The names to which ``node``, without what is in it, gives a meaning."""
+    if isinstance(node, _Function | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id
+    elif isinstance(node, ast.alias):
+        yield (node.asname or node.name).partition(".")[0]
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+        yield node.name or ""
+    elif isinstance(node, ast.MatchMapping):
+        yield node.rest or ""
 
 
 def _inside(scope: ast.AST) -> Iterator[ast.AST]:

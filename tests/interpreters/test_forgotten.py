@@ -50,6 +50,17 @@ def test_a_plate_that_is_called_and_not_run_is_refused(tmp_path: Path):
     ("def f():\n yield\ndef g(f):\n f()", []),
     ("def f():\n yield\ndef g():\n f = print\n f()", []),
     ("def f():\n yield\ndef g():\n def f():\n  pass\n f()", []),
+    ("def f():\n yield\ndef f():\n pass\nf()", []),
+    ("def f():\n pass\ndef f():\n yield\nf()", []),
+    ("if x:\n def f():\n  yield\nelse:\n def f():\n  pass\nf()", []),
+    ("def f():\n yield\ndef g():\n from m import f\n f()", []),
+    ("def f():\n yield\ndef g():\n import a.b as f\n f()", []),
+    ("def f():\n yield\ndef g():\n class f:\n  pass\n f()", []),
+    ("def f():\n yield\ndef g():\n try:\n  pass\n except E as f:\n  f()", []),
+    ("def f():\n yield\ndef g(x):\n match x:\n  case [f, *r] | {'a': f, **r}:\n   f()", []),
+    ("def f():\n yield\ndef g(x):\n match x:\n  case {**f}:\n   f()\n  case _ as f:\n   pass", []),
+    ("def f():\n yield\ndef g():\n global f\n f = print\n f()\ndef h():\n f()", []),
+    ("def f():\n yield\ndef g():\n with x as f:\n  f()", []),
     ("def f():\n yield\nnext(f())\nx = f()\n[f() for _ in x]", []),
 ])  # fmt: skip
 def test_only_what_surely_runs_nothing_is_found(text: str, found: list[tuple[int, str]]):
