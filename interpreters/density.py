@@ -15,8 +15,9 @@
    converted to it, and arguments that are arrays of numpy to tensors; of other tensors, such as those in a closure, torch may complain.
    Where it rounds without a word, there is a warning (``rounding``).
 8. What ``block`` hides is in no result. Hidden samples are latent all the same, and have coordinates: they count with the probability
-   that they are drawn with, whatever their scale or mask (in a subsample, as often as its plate's elements do). What is hidden and
-   decided, or observed, does not count, as in any trace. So it is in importance sampling, elimination and enumeration.
+   that they are drawn with, whatever their scale or mask. What is hidden and decided, or observed, does not count, as in any trace. So it
+   is in importance sampling, elimination and enumeration, but for a subsample: here and in elimination, what is hidden in it counts as
+   often as its plate's elements do; importance sampling draws it, which counts once.
 """
 
 from __future__ import annotations

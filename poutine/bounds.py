@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any, Final
 
+import torch
 from torch.distributions import constraints
 
 from poutine.errors import ParamError
@@ -35,6 +36,14 @@ def check_constraint(site: Param) -> None:
             f"the constraint {constraint!r} is that of a distribution that depends on its arguments, of which a parameter has none; "
             "give it the constraint itself, like constraints.interval(low, high)",
         )
+
+
+def is_at_bound(value: torch.Tensor, constraint: Any) -> bool:
+    """Whether a number of ``value`` is at a bound of a constraint on single numbers."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    bounds: Any = [getattr(constraint, name, None) for name in ("lower_bound", "upper_bound")]
+    return any(bool((value == bound).any()) for bound in bounds if bound is not None)
 
 
 def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from torch.distributions.transforms import Transform
 
 from poutine.bijections import transformation_to
-from poutine.bounds import check_constraint
+from poutine.bounds import check_constraint, is_at_bound
 from poutine.equality import same
 from poutine.errors import ParamError
 from poutine.initial import initial_value
@@ -131,8 +131,11 @@ def _unconstrained_init(site: Param) -> torch.Tensor:
     transform = _transform(site)
     if not bool(site.constraint.check(value).all()):  # type: ignore[no-untyped-call]  # torch's own
         raise ParamError(site.name, f"the initial value {value!r} does not satisfy {site.constraint!r}")
-    unconstrained: torch.Tensor = transform.inv(value).clone()
-    if not bool(unconstrained.isfinite().all()):
+    try:
+        unconstrained: torch.Tensor = transform.inv(value).clone()
+    except RuntimeError as error:  # no factor of a matrix that is only semidefinite
+        raise ParamError(site.name, f"the initial value {value!r} has no unconstrained one under {site.constraint!r}: {error}") from error
+    if not bool(unconstrained.isfinite().all()) or is_at_bound(value, site.constraint):  # where torch has a finite one, too
         raise ParamError(
             site.name, f"the initial value {value!r} is at a bound of {site.constraint!r}, from which no gradient leads; start inside of it"
         )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from importlib import import_module
-from operator import attrgetter
 from typing import Any, Final, NoReturn, Self
 
 import attrs
@@ -15,6 +12,7 @@ from poutine.equality import equal
 from poutine.errors import NotAProgram
 from poutine.program import Coroutine, Handling, Program, Rules, name_of
 from poutine.tensors import copied, fields_of, filled_in
+from poutine.undecorated import at, picklable, taking_its_name
 
 
 @attrs.frozen(slots=False, eq=False, repr=False)
@@ -101,14 +99,12 @@ class Poutine:
         if not _is_plain(self, *_PICKLING):
             return super().__reduce_ex__(protocol)
         links, inside = self._chain(*_PICKLING)
-        named = _named_like(inside)
-        if named is self:  # a decorator, which has taken the function's name
-            return _at, (inside.__module__, inside.__qualname__)
+        named = taking_its_name(inside)
+        if named is self:
+            return at, (inside.__module__, inside.__qualname__)
         known = next((i for i, link in enumerate(links) if link is named), len(links))
-        return _chained, (
-            links[known] if known < len(links) else inside,
-            [(type(link), _without_fn(link)) for link in reversed(links[:known])],
-        )
+        innermost = links[known] if known < len(links) else picklable(inside)
+        return _chained, (innermost, [(type(link), _without_fn(link)) for link in reversed(links[:known])])
 
     def _chain(self, *methods: str) -> tuple[list[Poutine], Callable[..., Any]]:
         """This and the poutines inside of it, outermost first, that have no such ``methods`` of their own; and what they wrap."""
@@ -137,18 +133,6 @@ def _without_fn(poutine: Poutine) -> dict[str, Any]:
 
 def _wrapping(fn: Callable[..., Any], cls: type[Poutine], options: dict[str, Any]) -> Poutine:
     return filled_in(object.__new__(cls), {"fn": fn, **options})
-
-
-def _named_like(fn: Any) -> object:
-    """What stands where ``fn`` says that it is defined."""
-    try:
-        return _at(fn.__module__, fn.__qualname__)
-    except (AttributeError, KeyError):  # inside of a function, say
-        return None
-
-
-def _at(module: str, name: str) -> Any:
-    return attrgetter(name)(sys.modules.get(module) or import_module(module))
 
 
 def _chained(fn: Callable[..., Any], links: list[tuple[type[Poutine], dict[str, Any]]]) -> Callable[..., Any]:

@@ -22,7 +22,8 @@ from poutine.errors import NotAProgram
 from poutine.frozen import Frozen
 from poutine.hints import hint_for
 from poutine.messages import Message
-from poutine.tensors import deep_copy
+from poutine.tensors import deep_copy, filled_in
+from poutine.undecorated import picklable
 
 T = TypeVar("T")
 
@@ -53,6 +54,12 @@ class Program(Generic[T]):
 
     def __iter__(self) -> Generator[Program[T], T, T]:
         return (yield self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "fn": picklable(self.fn)}
+
+    def __copy__(self) -> Program[T]:
+        return filled_in(object.__new__(type(self)), self.__dict__)
 
     __deepcopy__ = deep_copy
     __eq__ = equal

@@ -352,7 +352,9 @@ def test_an_error_of_ours_in_an_initial_value_comes_as_it_is():
 
 @pytest.mark.parametrize(("init", "constraint"), [
     (0.0, constraints.nonnegative), (1.0, constraints.greater_than_eq(1.0)), (torch.tensor([0.0, 1.0]), constraints.simplex),
-    (math.inf, constraints.real),
+    (math.inf, constraints.real), (0.0, constraints.unit_interval), (torch.tensor([0.5, 1.0]), constraints.unit_interval),
+    (torch.tensor([1.0, 0.0]), constraints.half_open_interval(0.0, 2.0)),
+    (torch.tensor([0.0]), constraints.independent(constraints.interval(torch.tensor([0.0]), 1.0), 1)),
 ])  # fmt: skip
 def test_a_parameter_that_no_gradient_could_move_is_refused(init, constraint):
     def stuck():
@@ -362,3 +364,8 @@ def test_a_parameter_that_no_gradient_could_move_is_refused(init, constraint):
     with pytest.raises(ParamError, match=r"site 'w': the initial value .* is at a bound of .*; start inside of it"):
         run(stuck, params=store)
     assert not len(store)
+
+
+def test_a_matrix_that_is_only_semidefinite_has_no_factor():
+    with pytest.raises(ParamError, match="(?s)site .w.: the initial value .* has no unconstrained one under PositiveSemidefinite"):
+        run(lambda: fit(torch.zeros(2, 2), constraints.positive_semidefinite))

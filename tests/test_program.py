@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
 import sys
@@ -799,4 +800,9 @@ def test_a_decorated_function_of_a_module_is_pickled_by_its_name():
     outer = mask(seed(decorated, seed=3), mask=True)
     assert pickle.loads(pickle.dumps(outer)) == outer
     assert pickle.loads(pickle.dumps(outer)).fn.fn is decorated
-    assert run(pickle.loads(pickle.dumps(outer()))) == run(outer())
+    inside = scale(decorated.fn, scale=3.0)
+    for whole in (decorated(), outer(), inside, inside(), copy.copy(decorated), copy.copy(outer())):
+        again = pickle.loads(pickle.dumps(whole))
+        assert again == whole == copy.copy(whole) == copy.deepcopy(whole)
+        assert run(again) == run(whole)
+    assert pickle.loads(pickle.dumps(inside)).fn is decorated.fn

@@ -85,10 +85,9 @@ class Watched:
                 raise
         try:
             yield Deterministic("after", 0.0)
-        except GeneratorExit:
-            raise
         except BaseException as boom:
-            self.thrown.append(boom)
+            if not isinstance(boom, GeneratorExit):
+                self.thrown.append(boom)
             raise
         self.unnoticed = True  # pragma: no cover  # the driver raises it again; a law says so if it does not
         return None  # pragma: no cover

@@ -383,6 +383,7 @@ class Whole(constraints.Constraint):
     (Param("w", torch.ones(2), constraint=constraints.stack([constraints.real, constraints.positive])), PRIOR.base_dist.expand([2]), None),
     (Param("w", torch.ones(2, 2), constraint=constraints.square), Normal(torch.zeros(2, 2), 1.0), None),
     (Param("w", torch.ones(2), constraint=Whole()), PRIOR, None),
+    (Param("w", torch.ones(3, 2), constraint=constraints.independent(Whole(), 1)), Normal(torch.zeros(3, 2), 1.0), None),
     (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
     (Param("w", lambda: torch.randn(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
     (Param("w", lambda: torch.randn(3)), D.expand([3]), None),
@@ -479,6 +480,22 @@ def test_what_a_lifted_param_is_drawn_from_by_a_handler_is_that_handlers(param, 
     value = run(Reparameterised(lift(one, prior=prior), base, transform)())
     assert bool(param.constraint.check(value).all())
     assert value.shape == param.init.shape
+
+
+def test_a_lifted_param_that_a_handler_computes_is_read_again():
+    @attrs.frozen(slots=False, eq=False, repr=False)
+    class Computing(Poutine):
+        def rules(self):
+            def around(site):
+                return (yield Deterministic(site.name, torch.tensor(2.0)))
+
+            return {Sample: Rule(around=around)}
+
+    def twice():
+        w = yield Param("w", ONE, constraint=constraints.positive)
+        return w, (yield Param("w", ONE, constraint=constraints.positive))
+
+    assert run(Computing(lift(twice, prior=HalfNormal(1.0)))()) == (2.0, 2.0)
 
 
 def test_in_a_plate_the_shape_of_what_was_a_param_is_that_of_each_element():

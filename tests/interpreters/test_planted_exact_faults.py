@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.distributions import Exponential
 
-from interpreters import elimination, enumeration, evidence
+from interpreters import elimination, evidence
 from interpreters.batches import batch, closed_forms, plain, stacking
 from interpreters.batches.batch import Scores
 from interpreters.batches.batching import Batching
 from interpreters.factor_graph import eliminating, hiding, recording, scans, watching
+from interpreters.paths import frontier, walk
 from poutine import Fleet
 from tests.interpreters import (
     test_closed_forms,
@@ -27,7 +28,7 @@ from tests.interpreters import (
 )
 from tests.interpreters.test_planted_runtime_faults import put_to
 
-fork, values_of = enumeration._Walk._fork, enumeration._finite
+fork, values_of = walk.Walk._fork, walk.values_and_log_probs
 pairs_of = scans._pairs
 rows_of = stacking.Stacked.rows
 
@@ -35,26 +36,26 @@ rows_of = stacking.Stacked.rows
 # Enumeration
 
 
-def forgets_the_last(walk: Any, log_probs: list[float]) -> None:
+def forgets_the_last(site: Any, number: int) -> Any:
     """Does not run the last of a site's values."""
-    fork(walk, [*log_probs[:-1], float("-inf")] if len(log_probs) > 2 else log_probs)
+    return values_of(site, number)[:-1]
 
 
-def runs_one_twice(site: Any) -> Any:
+def runs_one_twice(site: Any, number: int) -> Any:
     """Lists a value of a site twice."""
-    values, log_probs = values_of(site)
-    return [*values, values[0]], [*log_probs, log_probs[0]]
+    found = values_of(site, number)
+    return [*found, found[0]]
 
 
-def starts_each_path_anew(walk: Any, log_probs: list[float]) -> None:
+def starts_each_path_anew(self: Any, site: Any) -> None:
     """Loses the probability of the choices before."""
-    walk.path = attrs.evolve(walk.path, log_prob=0.0)
-    fork(walk, log_probs)
+    self.path = attrs.evolve(self.path, log_prob=0.0)
+    fork(self, site)
 
 
-def forgets_long_paths(frontier: Any, path: Any) -> bool:
+def forgets_long_paths(self: Any, path: Any) -> bool:
     """Leaves a path that is too long without its probability."""
-    return bool(path.length >= frontier._longest)
+    return bool(path.length >= self._longest)
 
 
 # Elimination
@@ -116,12 +117,12 @@ def checks_no_value(form: Any, values: Any, columns: Any) -> bool:
 
 
 FAULTS: list[tuple[Any, str, Any, Callable[..., Any], dict[str, Any]]] = [
-    (enumeration._Walk, "_fork", forgets_the_last, test_enumeration.test_the_posterior_is_exact, {"strategy": "depth"}),
-    (enumeration, "_finite", runs_one_twice, test_enumeration.test_all_strategies_give_the_same_distinct_traces, {}),
-    (enumeration._Walk, "_fork", starts_each_path_anew, test_enumeration.test_what_a_budget_leaves_is_known, {"strategy": "depth"}),
-    (enumeration._Walk, "_choose_hidden", enumeration._Walk._choose,
+    (walk, "values_and_log_probs", forgets_the_last, test_enumeration.test_the_posterior_is_exact, {"strategy": "depth"}),
+    (walk, "values_and_log_probs", runs_one_twice, test_enumeration.test_all_strategies_give_the_same_distinct_traces, {}),
+    (walk.Walk, "_fork", starts_each_path_anew, test_enumeration.test_what_a_budget_leaves_is_known, {"strategy": "depth"}),
+    (walk.Walk, "_choose_hidden", walk.Walk._choose,
      test_enumeration.test_a_hidden_choice_has_its_probability_and_a_hidden_observation_does_not_count, {}),
-    (enumeration._Frontier, "leaves", forgets_long_paths, test_enumeration.test_a_budget_bounds_work_that_comes_to_no_end,
+    (frontier.Frontier, "leaves", forgets_long_paths, test_enumeration.test_a_budget_bounds_work_that_comes_to_no_end,
      {"strategy": "depth"}),
     (eliminating, "_multiplied", sums_a_plate, test_elimination.test_brute_force_and_a_plate_is_its_elements, {}),
     (watching.Watch, "_returned", lambda watch, site: None, test_unlike_steps.test_it_is_what_is_enumerated,

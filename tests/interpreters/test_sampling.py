@@ -203,7 +203,7 @@ def test_no_start_says_what_was_not_finite():
 
 
 def test_the_first_step_size_is_right_to_a_factor_of_two():
-    machine = started(NORMAL.batched, 4, NORMAL.dim, 0, Options()).tensors(torch.device("cpu"))
+    machine = started(NORMAL.batched, 4, NORMAL.dim, 0, Options(metric="diagonal")).tensors(torch.device("cpu"))
     machine.scale[:] = 1.0
     steps = first_step(NORMAL.batched, machine, 0, 0.8)
     assert bool((steps > 0.002).all() and (steps < 0.04).all())  # the smallest scale is 0.01, and 2 of it are unstable
