@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from numbers import Integral
-from typing import Any
+from typing import Any, Final
 
+import numpy
 import torch
 
 from poutine.errors import PlateError
+
+_WHOLE: Final = frozenset((torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
 
 Validator = Callable[[Any, Any, Any], None]
 
@@ -59,8 +62,8 @@ def as_names(kind: str, names: Iterable[str] | None) -> frozenset[str] | None:
 
 def whole(value: Any) -> Any:
     """A whole number of any kind (numpy's, and a tensor of one, as data has it) as an ``int``; what is none as it is, to be refused."""
-    if isinstance(value, torch.Tensor):
-        is_one = value.dim() == 0 and not (value.is_floating_point() or value.is_complex() or value.dtype is torch.bool)
+    if isinstance(value, torch.Tensor | numpy.ndarray):
+        is_one = value.ndim == 0 and torch.as_tensor(value).dtype in _WHOLE
     else:
         is_one = isinstance(value, Integral) and not isinstance(value, bool)
     return int(value) if is_one else value

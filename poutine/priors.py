@@ -13,7 +13,7 @@ from poutine.errors import ParamError
 from poutine.frozen import Frozen
 from poutine.initial import initial_value
 from poutine.messages import Choice, Message, Param, is_distribution, param_of
-from poutine.supports import support_of
+from poutine.supports import is_plainly_transformed, support_of
 
 S = TypeVar("S", bound=Message)
 
@@ -32,7 +32,8 @@ def check_support(param: Param, prior: Any) -> None:
     if param.constraint is constraints.real:
         return
     check_constraint(param)
-    support = support_of(prior) if isinstance(prior, Distribution) else None
+    tells = isinstance(prior, Distribution) and not is_plainly_transformed(prior)  # or else it says where its last transform ends
+    support = support_of(prior) if tells else None
     if support is not None and surely_leaves(support, param.constraint):
         raise ParamError(
             param.name,

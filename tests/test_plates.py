@@ -779,7 +779,7 @@ def test_a_sequential_plate_gives_values_as_they_are():
         assert same(run(program(), seed=4)[0], expected)
 
 
-@pytest.mark.parametrize("three", [torch.tensor(3), torch.tensor(3, dtype=torch.int32), numpy.int64(3)])
+@pytest.mark.parametrize("three", [torch.tensor(3), torch.tensor(3, dtype=torch.int32), numpy.int64(3), numpy.array(3)])
 def test_a_size_may_be_a_number_of_the_data(three):
     """As it comes out of a file, ``{"J": 3}``."""
     for sized in (plate("p", three), plate("p", 9, subsample_size=three), lambda fn: indep(lambda: fn(0), "p", True, dim=-1, size=three)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from interpreters.errors import NotVectorizable
 from interpreters.factor_graph.looking import NoLooks, is_marked, mark
 from interpreters.ranges import bounds
@@ -23,7 +25,10 @@ def depends_on_draws(program: Program[Any], name: str, seed: int) -> bool:
         found: Any = draw(site)
         if not site.is_decided:
             drawn.append(site.name)
-            mark(found.value)
+            if isinstance(found.value, torch.Tensor):
+                mark(found.value)
+            else:  # a number of a bare callable's: nobody sees what is computed from it
+                is_free.append(True)
         return found  # type: ignore[no-any-return]  # a Sample
 
     def observe(site: Observe) -> Message:

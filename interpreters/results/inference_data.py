@@ -43,7 +43,7 @@ def inference_data(
 
     def dataset(group: str, values: Values) -> Any:
         made = arviz.dict_to_dataset(
-            {names[name]: tensor.cpu().numpy() for name, tensor in values.items()},
+            {names[name]: _array(tensor) for name, tensor in values.items()},
             dims={names[name]: [axis for axis, _ in axes[group, name]] for name in values},
             coords={
                 axis: _labels(plate, size, coords or {})
@@ -120,3 +120,7 @@ def _axes(dims: Dims, shapes: Shapes, taken: set[str]) -> dict[tuple[str, str], 
 def _plain(name: str) -> str:
     """Without what NetCDF takes for a path: a ``/``, and nothing but a ``.``, which is the group itself."""
     return "_" if name == "." else name.replace("/", ".") or "unnamed"
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).cpu().numpy()  # numpy has no such type

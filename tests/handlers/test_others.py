@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import pytest
 import torch
-from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, constraints
-from torch.distributions.transforms import StickBreakingTransform
+from torch.distributions import Dirichlet, HalfNormal, Independent, LogNormal, Normal, TransformedDistribution, constraints
+from torch.distributions.transforms import AffineTransform, StickBreakingTransform
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import poutine.handlers
@@ -383,6 +383,7 @@ class Whole(constraints.Constraint):
     (Param("w", torch.ones(2), constraint=constraints.stack([constraints.real, constraints.positive])), PRIOR.base_dist.expand([2]), None),
     (Param("w", torch.ones(2, 2), constraint=constraints.square), Normal(torch.zeros(2, 2), 1.0), None),
     (Param("w", torch.ones(2), constraint=Whole()), PRIOR, None),
+    (Param("w", ONE, constraint=constraints.positive), TransformedDistribution(HalfNormal(1.0), [AffineTransform(0.0, 2.0)]), None),
     (Param("w", torch.ones(3, 2), constraint=constraints.independent(Whole(), 1)), Normal(torch.zeros(3, 2), 1.0), None),
     (Param("w", torch.ones(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),
     (Param("w", lambda: torch.randn(3)), D, r"site 'w': its initial value has shape \(3,\), and its value under the prior Normal.* has \(\)"),

@@ -146,3 +146,11 @@ def up_to(y):
 @pytest.mark.parametrize("model, y", [(number_of_categories, 2.0), (number_of_counts, [9.0, 8.0]), (number_of_trials, 17.0), (up_to, 10.0)])
 def test_one_that_other_draws_may_make_possible_is_none(model, y):
     checked(model, {"y": torch.tensor(y, dtype=torch.float64)})
+
+
+def test_a_number_that_a_bare_callable_draws_may_be_a_bound():
+    def model(y):
+        top = yield Sample("top", lambda: 5.0 * float(torch.rand(())))
+        yield Observe("y", Uniform(0.0, top), y)
+
+    checked(model, {"y": torch.tensor(4.9, dtype=torch.float64)})

@@ -99,5 +99,6 @@ def test_fault_is_caught(monkeypatch, tmp_path, where, name, fault, test, argume
     monkeypatch.chdir(tmp_path)
     put_to(test, arguments, monkeypatch)  # it is sound before
     monkeypatch.setattr(where, name, fault, raising=name != "sorted")
-    with pytest.raises((Exception, pytest.fail.Exception)):
+    with pytest.raises((Exception, pytest.fail.Exception)) as caught:
         put_to(test, arguments, monkeypatch)
+    assert type(caught.value) not in (TypeError, AttributeError, NameError)  # a fault that does not run is none
