@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Independent, Normal, constraints
 
-from poutine import Param, Poutine, Rule, Sample, block, broadcast, condition, indep, lift, plate, replay, scale
+from poutine import Param, Poutine, Program, Rule, Running, Sample, block, broadcast, condition, indep, lift, plate, replay, scale
 from poutine.laws import LAWS, Case, LawBroken, Subject, sampled
 from poutine.laws.law import Side, side
 from poutine.laws.links import Wrap
+from poutine.laws.watch import Boom, Watched
 from poutine.messages.frames import of_all
 
 
@@ -142,3 +143,21 @@ def test_a_prior_that_does_not_fit_a_param_is_refused_whoever_sees_it(law: str):
     for wrap in (*LIFTS, lambda fn: lift(fn, prior=wide), lambda fn: lift(fn, prior=wide())):
         check(law, wrap, constrained, *drawn)
     check(law, LIFTS[0], read, *drawn)
+
+
+def test_h7_who_is_closed_after_an_error_was_thrown_nothing():
+    """The model's own error is caught, and the run is left where it waits behind that."""
+    boom = Boom()
+
+    def raising():
+        yield Sample("x", Normal(0.0, 1.0))
+        raise boom
+
+    watched = Watched(raising, swallow=boom)
+    with Running(Program(watched)) as running:
+        running.begin()
+        running.reply(running.message.evolve(value=torch.tensor(0.0)))
+        assert running.message.name == "after"
+    assert not watched.still_open
+    assert not watched.running
+    assert watched.thrown == []
