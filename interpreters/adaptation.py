@@ -13,8 +13,9 @@ Metric: its inverse stands for the covariance of the posterior.
 - Dense: in coordinates scaled so, the matrix S that carries the gradients' covariance G into the draws' covariance C,
   S G S = C, which for a normal posterior is its covariance, exact from dim + 1 draws on. Only directions in which it differs from
   the identity by more than ``CUTOFF`` are kept, so that noise adds nothing, and without strong correlations it is the diagonal
-  metric again. So it is with "auto" where the posterior is far from normal: see ``is_even``. It is renewed at the ends of windows, each half as long as all that came before. (The same source, the full and
-  the low-rank case; the solution S is the geometric mean of C and the inverse of G: Bhatia, "Positive Definite Matrices", ch. 4.)
+  metric again. So it is with "auto" where the posterior is far from normal: see ``is_even``. It is renewed at the ends of windows, each
+  half as long as all that came before. (The same source, the full and the low-rank case; the solution S is the geometric mean of C
+  and the inverse of G: Bhatia, "Positive Definite Matrices", ch. 4.)
 
 Positions are unconstrained; a gradient is that of the log density, in nats.
 """

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy
 import torch
 
-_LARGEST: Final = 2**63  # whole numbers from there on are too large for torch
+_LARGEST: Final = 2**63
 _NAMES: Final = frozenset("bool int8 int16 int32 int64 uint8 float16 float32 float64".split())  # which numpy and torch both have
 _KINDS: Final = frozenset(getattr(torch, name) for name in _NAMES) | {torch.bfloat16}
 
@@ -17,5 +17,10 @@ def is_numeric(value: Any) -> bool:
     if isinstance(value, torch.Tensor):
         return value.dtype in _KINDS and value.layout is torch.strided
     if isinstance(value, int):  # a truth value, too
-        return -_LARGEST <= value < _LARGEST
+        return is_small(value)
     return isinstance(value, float) or (hasattr(value, "__array__") and numpy.asarray(value).dtype.name in _NAMES)
+
+
+def is_small(value: int) -> bool:
+    """Whether a whole number is one of torch's largest type."""
+    return -_LARGEST <= value < _LARGEST

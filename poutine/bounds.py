@@ -24,9 +24,7 @@ _LOOSE: Final = frozenset((type(constraints.square), constraints.cat, constraint
 
 def check_constraint(site: Param) -> None:
     """Raises ``ParamError`` if the constraint of ``site`` is none that a value can be put to."""
-    constraint: Any = site.constraint
-    while isinstance(constraint, constraints.independent):
-        constraint = constraint.base_constraint
+    constraint = _of_one(site.constraint)
     if not isinstance(constraint, constraints.Constraint):
         hint = "; that is a class: call it with its arguments" if isinstance(constraint, type) else ""
         raise ParamError(site.name, f"expected a constraint, like constraints.positive, got {constraint!r}{hint}")
@@ -40,9 +38,7 @@ def check_constraint(site: Param) -> None:
 
 def is_at_bound(value: torch.Tensor, constraint: Any) -> bool:
     """Whether a number of ``value`` is at a bound of a constraint on single numbers."""
-    while isinstance(constraint, constraints.independent):
-        constraint = constraint.base_constraint
-    bounds: Any = [getattr(constraint, name, None) for name in ("lower_bound", "upper_bound")]
+    bounds: Any = [getattr(_of_one(constraint), name, None) for name in ("lower_bound", "upper_bound")]
     return any(bool((value == bound).any()) for bound in bounds if bound is not None)
 
 
@@ -61,19 +57,24 @@ def surely_leaves(support: Any, constraint: constraints.Constraint) -> bool:
 
 def _ties(constraint: Any) -> bool:
     """Whether each number that it allows depends on the others. Of what others have defined, nobody can tell."""
-    while isinstance(constraint, constraints.independent):
-        constraint = constraint.base_constraint
+    constraint = _of_one(constraint)
     ours = type(constraint).__module__.startswith(("torch.", "poutine."))
     return ours and type(constraint) not in _LOOSE and bool(constraint.event_dim)
 
 
 def _bounds(constraint: Any) -> tuple[float, float] | None:
     """Of a constraint on single numbers."""
-    while isinstance(constraint, constraints.independent):
-        constraint = constraint.base_constraint
+    constraint = _of_one(constraint)
     if isinstance(constraint, _REAL):
         return -inf, inf
     if not isinstance(constraint, _BOUNDED):
         return None
     found: Any = getattr(constraint, "lower_bound", -inf), getattr(constraint, "upper_bound", inf)
     return found if all(isinstance(bound, (int, float)) for bound in found) else None
+
+
+def _of_one(constraint: Any) -> Any:
+    """What it says of each of many that are independent."""
+    while isinstance(constraint, constraints.independent):
+        constraint = constraint.base_constraint
+    return constraint

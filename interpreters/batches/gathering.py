@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import attrs
 import torch
 
 from interpreters.batches.plain import Columns, closed, plain
 from interpreters.batches.recipes import Recipe, recipe_of
+from interpreters.numeric import is_small
 from poutine import UNDECIDED, Deterministic, Message, Observe, Sample, Sealed
 from poutine.driver.arrivals import NUMBERS, Alike, Apart, Arrivals
 from poutine.messages import param_of
-
-_LARGEST: Final = 2**63  # whole numbers from there on are too large for torch
 
 
 @attrs.frozen(eq=False)
@@ -128,7 +127,7 @@ def _fits(argument: Any, event_dim: int | None) -> bool:
 
 def can_be_rows(value: Any) -> bool:
     """Whether values of this one's kind can be the rows of a tensor."""
-    return isinstance(value, torch.Tensor) or type(value) in (bool, float) or (type(value) is int and -_LARGEST <= value < _LARGEST)
+    return isinstance(value, torch.Tensor) or type(value) in (bool, float) or (type(value) is int and is_small(value))
 
 
 def _circumstances(site: Any) -> tuple[Hashable, ...]:
